@@ -1,0 +1,1 @@
+"""Mirror flow and mirror descent in homogeneous neural networks."""

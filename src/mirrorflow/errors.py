@@ -1,0 +1,61 @@
+"""Errors of the library: what goes wrong on the way, with the state so far kept.
+
+Bad arguments raise `ValueError` or `TypeError` at the door; everything that shows itself
+only while the work runs is a `MirrorFlowError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "DataError",
+    "DivergedError",
+    "MirrorFlowError",
+    "MissingExtraError",
+    "NoHorizonError",
+    "NotHomogeneousError",
+    "NotSeparableError",
+    "RunError",
+]
+
+
+class MirrorFlowError(Exception):
+    """Something went wrong on the way; `state` keeps what was reached (or is None).
+
+    Contract: the message says what happened, with numbers, and what to do about it.
+    """
+
+    def __init__(self, message: str, *, state: Any = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class NotHomogeneousError(MirrorFlowError):
+    """Contract: raised when `f(cθ; x) = c^L f(θ; x)` fails for a network; `state` is the report."""
+
+
+class NotSeparableError(MirrorFlowError):
+    """Contract: raised when no parameters with positive margin exist or were found;
+    `state` holds the proof (Farkas multipliers) or the best point reached."""
+
+
+class DivergedError(MirrorFlowError):
+    """Contract: raised when a loss or a parameter left the finite numbers; `state` is the last
+    finite point."""
+
+
+class NoHorizonError(MirrorFlowError, ValueError):
+    """Contract: raised when a mirror map has no horizon function on the whole space."""
+
+
+class DataError(MirrorFlowError):
+    """Contract: raised when a data file is missing, corrupt or not what its hash promises."""
+
+
+class RunError(MirrorFlowError):
+    """Contract: raised when a run folder cannot be written, read or continued."""
+
+
+class MissingExtraError(MirrorFlowError, ImportError):
+    """Contract: raised when an optional dependency is missing; the message names the extra."""

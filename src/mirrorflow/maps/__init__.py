@@ -1,0 +1,24 @@
+"""Geometry: mirror maps and their horizon functions."""
+
+from mirrorflow.maps.assignment import MapLike, assign
+from mirrorflow.maps.base import MirrorMap, SeparableMap
+from mirrorflow.maps.cosh import Cosh
+from mirrorflow.maps.horizon import Horizon, LpHorizon
+from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
+from mirrorflow.maps.logarithmic import Logarithmic
+from mirrorflow.maps.power import Power
+from mirrorflow.maps.quadratic import Quadratic
+
+__all__ = [
+    "Cosh",
+    "Horizon",
+    "HyperbolicEntropy",
+    "Logarithmic",
+    "LpHorizon",
+    "MapLike",
+    "MirrorMap",
+    "Power",
+    "Quadratic",
+    "SeparableMap",
+    "assign",
+]

@@ -1,0 +1,65 @@
+"""Which map acts on which parameter: one map for all, or a mapping from names to maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from mirrorflow.maps.base import MirrorMap
+
+__all__ = ["MapLike", "assign"]
+
+MapLike = MirrorMap | Mapping[str, MirrorMap]
+
+
+def assign(mirror_map: MapLike, names: Iterable[str]) -> dict[str, MirrorMap]:
+    """Give each parameter name its map.
+
+    Args:
+        mirror_map: one `MirrorMap` for all, or a mapping whose keys are parameter names, layer
+            names (`"layers.0"` covers `"layers.0.weight"`) or shell patterns (`"*"`). An exact
+            name wins over a layer, a layer over a pattern, an earlier pattern over a later.
+        names: the parameter names, as in `net.named_parameters()`.
+
+    Returns:
+        A dict in the order of `names`.
+
+    Raises:
+        TypeError: not a map, or a mapping with values that are no maps.
+        ValueError: a name that no key covers, or a key that covers no name.
+    """
+    names = list(names)
+    if isinstance(mirror_map, MirrorMap):
+        return dict.fromkeys(names, mirror_map)
+    if not isinstance(mirror_map, Mapping):
+        raise TypeError(
+            f"mirror_map is a {type(mirror_map).__name__}; pass a MirrorMap such as "
+            "maps.Quadratic(), or a mapping from parameter names to maps"
+        )
+    for key, value in mirror_map.items():
+        if not isinstance(value, MirrorMap):
+            raise TypeError(f"mirror_map[{key!r}] is {value!r}, which is not a MirrorMap")
+    result = {name: _lookup(mirror_map, name, names) for name in names}
+    for key in mirror_map:
+        if not any(_covers(key, name) for name in names):
+            raise ValueError(f"mirror_map[{key!r}] covers no parameter; there are {names}")
+    return result
+
+
+def _covers(key: str, name: str) -> bool:
+    return key == name or name.startswith(key + ".") or fnmatchcase(name, key)
+
+
+def _lookup(mapping: Mapping[str, MirrorMap], name: str, names: list[str]) -> MirrorMap:
+    if name in mapping:
+        return mapping[name]
+    layers = [key for key in mapping if name.startswith(key + ".")]
+    if layers:
+        return mapping[max(layers, key=len)]
+    for key, value in mapping.items():
+        if fnmatchcase(name, key):
+            return value
+    raise ValueError(
+        f"mirror_map names no map for the parameter {name!r} (it has {sorted(mapping)}, the net "
+        f'has {names}); add it, or a default under the key "*"'
+    )

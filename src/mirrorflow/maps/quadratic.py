@@ -1,0 +1,56 @@
+"""The Euclidean map: mirror flow is gradient flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.horizon import LpHorizon
+
+__all__ = ["Quadratic"]
+
+
+@dataclass(frozen=True)
+class Quadratic(SeparableMap):
+    """`r(x) = x²/2`, `r'(x) = x`: gradient flow, horizon ℓ2."""
+
+    @property
+    def index(self) -> float:
+        """2."""
+        return 2.0
+
+    @property
+    def homogeneous(self) -> bool:
+        """True."""
+        return True
+
+    def potential_entries(self, x: Tensor) -> Tensor:
+        """`x²/2`."""
+        return 0.5 * x * x
+
+    def dual_energy_entries(self, x: Tensor) -> Tensor:
+        """`x²/2`."""
+        return 0.5 * x * x
+
+    def to_dual(self, x: Tensor) -> Tensor:
+        """`u = x`."""
+        return x.clone()
+
+    def to_primal(self, u: Tensor) -> Tensor:
+        """`x = u`."""
+        return u.clone()
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """`1`."""
+        return torch.ones_like(x)
+
+    def step(self, x: Tensor, delta: Tensor) -> Tensor:
+        """`x − delta`: a step of gradient descent."""
+        return torch.where(delta == 0, x, x - delta)
+
+    def horizon(self) -> LpHorizon:
+        """ℓ2."""
+        return LpHorizon(2.0)
