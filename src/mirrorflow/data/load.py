@@ -57,7 +57,7 @@ def load(name: str, **options: Any) -> Dataset:
 
 def _from_file(path: Path) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; pass a path to an .npz file") from error
