@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pickle
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ __all__ = ["FORMAT", "RunFolder"]
 
 FORMAT = 1
 """Version of the folder's layout; another one is refused, not guessed at."""
+
+_UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
 
 
 class RunFolder:
@@ -133,7 +136,7 @@ class RunFolder:
             return None
         try:
             state: dict[str, Any] = torch.load(self.checkpoint_path, weights_only=True)
-        except Exception as error:
+        except _UNREADABLE as error:
             raise RunError(
                 f"{self.checkpoint_path} cannot be read ({type(error).__name__}: "
                 f"{str(error).splitlines()[0]}); restore it, or remove it to start again"
