@@ -21,7 +21,7 @@ from mirrorflow.errors import RunError
 from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
 from mirrorflow.experiments.config import RunConfig
 
-__all__ = ["FORMAT", "RunFolder"]
+__all__ = ["FORMAT", "RunFolder", "surroundings"]
 
 FORMAT = 1
 """Version of the folder's layout; another one is refused, not guessed at."""
@@ -62,7 +62,7 @@ class RunFolder:
                 )
         make_folder(self.path)
         write_text(self.config_path, config.to_toml())
-        self.write_manifest({"format": FORMAT, "outcome": "running", **_surroundings(config)})
+        self.write_manifest({"format": FORMAT, "outcome": "running", **surroundings(config.seed)})
 
     def _same(self, config: RunConfig) -> None:
         saved, wanted = self.config().to_dict(), config.to_dict()
@@ -169,7 +169,8 @@ class RunFolder:
             yield
 
 
-def _surroundings(config: RunConfig) -> dict[str, Any]:
+def surroundings(seed: int) -> dict[str, Any]:
+    """Versions, seed, commit and machine: what a number may depend on."""
     try:
         own = version("mirrorflow")
     except PackageNotFoundError:
@@ -178,7 +179,7 @@ def _surroundings(config: RunConfig) -> dict[str, Any]:
         "mirrorflow": own,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "seed": config.seed,
+        "seed": seed,
         "git": _git_state(),
         "host": {
             "system": platform.system(),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mirrorflow.experiments.measure import measure
+from mirrorflow.experiments.measure import Meter
 from torch import Tensor
 
 from mirrorflow.data import Dataset
@@ -141,7 +141,7 @@ class _Loop:
         self.config, self.folder, self.net, self.data = config, folder, net, data
         self.mirror_map, self.optimizer, self.progress = mirror_map, optimizer, progress
         self.state = _State()
-        self.start = {name: value.clone() for name, value in net.state_dict().items()}
+        self.meter = Meter(net, data, mirror_map, config.loss)
 
     def run(self, checkpoint_seconds: float) -> LoadedRun:
         saved = self.folder.load_checkpoint()
@@ -209,8 +209,7 @@ class _Loop:
         return x[chosen], y[chosen]
 
     def _measure(self) -> dict[str, Any]:
-        found = measure(self.net, self.data, self.mirror_map, self.config.loss, self.start)
-        return {"step": self.state.step, **found}
+        return {"step": self.state.step, **self.meter(self.net)}
 
     def _record(self, row: dict[str, Any]) -> None:
         state, until = self.state, self.config.until
