@@ -1,0 +1,49 @@
+"""Hidden layers that are homogeneous in their weights and in their input."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+__all__ = ["ACTIVATION_DEGREE", "Activation", "check_activation", "hidden_layer"]
+
+Activation = Literal["relu", "smooth_relu", "relu2", "linear"]
+ACTIVATION_DEGREE: dict[Activation, float] = {
+    "relu": 1.0,
+    "smooth_relu": 1.0,
+    "relu2": 2.0,
+    "linear": 1.0,
+}
+
+
+def check_activation(activation: str, eps: float) -> None:
+    """Refuse an unknown activation or a smoothing that is not positive."""
+    if activation not in get_args(Activation):
+        raise ValueError(
+            f"activation = {activation!r} is unknown; choose one of {list(get_args(Activation))}"
+        )
+    if activation == "smooth_relu" and not 0 < eps <= 1:
+        raise ValueError(f"eps = {eps} is not a smoothing; choose 0 < eps <= 1, for example 1e-2")
+
+
+def hidden_layer(x: Tensor, weight: Tensor, activation: Activation, eps: float) -> Tensor:
+    """Features `h_j(x) = σ(w_j·x)` of shape (n, m), from x (n, d) and weight (m, d).
+
+    - `relu`: `max(z, 0)`, `relu2`: `max(z, 0)²`, `linear`: `z`, with `z = w·x`;
+    - `smooth_relu`: `(z + √(z² + ε²‖w‖²‖x‖²))/2`, exactly homogeneous of degree 1 in w and in x,
+      within `ε‖w‖‖x‖/2` of `relu`.
+    """
+    z = x @ weight.T
+    if activation == "relu":
+        return torch.relu(z)
+    if activation == "relu2":
+        return torch.relu(z).square()
+    if activation == "linear":
+        return z
+    scale = eps * eps * x.square().sum(1, keepdim=True) * weight.square().sum(1)
+    root = torch.sqrt(z.square() + scale)
+    # For z < 0 the sum cancels: there (z + r)/2 = s/(2(r − z)).
+    safe = torch.where(z < 0, root - z, torch.ones_like(z))
+    return torch.where(z < 0, 0.5 * scale / safe, 0.5 * (z + root))

@@ -1,0 +1,329 @@
+"""What every mirror optimizer shares: groups with their own maps, checks, master weights, state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mirrorflow.errors import DivergedError
+from mirrorflow.maps import MapLike, MirrorMap, assign
+from mirrorflow.maps.base import require_floating
+from mirrorflow.optim import rules
+from mirrorflow.optim.relative import RelativeStep
+from mirrorflow.optim.step_size import LossScaled
+
+__all__ = ["LearningRate", "MirrorOptimizer", "Update"]
+
+LearningRate = float | Tensor | Literal["auto"] | LossScaled
+_LOW_PRECISION = (torch.float16, torch.bfloat16)
+_AS_TEXT = ("mirror_map", "step_rule")
+
+
+@dataclass
+class Update:
+    """One parameter on its way: value `x` (float32 for half precision), direction, options."""
+
+    parameter: Tensor
+    x: Tensor
+    direction: Tensor
+    group: dict[str, Any]
+    denominator: Tensor | None = None
+    correction: float = 1.0
+
+
+class MirrorOptimizer(torch.optim.Optimizer):
+    """A `torch.optim.Optimizer` that steps in the dual of a mirror map.
+
+    Contract: subclasses give `_direction(update)`; everything else is here. `state_dict()` holds
+    tensors, numbers and text only, so it loads with `weights_only=True`, and resumes bit for bit.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: LearningRate,
+        mirror_map: MapLike | None,
+        defaults: dict[str, Any],
+    ) -> None:
+        step_rule = LossScaled() if isinstance(lr, str) and lr == "auto" else None
+        if isinstance(lr, LossScaled):
+            step_rule = lr
+        elif isinstance(lr, str) and lr != "auto":
+            raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a LossScaled(...)")
+        if isinstance(mirror_map, Mapping) and not isinstance(params, Tensor):
+            params, mirror_map = _groups_by_map(list(params), mirror_map), None
+        options = {
+            "lr": step_rule.eta if step_rule else lr,
+            "mirror_map": mirror_map,
+            "step_rule": step_rule,
+            **defaults,
+        }
+        super().__init__(params, options)
+
+    # -- the door ---------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; it may name its own `mirror_map` and every other option.
+
+        Raises:
+            ValueError: an option outside its range, or no map.
+            TypeError: parameters that are not real floating-point, or something that is no map.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self._check_group(group)
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        if group["mirror_map"] is None:
+            raise ValueError(
+                "mirror_map is missing; pass MirrorDescent(..., mirror_map=maps.Quadratic()), or a "
+                "mirror_map in every parameter group"
+            )
+        if not isinstance(group["mirror_map"], MirrorMap):
+            raise TypeError(
+                f"mirror_map = {group['mirror_map']!r} is not a MirrorMap; choose one of "
+                "mirrorflow.maps, such as maps.HyperbolicEntropy(1e-2)"
+            )
+        for i, p in enumerate(group["params"]):
+            require_floating(p, f"params[{i}]")
+        lr = group["lr"]
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError(f"lr has {lr.numel()} entries; a tensor lr must hold one number")
+        require_at_least_zero(float(lr), "lr")
+        require_at_least_zero(group["weight_decay"], "weight_decay")
+        if group["decay"] not in rules.decay_names():
+            raise ValueError(f"decay = {group['decay']!r}; choose one of {rules.decay_names()}")
+        if any(group["step_rule"] != other["step_rule"] for other in self.param_groups):
+            raise ValueError(
+                "the groups have different step rules; the relative step is one scalar for the "
+                "whole net (a step per group would change the horizon)"
+            )
+
+    # -- the step ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; returns what the closure returned.
+
+        Args:
+            closure: evaluates the net, calls `backward` and returns the loss. With a `LossScaled`
+                step rule it returns the *logarithm* of the loss (`losses.log_loss`), of which the
+                gradients are taken too.
+
+        Raises:
+            TypeError: sparse or complex gradients.
+            DivergedError: NaN or infinite gradients with `check_finite`, a NaN log loss, or no
+                finite relative step. No parameter has moved then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        rule: LossScaled | None = self.param_groups[0]["step_rule"]
+        if rule is not None and closure is not None and rule.reject:
+            loss = self._take_back(loss, closure)
+        found = self._with_gradient()
+        if rule is None:
+            for p, group in found:
+                update = self._begin(p, group)
+                self._direction(update)
+                self._apply(update)
+            return loss
+        updates = [self._begin(p, group) for p, group in found]
+        if not updates:
+            return loss
+        if closure is not None and rule.reject:
+            self._keep_previous(updates)
+        for update in updates:
+            self._direction(update)
+        for update, moved in zip(updates, self._relative().step(rule, updates), strict=True):
+            self._write(update, moved)
+        return loss
+
+    def _direction(self, update: Update) -> None:
+        """Turn the gradient in `update.direction` into the direction, with the state's help."""
+        raise NotImplementedError
+
+    def _with_gradient(self) -> list[tuple[Tensor, dict[str, Any]]]:
+        found = []
+        for group in self.param_groups:
+            for i, p in enumerate(group["params"]):
+                if p.grad is not None:
+                    _check_gradient(p, _name(group, i), finite=group["check_finite"])
+                    found.append((p, group))
+        return found
+
+    def _begin(self, p: Tensor, group: dict[str, Any]) -> Update:
+        g = p.grad
+        assert g is not None  # `_with_gradient` has looked
+        x = p
+        if p.dtype in _LOW_PRECISION:
+            x, g = self._master(p), g.float()
+        return Update(p, x, g.neg() if group["maximize"] else g, group)
+
+    def _master(self, p: Tensor) -> Tensor:
+        """The float32 value behind a half-precision parameter, following outside changes."""
+        state = self.state[p]
+        if "master" not in state:
+            state["master"] = p.float()
+        master: Tensor = state["master"]
+        same = master.to(p.dtype) == p
+        return master.copy_(torch.where(same, master, p.float()))
+
+    def _apply(self, update: Update) -> None:
+        lr = update.group["lr"]
+        self._write(update, moved(update, lr if isinstance(lr, Tensor) else float(lr)))
+
+    def _write(self, update: Update, value: Tensor) -> None:
+        update.x.copy_(value)
+        if update.x is not update.parameter:
+            update.parameter.copy_(update.x)
+
+    # -- the relative step ------------------------------------------------------------------
+
+    def _relative(self) -> RelativeStep:
+        return RelativeStep(self.param_groups)
+
+    def _take_back(self, loss: Any, closure: Callable[[], Any]) -> Any:
+        relative = self._relative()
+        if relative.accepts(_number(loss)):
+            return loss
+        for group in self.param_groups:
+            for p in group["params"]:
+                _restore(p, self.state[p])
+        relative.back_off()
+        with torch.enable_grad():
+            return closure()
+
+    def _keep_previous(self, updates: list[Update]) -> None:
+        for update in updates:
+            state = self.state[update.parameter]
+            for key in [key for key in state if not key.startswith("previous_")]:
+                value = state[key]
+                state["previous_" + key] = value.clone() if isinstance(value, Tensor) else value
+            state["previous_value"] = update.parameter.detach().clone()
+
+    # -- the state --------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """As in torch, with maps and step rules written as text."""
+        state_dict = super().state_dict()
+        for group in state_dict["param_groups"]:
+            for key in _AS_TEXT:
+                group[key] = None if group[key] is None else repr(group[key])
+        return state_dict
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in torch; the maps and step rules must be those of this optimizer.
+
+        Raises:
+            ValueError: the state was saved with another map or step rule.
+        """
+        own = [{key: group[key] for key in _AS_TEXT} for group in self.param_groups]
+        saved = [dict(group) for group in state_dict["param_groups"]]
+        for number, (kept, group) in enumerate(zip(own, saved, strict=False)):
+            for key, value in kept.items():
+                text = None if value is None else repr(value)
+                if group.get(key, text) not in (text, value):
+                    raise ValueError(
+                        f"group {number} was saved with {key} = {group[key]}, this optimizer has "
+                        f"{text}; build it with the saved one"
+                    )
+                group[key] = None
+        super().load_state_dict({**state_dict, "param_groups": saved})
+        for kept, group in zip(own, self.param_groups, strict=True):
+            group.update(kept)
+        # torch rounds every state tensor to the parameter's dtype; masters must stay float32.
+        ids = chain.from_iterable(group["params"] for group in saved)
+        parameters = chain.from_iterable(group["params"] for group in self.param_groups)
+        for key, p in zip(ids, parameters, strict=True):
+            if p.dtype in _LOW_PRECISION:
+                for name, value in state_dict["state"].get(key, {}).items():
+                    if isinstance(value, Tensor):
+                        self.state[p][name] = value.detach().to(p.device, copy=True)
+
+
+def moved(update: Update, lr: float | Tensor) -> Tensor:
+    """The new value of a parameter after a step of size lr."""
+    group = update.group
+    return rules.mirror_step(
+        group["mirror_map"],
+        update.x,
+        update.direction,
+        lr / update.correction,
+        weight_decay=group["weight_decay"],
+        decay=group["decay"],
+        denominator=update.denominator,
+    )
+
+
+def require_at_least_zero(value: float, name: str) -> None:
+    """Refuse negative, infinite and NaN options."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} = {value} is not allowed; choose 0 <= {name} < inf")
+
+
+def _groups_by_map(params: list[Any], mirror_map: Mapping[str, MirrorMap]) -> list[dict[str, Any]]:
+    if not all(isinstance(entry, tuple) for entry in params):
+        raise TypeError(
+            "mirror_map is a mapping from names to maps, so params must be named; pass "
+            "net.named_parameters()"
+        )
+    chosen = assign(mirror_map, [name for name, _ in params])
+    groups: dict[MirrorMap, dict[str, Any]] = {}
+    for name, p in params:
+        group = groups.setdefault(chosen[name], {"params": [], "mirror_map": chosen[name]})
+        group["params"].append((name, p))
+    return list(groups.values())
+
+
+def _number(loss: Any) -> float:
+    return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
+
+
+def _name(group: dict[str, Any], i: int) -> str:
+    names = group.get("param_names")
+    return names[i] if names else f"parameter {i} of shape {tuple(group['params'][i].shape)}"
+
+
+def _check_gradient(p: Tensor, name: str, *, finite: bool) -> None:
+    g = p.grad
+    assert g is not None
+    if g.layout is not torch.strided:
+        raise TypeError(
+            f"the gradient of {name} is sparse ({g.layout}); a mirror step moves every entry "
+            "through the map: make it dense (nn.Embedding(sparse=False), or grad.to_dense())"
+        )
+    if g.is_complex():
+        raise TypeError(
+            f"the gradient of {name} is complex ({g.dtype}); a mirror map acts on real tensors: "
+            "optimize torch.view_as_real(parameter)"
+        )
+    if finite and not bool(torch.isfinite(g).all()):
+        raise DivergedError(
+            f"the gradient of {name} holds {int((~torch.isfinite(g)).sum())} entries that are NaN "
+            "or infinite; no parameter was moved. Lower lr, clip the gradient, or skip the batch"
+        )
+
+
+def _restore(p: Tensor, state: dict[str, Any]) -> None:
+    if "previous_value" not in state:
+        return
+    p.copy_(state["previous_value"])
+    for key in [key for key in state if not key.startswith("previous_")]:
+        if "previous_" + key not in state:
+            del state[key]
+        elif isinstance(state[key], Tensor):
+            state[key].copy_(state["previous_" + key])
+        else:
+            state[key] = state["previous_" + key]

@@ -1,0 +1,97 @@
+"""Mirror descent as a torch optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mirrorflow.maps import MapLike
+from mirrorflow.optim import rules
+from mirrorflow.optim.base import LearningRate, MirrorOptimizer, Update, require_at_least_zero
+
+__all__ = ["MirrorDescent"]
+
+
+class MirrorDescent(MirrorOptimizer):
+    """`∇R(θ) ← ∇R(θ) − lr·d`: gradient descent in the dual of a mirror map, in place of `SGD`.
+
+    With momentum, `m ← μ m + (1−τ) g` lives in the dual and `d = m` (`g + μ m` if nesterov). The
+    step is the explicit Euler step of mirror flow; no dual variable is stored.
+
+    Args:
+        params: parameters, named parameters or groups, as in torch. A group may name its own
+            `mirror_map` and every other option.
+        lr: the step ≥ 0 (a number or a tensor of one number), or "auto" = `LossScaled()`, or a
+            `LossScaled`: then one relative step for the whole net, `group["lr"]` is η, and nothing
+            needs tuning.
+        mirror_map: the map R; or, with named parameters, a mapping from names, layers or patterns
+            to maps (see `maps.assign`).
+        momentum: μ ≥ 0.
+        nesterov: look ahead; needs momentum > 0 and dampening = 0.
+        dampening: τ.
+        weight_decay: decoupled, λ ≥ 0.
+        decay: "primal", `θ ← (1 − lr λ)θ`, or "dual", `u ← (1 − lr λ)u` (see `rules.mirror_step`).
+        maximize: ascend.
+        foreach: see docs/optimizers.md, "Paths".
+        compiled: see docs/optimizers.md, "Paths".
+        check_finite: look for NaN and infinite gradients before any parameter moves.
+
+    Reduces to: `torch.optim.SGD` (bitwise) for `Quadratic()` without weight decay.
+
+    Raises:
+        ValueError: an option outside its range.
+        TypeError: parameters that are not real floating-point, or something that is no map.
+
+    Source: Nemirovski & Yudin 1983; Beck & Teboulle 2003; arXiv 2605.19458.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: LearningRate = 1e-3,
+        *,
+        mirror_map: MapLike | None = None,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        decay: rules.Decay = "primal",
+        maximize: bool = False,
+        foreach: bool | None = None,
+        compiled: bool = False,
+        check_finite: bool = False,
+    ) -> None:
+        options = {
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "decay": decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "compiled": compiled,
+            "check_finite": check_finite,
+        }
+        super().__init__(params, lr, mirror_map, options)
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        super()._check_group(group)
+        require_at_least_zero(group["momentum"], "momentum")
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"nesterov needs momentum > 0 and dampening = 0, got momentum = "
+                f"{group['momentum']}, dampening = {group['dampening']}"
+            )
+
+    def _direction(self, update: Update) -> None:
+        group = update.group
+        if group["momentum"] == 0:
+            return
+        state = self.state[update.parameter]
+        update.direction, state["momentum_buffer"] = rules.heavy_ball(
+            update.direction,
+            state.get("momentum_buffer"),
+            group["momentum"],
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+        )

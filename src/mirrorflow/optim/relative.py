@@ -1,0 +1,135 @@
+"""The relative Bregman step at work: measures, feeds back, and takes bad steps back."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mirrorflow.errors import DivergedError
+from mirrorflow.optim import rules
+from mirrorflow.optim.step_size import LossScaled, solve_step
+
+if TYPE_CHECKING:
+    from mirrorflow.optim.base import Update
+
+__all__ = ["RelativeStep"]
+
+# A halved η doubles again in 70 accepted steps: halved for good, it was two to three times slower.
+_RECOVERY = 1.01
+
+
+class RelativeStep:
+    """One scalar step for all parameters, with `ρ(s) = η_t` (see `step_size`).
+
+    Contract: its memory is four numbers in the first parameter group: accepted steps, step times
+    gradient norm at unit η (the feedback), the factor left by rejections, the last log loss.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        self.groups = groups
+        self.memory = groups[0]
+        for key, value in (("t", 0), ("gain", 0.0), ("backoff", 1.0), ("log_loss", math.inf)):
+            self.memory.setdefault("auto_" + key, value)
+
+    def accepts(self, log_loss: float) -> bool:
+        """Remember the log loss; False if the last step has to be taken back."""
+        before = self.memory["auto_log_loss"]
+        if LossScaled.is_worse(before, log_loss):
+            if math.isnan(log_loss) and math.isinf(before):
+                raise DivergedError("log loss is NaN before the first step; no parameter was moved")
+            return False
+        self.memory["auto_log_loss"] = log_loss
+        self.memory["auto_backoff"] = min(1.0, _RECOVERY * self.memory["auto_backoff"])
+        return True
+
+    def back_off(self) -> None:
+        """After a rejection: halve η, and count the step as not taken."""
+        self.memory["auto_backoff"] /= 2
+        self.memory["auto_t"] -= 1
+        if self.memory["auto_backoff"] < 2.0**-60:
+            raise DivergedError(
+                "the step was halved 60 times and log loss still falls back; the parameters are "
+                "those of the last good step. Is the closure the log of the same loss every time?"
+            )
+
+    def step(self, rule: LossScaled, updates: list[Update]) -> list[Tensor]:
+        """The new values of all parameters."""
+        target = self._target(rule)
+        trial = _Trial(updates)
+        if target == 0 or trial.norm == 0:
+            self.memory["auto_t"] += 1
+            return [u.x for u in updates]
+        gain, first = self.memory["auto_gain"], self.memory["auto_gain"] == 0
+        start = (gain or math.sqrt(trial.energy)) * target / trial.norm
+        s = solve_step(trial, start, target, within=1.05 if first else 1.5)
+        if s != trial.s:
+            trial(s)
+        if not math.isfinite(trial.rho):
+            raise DivergedError(
+                f"no finite step: gradient norm {trial.norm}, dual energy {trial.energy}; no "
+                "parameter was moved"
+            )
+        if trial.rho > 0:
+            self.memory["auto_gain"] = s * trial.norm / trial.rho
+        self.memory["auto_t"] += 1
+        return trial.moved
+
+    def _target(self, rule: LossScaled) -> float:
+        etas = {float(group["lr"]) for group in self.groups}
+        if len(etas) > 1:
+            raise ValueError(
+                f"the groups have relative steps {sorted(etas)}; it is one scalar for the whole net"
+            )
+        return etas.pop() * rule.factor(self.memory["auto_t"]) * float(self.memory["auto_backoff"])
+
+
+class _Trial:
+    """`ρ(s)` as a function that keeps its last step."""
+
+    def __init__(self, updates: list[Update]) -> None:
+        self.updates = updates
+        self.directions = [_direction(u) for u in updates]
+        pairs = zip(updates, self.directions, strict=True)
+        self.norm = math.sqrt(sum(_inner(d, d) for d in self.directions))
+        self.energy = sum(_inner(u.group["mirror_map"].to_dual(u.x), u.x) for u, _ in pairs)
+        if self.energy == 0:
+            raise ValueError(
+                "lr='auto' measures the step relative to the parameters, which are all zero; "
+                "initialise them, or pass a number as lr"
+            )
+        self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
+
+    def __call__(self, s: float) -> float:
+        from mirrorflow.optim.base import moved
+
+        self.s, self.moved = s, [moved(u, s) for u in self.updates]
+        change = 0.0
+        for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
+            change += _inner(d, _start(u, s) - new)
+        self.rho = math.sqrt(max(0.0, s * change / self.energy)) if change == change else math.nan
+        return self.rho
+
+
+def _direction(update: Update) -> Tensor:
+    if update.denominator is None:
+        return update.direction
+    return update.direction / update.denominator / update.correction
+
+
+def _start(update: Update, s: float) -> Tensor:
+    # weight decay is no part of the relative step
+    group = update.group
+    amount = s * group["weight_decay"]
+    return (
+        rules.shrink(group["mirror_map"], update.x, amount, group["decay"]) if amount else update.x
+    )
+
+
+def _inner(a: Tensor, b: Tensor) -> float:
+    full = getattr(a, "full_tensor", None)
+    if full is not None:
+        return float((a * b).sum().full_tensor())  # type: ignore[attr-defined]
+    return float(torch.dot(a.reshape(-1), b.reshape(-1)))

@@ -1,0 +1,169 @@
+"""Networks: degree, Euler's identity, activations and the check that explains what broke."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mirrorflow.errors import NotHomogeneousError
+from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer, check_degree
+
+NETS = {
+    "linear": lambda: Linear(4),
+    "linear with bias, classes": lambda: Linear(4, 3, bias=True),
+    "two-layer relu": lambda: TwoLayer(4, 6),
+    "two-layer smooth": lambda: TwoLayer(4, 6, "smooth_relu", bias=True),
+    "two-layer relu2": lambda: TwoLayer(4, 6, "relu2", classes=3),
+    "mlp": lambda: MLP((4, 6, 5, 3)),
+    "mlp smooth": lambda: MLP((4, 6, 5, 1), "smooth_relu", bias=True),
+    "mlp relu2": lambda: MLP((4, 6, 5, 1), "relu2"),
+    "deep linear": lambda: MLP((4, 6, 5, 2), "linear"),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_declared_degree_is_the_measured_one(name: str) -> None:
+    net, x = NETS[name](), torch.randn(7, 4)
+    measured = check_degree(net, x)
+    assert measured.total == net.degree
+    assert measured.layers == net.layer_degrees
+    assert net.training
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_eulers_identity_holds_layer_by_layer(name: str) -> None:
+    net, x = NETS[name](), torch.randn(7, 4)
+    out = net(x)
+    weights = torch.randn_like(out)
+    (weights * out).sum().backward()
+    for key, p in net.named_parameters():
+        assert p.grad is not None
+        euler = (p.grad * p).sum()
+        assert euler.item() == pytest.approx(
+            net.layer_degrees[key] * (weights * out).sum().item(), rel=1e-10, abs=1e-12
+        )
+
+
+@given(st.floats(0.01, 100), st.floats(1e-4, 1.0), st.integers(0, 10_000))
+def test_smooth_relu_is_homogeneous_and_close_to_relu(c: float, eps: float, seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    smooth, exact = TwoLayer(3, 5, "smooth_relu", eps), TwoLayer(3, 5)
+    exact.load_state_dict(smooth.state_dict())
+    x = torch.randn(4, 3, generator=g)
+    h, hc = smooth.activations(x)[0], smooth.activations(c * x)[0]
+    torch.testing.assert_close(hc, c * h, rtol=1e-12, atol=0)
+    bound = 0.5 * eps * x.norm(dim=1)[:, None] * smooth.weights[0].norm(dim=1)
+    difference = h - exact.activations(x)[0]
+    assert bool(((difference > 0) & (difference <= bound * (1 + 1e-12))).all())
+
+
+def test_smooth_relu_keeps_its_digits_where_the_unit_is_off() -> None:
+    net = TwoLayer(1, 1, "smooth_relu", 1e-6)
+    with torch.no_grad():
+        net.weights[0].fill_(-1.0)
+    # (z + √(z²+s))/2 with z = −1, s = 1e-12 is s/4 (1 − s/4 + …), not a difference of ones.
+    assert net.activations(torch.ones(1, 1))[0].item() == pytest.approx(2.5e-13, rel=1e-11)
+
+
+def test_bias_is_the_weight_of_a_constant_input() -> None:
+    net = TwoLayer(2, 3, bias=True)
+    assert net.weights[0].shape == (3, 3)
+    x = torch.randn(5, 2)
+    by_hand = torch.relu(x @ net.weights[0][:, :2].T + net.weights[0][:, 2]) @ net.weights[1][0]
+    torch.testing.assert_close(net(x), by_hand)
+
+
+def test_junctions_name_incoming_and_outgoing_weights() -> None:
+    net = MLP((4, 6, 5, 1))
+    assert [(j.incoming, j.outgoing, j.units) for j in net.junctions] == [
+        ("weights.0", "weights.1", 6),
+        ("weights.1", "weights.2", 5),
+    ]
+    assert [tuple(a.shape) for a in net.activations(torch.randn(3, 4))] == [(3, 6), (3, 5)]
+
+
+def test_seeded_start_is_the_same_in_both_precisions() -> None:
+    one = MLP((4, 6, 1), generator=torch.Generator().manual_seed(3))
+    torch.set_default_dtype(torch.float32)
+    other = MLP((4, 6, 1), generator=torch.Generator().manual_seed(3))
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a.float(), b)
+
+
+@pytest.mark.parametrize(
+    ("net", "cause"),
+    [
+        (nn.Sequential(nn.Linear(4, 5, bias=False), nn.BatchNorm1d(5)), "BatchNorm1d"),
+        (nn.Sequential(nn.Linear(4, 5, bias=False), nn.LayerNorm(5)), "LayerNorm"),
+        (
+            nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)),
+            r"0\.bias is a bias",
+        ),
+        (
+            nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 2, bias=False)),
+            r"not homogeneous in 0\.weight",
+        ),
+    ],
+)
+def test_check_degree_names_what_breaks_it(net: nn.Module, cause: str) -> None:
+    with pytest.raises(NotHomogeneousError, match=cause):
+        check_degree(net.double(), torch.randn(6, 4))
+
+
+def test_check_degree_leaves_the_net_as_it_was() -> None:
+    net = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5)).double()
+    net[2].eval()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(NotHomogeneousError):
+        check_degree(net, torch.randn(6, 4))
+    assert [m.training for m in net.modules()] == [True, True, True, False]
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_check_degree_measures_a_users_module() -> None:
+    net: nn.Module = nn.Sequential(
+        nn.Conv2d(1, 3, 3, bias=False),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(12, 2, bias=False),
+    )
+    found = check_degree(net.double(), torch.randn(6, 1, 6, 6))
+    assert found.total == 2
+    assert found.layers == {"0.weight": 1, "4.weight": 1}
+
+
+def test_check_degree_refuses_nan_and_zero_outputs() -> None:
+    with pytest.raises(NotHomogeneousError, match="NaN"):
+        check_degree(Linear(4), torch.full((2, 4), torch.nan))
+    with pytest.raises(NotHomogeneousError, match="zero on every point"):
+        check_degree(Linear(4), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: Linear(0), ValueError, "d = 0"),
+        (lambda: Linear(2.0), TypeError, r"d = 2\.0"),  # type: ignore[arg-type]
+        (lambda: Linear(2, 1), ValueError, "classes = 1"),
+        (lambda: TwoLayer(2, 0), ValueError, "m = 0"),
+        (lambda: TwoLayer(2, 3, "gelu"), ValueError, "'gelu' is unknown"),  # type: ignore[arg-type]
+        (lambda: TwoLayer(2, 3, "smooth_relu", 0.0), ValueError, r"eps = 0\.0"),
+        (lambda: MLP((3,)), ValueError, "no layer"),
+        (lambda: MLP((3, 2), init_scale=0.0), ValueError, "init_scale"),
+    ],
+)
+def test_bad_arguments_are_named(make, error, text) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_wrong_points_are_named() -> None:
+    net: HomogeneousNet = TwoLayer(4, 3)
+    with pytest.raises(ValueError, match=r"\(7, 3\).*takes 4"):
+        net(torch.randn(7, 3))
+    with pytest.raises(TypeError, match="int64"):
+        net(torch.ones(7, 4, dtype=torch.int64))

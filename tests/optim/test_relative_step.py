@@ -1,0 +1,139 @@
+"""The relative Bregman step: its size, its invariances, tiny losses, rejection."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from mirrorflow import maps
+from mirrorflow.errors import DivergedError
+from mirrorflow.losses import log_loss
+from mirrorflow.nets import MLP
+from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim.step_size import solve_step
+
+MAPS = [
+    maps.Quadratic(),
+    maps.Power(1.2),
+    maps.Power(4),
+    maps.HyperbolicEntropy(0.01),
+    maps.Cosh(0.2),
+]
+
+
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+def test_the_first_step_has_the_relative_size_asked_for(mirror_map):
+    p, q = nn.Parameter(torch.randn(40)), nn.Parameter(0.01 * torch.randn(9, 3))
+    old = [p.detach().clone(), q.detach().clone()]
+    p.grad, q.grad = torch.randn(40), torch.randn(9, 3)
+    MirrorDescent([p, q], LossScaled(0.1), mirror_map=mirror_map).step()
+    change = energy = 0.0
+    for x, new in zip(old, (p.detach(), q.detach()), strict=True):
+        du = mirror_map.to_dual(new) - mirror_map.to_dual(x)
+        change += float((du * (new - x)).sum())
+        energy += float((mirror_map.to_dual(x) * x).sum())
+    assert math.sqrt(change / energy) == pytest.approx(0.1, rel=0.06)
+    # one scalar for the whole net: Δu is the same multiple of the gradient everywhere
+    ratios = torch.cat(
+        [
+            ((mirror_map.to_dual(new) - mirror_map.to_dual(x)) / g).flatten()
+            for x, new, g in zip(old, (p.detach(), q.detach()), (p.grad, q.grad), strict=True)
+        ]
+    )
+    torch.testing.assert_close(ratios, ratios.mean().expand_as(ratios), rtol=1e-5, atol=0)
+
+
+def test_the_step_does_not_depend_on_the_scale_of_the_gradient():
+    results = []
+    for scale in (1.0, 2.0**-80):
+        p = nn.Parameter(torch.linspace(0.1, 1, 5))
+        opt = MirrorDescent([p], "auto", mirror_map=maps.Power(3), momentum=0.5)
+        for _ in range(5):
+            p.grad = scale * torch.linspace(-1, 1, 5)
+            opt.step()
+        results.append(p.detach())
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("power", [0.3, 1.0, 6.0])
+def test_solve_step_meets_power_laws_and_jumps(power):
+    s = solve_step(lambda s: (s / 7) ** power, 1e-9, 0.3, within=1.01)
+    assert (s / 7) ** power == pytest.approx(0.3, rel=0.01)
+    jump = solve_step(lambda s: 0.0 if s < 2 else math.nan, 1e5, 0.3, within=1.5)
+    assert 1.5 < jump < 2
+
+
+def test_schedules():
+    assert LossScaled(0.02).factor(500) == pytest.approx(1 / math.sqrt(2))
+    linear = LossScaled(0.01, "linear", 10)
+    assert [linear.factor(t) for t in (0, 5, 10, 11)] == [1, 0.5, 0, 0]
+    for bad in ({"eta": 0}, {"eta": 1.0}, {"steps": 0}, {"decay": "cosine"}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            LossScaled(**bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.HyperbolicEntropy(0.01)], ids=repr)
+def test_training_digits_below_loss_1e_minus_1000(mirror_map, dtype):
+    datasets = pytest.importorskip("sklearn.datasets")
+    x, y = datasets.load_digits(return_X_y=True)
+    x, y = torch.tensor(x[:100] / 16, dtype=dtype), torch.tensor(y[:100])
+    torch.set_default_dtype(dtype)
+    net = MLP((64, 24, 24, 10), generator=torch.Generator().manual_seed(3))
+    opt = MirrorDescent(net.parameters(), "auto", mirror_map=mirror_map)
+
+    def closure():
+        opt.zero_grad()
+        loss = log_loss(net(x), y)
+        loss.backward()
+        return loss
+
+    for _ in range(6000):
+        value = float(opt.step(closure).detach())
+        assert math.isfinite(value)
+        if value < -1000 * math.log(10):
+            break
+    assert value < -1000 * math.log(10)
+
+
+def test_a_step_that_halves_log_loss_is_taken_back():
+    p = nn.Parameter(torch.tensor([1.0, 2.0]))
+    opt = MirrorDescent([p], LossScaled(0.1), mirror_map=maps.Quadratic(), momentum=0.9)
+    losses, seen = iter([-10.0, -12.0, -3.0, -12.0, -13.0]), []
+
+    def closure():
+        opt.zero_grad()
+        p.sum().backward()
+        seen.append(p.detach().clone())
+        return next(losses)
+
+    opt.step(closure)
+    opt.step(closure)
+    momentum = opt.state[p]["previous_momentum_buffer"].clone()
+    first = torch.linalg.norm(p.detach() - seen[1])
+    opt.step(closure)  # sees -3: restores, evaluates again, takes half the step
+    assert torch.equal(seen[3], seen[1])
+    assert torch.equal(opt.state[p]["previous_momentum_buffer"], momentum)
+    assert torch.linalg.norm(p.detach() - seen[1]) == pytest.approx(float(first / 2), rel=0.1)
+    assert opt.param_groups[0]["auto_backoff"] == 0.5
+
+
+def test_hopeless_cases_are_errors():
+    p = nn.Parameter(torch.zeros(3))
+    opt = MirrorDescent([p], "auto", mirror_map=maps.Quadratic())
+    p.grad = torch.ones(3)
+    with pytest.raises(ValueError, match="all zero"):
+        opt.step()
+    p.data += 1
+    p.grad = torch.full((3,), float("nan"))
+    with pytest.raises(DivergedError, match="no finite step"):
+        opt.step()
+    assert torch.equal(p.detach(), torch.ones(3))
+    groups = [{"params": [nn.Parameter(torch.ones(1))]}, {"params": [p], "lr": 0.3}]
+    opt = MirrorDescent(groups, "auto", mirror_map=maps.Quadratic())
+    p.grad = torch.ones(3)
+    with pytest.raises(ValueError, match="one scalar for the whole net"):
+        opt.step()
