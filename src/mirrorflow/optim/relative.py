@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mirrorflow.errors import DivergedError
-from mirrorflow.optim import rules
 from mirrorflow.optim.step_size import LossScaled, solve_step
-
-if TYPE_CHECKING:
-    from mirrorflow.optim.base import Update
+from mirrorflow.optim.update import Update
 
 __all__ = ["RelativeStep"]
 
@@ -91,7 +88,7 @@ class _Trial:
 
     def __init__(self, updates: list[Update]) -> None:
         self.updates = updates
-        self.directions = [_direction(u) for u in updates]
+        self.directions = [u.full_direction() for u in updates]
         pairs = zip(updates, self.directions, strict=True)
         self.norm = math.sqrt(sum(_inner(d, d) for d in self.directions))
         self.energy = sum(_inner(u.group["mirror_map"].to_dual(u.x), u.x) for u, _ in pairs)
@@ -103,29 +100,12 @@ class _Trial:
         self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
 
     def __call__(self, s: float) -> float:
-        from mirrorflow.optim.base import moved
-
-        self.s, self.moved = s, [moved(u, s) for u in self.updates]
+        self.s, self.moved = s, [u.moved(s) for u in self.updates]
         change = 0.0
         for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
-            change += _inner(d, _start(u, s) - new)
+            change += _inner(d, u.start(s) - new)  # weight decay is no part of it
         self.rho = math.sqrt(max(0.0, s * change / self.energy)) if change == change else math.nan
         return self.rho
-
-
-def _direction(update: Update) -> Tensor:
-    if update.denominator is None:
-        return update.direction
-    return update.direction / update.denominator / update.correction
-
-
-def _start(update: Update, s: float) -> Tensor:
-    # weight decay is no part of the relative step
-    group = update.group
-    amount = s * group["weight_decay"]
-    return (
-        rules.shrink(group["mirror_map"], update.x, amount, group["decay"]) if amount else update.x
-    )
 
 
 def _inner(a: Tensor, b: Tensor) -> float:
