@@ -113,6 +113,16 @@ def test_check_degree_names_what_breaks_it(net: nn.Module, cause: str) -> None:
         check_degree(net.double(), torch.randn(6, 4))
 
 
+def test_check_degree_leaves_the_net_as_it_was() -> None:
+    net = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5)).double()
+    net[2].eval()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(NotHomogeneousError):
+        check_degree(net, torch.randn(6, 4))
+    assert [m.training for m in net.modules()] == [True, True, True, False]
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
 def test_check_degree_measures_a_users_module() -> None:
     net: nn.Module = nn.Sequential(
         nn.Conv2d(1, 3, 3, bias=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,13 +10,21 @@ from torch import Tensor
 
 from mirrorflow.maps.base import SeparableMap, require_scale
 from mirrorflow.maps.horizon import LpHorizon
+from mirrorflow.maps.numerics import asinh_ratio, asinh_shift, log_asinh_exp, log_sinh_exp
 
 __all__ = ["Cosh"]
 
 
 @dataclass(frozen=True)
 class Cosh(SeparableMap):
-    """`r'(x) = s sinh(x/s)`: horizon ℓ∞."""
+    """`r'(x) = s sinh(x/s)`, `r(x) = s²(cosh(x/s) − 1)`: horizon ℓ∞.
+
+    Args:
+        scale: the length s > 0 beyond which large entries are held back exponentially.
+
+    Raises:
+        ValueError: s is not in (0, ∞).
+    """
 
     scale: float = 1.0
 
@@ -37,7 +46,21 @@ class Cosh(SeparableMap):
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`s asinh(u/s)`."""
-        return self.scale * torch.asinh(u / self.scale)
+        return self.scale * asinh_ratio(u, self.scale)
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        """`x − s Δ`, with Δ a logarithm of a ratio in which `e^{|x|/s}` is divided out."""
+        if self.scale == 1:
+            return asinh_shift(x, delta)[0]
+        return self.scale * asinh_shift(x / self.scale, delta / self.scale)[0]
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`log(s sinh(e^l/s))`."""
+        return log_sinh_exp(log_x - math.log(self.scale)) + math.log(self.scale)
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """`log(s asinh(e^l/s))`."""
+        return log_asinh_exp(log_u - math.log(self.scale)) + math.log(self.scale)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`cosh(x/s)`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,13 @@ from torch import Tensor
 
 from mirrorflow.maps.base import SeparableMap, require_scale
 from mirrorflow.maps.horizon import LpHorizon
+from mirrorflow.maps.numerics import (
+    asinh_ratio,
+    log_asinh_exp,
+    log_sinh_exp,
+    magnitude,
+    signed,
+)
 
 __all__ = ["HyperbolicEntropy"]
 
@@ -19,8 +27,17 @@ class HyperbolicEntropy(SeparableMap):
 
     `r(x) = x asinh(x/β) − √(x²+β²) + β`.
 
+    Linear within β of 0 (there it is `Quadratic()/β`), logarithmic beyond. An entry that starts
+    at 0 moves by about `β delta`: for tiny β it is stuck there for a long time, so start from
+    entries of the size of β or larger.
+
     Args:
         beta: the scale β > 0; small β is closer to ℓ1.
+
+    Raises:
+        ValueError: β is not in (0, ∞).
+
+    Source: Ghai, Hazan & Singer, ALT 2020; Woodworth et al., COLT 2020.
     """
 
     beta: float = 1.0
@@ -44,11 +61,38 @@ class HyperbolicEntropy(SeparableMap):
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`asinh(x/β)`."""
-        return torch.asinh(x / self.beta)
+        return asinh_ratio(x, self.beta)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`β sinh u`."""
-        return self.beta * torch.sinh(u)
+        half = torch.sinh(0.5 * u)
+        # cosh and sinh of the half angle: β sinh u may be finite where sinh u is not.
+        return torch.where(
+            u.abs() < 1, self.beta * torch.sinh(u), (2 * self.beta * half) * torch.cosh(0.5 * u)
+        )
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        """`m' = m e^{−s} − d sinh s` with `m = |x|`, `s = sgn(x) delta`, `d = β²/(√(x²+β²) + m)`.
+
+        The terms add up when the entry grows; when it shrinks their difference is the answer.
+        Half angles keep products finite, and below `s = ½` the increment is added to m.
+        """
+        m, s = magnitude(x), signed(delta, x)
+        root = torch.hypot(m, torch.full_like(m, self.beta))
+        d = self.beta * (self.beta / (root + m))
+        half = 0.5 * s
+        decay, sinh, cosh = torch.exp(-half), torch.sinh(half), torch.cosh(half)
+        near = m - 2 * sinh * (m * decay + d * cosh)
+        far = (m * decay) * decay - (2 * d * sinh) * cosh
+        return signed(torch.where(s < 0.5, near, far), x)
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`log asinh(e^l/β)`."""
+        return log_asinh_exp(log_x - math.log(self.beta))
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """`log(β sinh e^l)`."""
+        return log_sinh_exp(log_u) + math.log(self.beta)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/√(x²+β²)`."""

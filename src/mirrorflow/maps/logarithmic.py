@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,13 +10,30 @@ from torch import Tensor
 
 from mirrorflow.maps.base import SeparableMap, require_scale
 from mirrorflow.maps.horizon import LpHorizon
+from mirrorflow.maps.numerics import (
+    expm1,
+    log_expm1_exp,
+    log_log1p_exp,
+    magnitude,
+    minus_log1p,
+    signed,
+)
 
 __all__ = ["Logarithmic"]
 
 
 @dataclass(frozen=True)
 class Logarithmic(SeparableMap):
-    """`r'(x) = sgn x log(1+|x|/β)`: horizon ℓ1, distinct from `HyperbolicEntropy`."""
+    """`r'(x) = sgn x log(1+|x|/β)`: horizon ℓ1, distinct from `HyperbolicEntropy`.
+
+    `r(x) = (|x|+β) log(1+|x|/β) − |x|`. Like the hyperbolic entropy it is linear within β of 0.
+
+    Args:
+        beta: the scale β > 0.
+
+    Raises:
+        ValueError: β is not in (0, ∞).
+    """
 
     beta: float = 1.0
 
@@ -28,22 +46,46 @@ class Logarithmic(SeparableMap):
         return 1.0
 
     def potential_entries(self, x: Tensor) -> Tensor:
-        """`(|x|+β) log(1+|x|/β) − |x|`."""
-        a = x.abs()
-        return (a + self.beta) * torch.log1p(a / self.beta) - a
+        """`(|x|+β) log(1+|x|/β) − |x| = β (z log(1+z) − (z − log(1+z)))`, `z = |x|/β`."""
+        z = magnitude(x) / self.beta
+        return magnitude(x) * torch.log1p(z) - self.beta * minus_log1p(z)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`|x| − β log(1+|x|/β)`."""
-        a = x.abs()
-        return a - self.beta * torch.log1p(a / self.beta)
+        return self.beta * minus_log1p(magnitude(x) / self.beta)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x log(1+|x|/β)`."""
-        return x.sign() * torch.log1p(x.abs() / self.beta)
+        return signed(torch.log1p(magnitude(x) / self.beta), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u β expm1|u|`."""
-        return u.sign() * self.beta * torch.expm1(u.abs())
+        m = magnitude(u)
+        # In halves: β expm1|u| may be finite where expm1|u| is not.
+        far = (2 * self.beta * torch.sinh(0.5 * m)) * torch.exp(0.5 * m)
+        return signed(torch.where(m < 1, self.beta * expm1(m), far), u)
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        """`m' = m e^{−s} − β(1 − e^{−s})`, then `(m − β expm1 s)β/(m+β)` past 0."""
+        m, s = magnitude(x), signed(delta, x)
+        half = 0.5 * s
+        growth, decay, sinh = torch.exp(half), torch.exp(-half), 2 * torch.sinh(half)
+        rise = self.beta * sinh
+        weight = self.beta / (m + self.beta)
+        left = m - rise * growth
+        crossed = m * weight - (rise * weight) * growth
+        near = m - ((m + self.beta) * sinh) * decay
+        far = (m * decay) * decay - rise * decay
+        kept = torch.where(s < 0.5, near, far)
+        return signed(torch.where(left < 0, crossed, kept), x)
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`log log1p(e^l/β)`."""
+        return log_log1p_exp(log_x - math.log(self.beta))
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """`log(β expm1 e^l)`."""
+        return log_expm1_exp(log_u) + math.log(self.beta)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/(|x|+β)`."""

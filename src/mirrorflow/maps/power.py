@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
+import torch
 from torch import Tensor
 
 from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.horizon import LpHorizon
+from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 
 __all__ = ["Power"]
 
@@ -16,11 +19,17 @@ __all__ = ["Power"]
 class Power(SeparableMap):
     """`r(x) = |x|^p/p`, `r'(x) = sgn x |x|^{p−1}`, `p > 1`: horizon ℓp; `Power(2)` is `Quadratic`.
 
+    At 0 the map is not smooth. For p > 2 a step from 0 jumps by `|delta|^{1/(p−1)}`, far more than
+    delta when delta is small; for p < 2 the jump is far smaller than delta and may underflow to 0
+    (p = 1.1: `|delta|^{10}`), so entries at 0 are stuck there. Start from entries away from 0.
+
     Args:
         p: the exponent, in (1, ∞). Near 1 features are sparse, large p makes them dense.
 
     Raises:
         ValueError: p ≤ 1, infinite or NaN.
+
+    Source: Azizan, Lale & Hassibi, IEEE TNNLS 2022 (q-norm stochastic mirror descent).
     """
 
     p: float
@@ -42,25 +51,70 @@ class Power(SeparableMap):
         """True, of degree p."""
         return True
 
+    @property
+    def _exponent(self) -> Fraction:
+        """`p − 1` as the number that was typed: for p = 1.1 it is 1/10, so its inverse is 10."""
+        return typed_fraction(self.p) - 1
+
     def potential_entries(self, x: Tensor) -> Tensor:
         """`|x|^p/p`."""
-        return x.abs() ** self.p / self.p
+        return power(magnitude(x), self._exponent + 1) / self.p
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`(1 − 1/p)|x|^p`."""
-        return (1 - 1 / self.p) * x.abs() ** self.p
+        e = self._exponent
+        return float(e / (e + 1)) * power(magnitude(x), e + 1)
+
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`(1 − 1/p)|u|^{p/(p−1)}`."""
+        e = self._exponent
+        return float(e / (e + 1)) * power(magnitude(u), 1 + 1 / e)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x |x|^{p−1}`."""
-        return x.sign() * x.abs() ** (self.p - 1)
+        return signed(power(magnitude(x), self._exponent), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u |u|^{1/(p−1)}`."""
-        return u.sign() * u.abs() ** (1 / (self.p - 1))
+        return signed(power(magnitude(u), 1 / self._exponent), u)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`(p−1)|x|^{p−2}`: infinite at 0 for p < 2, zero there for p > 2."""
-        return (self.p - 1) * x.abs() ** (self.p - 2)
+        e = self._exponent
+        if e == 1:
+            return torch.ones_like(x)
+        if e > 1:
+            return float(e) * power(magnitude(x), e - 1)
+        return float(e) / power(magnitude(x), 1 - e)
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        """`m (1 − s/u)^{1/(p−1)}` while `|s| ≤ u/2`, beyond that `(u − s)^{1/(p−1)}`.
+
+        `u = m^{p−1}` enters as a square, `u = w²`, so that neither it nor `s/u` overflows or
+        vanishes while the answer is representable.
+        """
+        e = self._exponent
+        if e == 1:
+            return x - delta
+        m, s = magnitude(x), signed(delta, x)
+        w = power(m, e / 2)
+        ratio = (s / w) / w
+        near = ratio.abs() <= 0.5
+        change = torch.log1p(-torch.where(near, ratio, 0.0)) / float(e)
+        small = change.abs() < 0.5
+        grown = m + m * expm1(torch.where(small, change, 0.0))
+        scaled = m * torch.exp(torch.where(small, 0.0, change))
+        left = torch.where(near, 1.0, w * w - s)
+        far = signed(power(magnitude(left), 1 / e), left)
+        return signed(torch.where(near, torch.where(small, grown, scaled), far), x)
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`(p−1) l`."""
+        return float(self._exponent) * log_x
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """`l/(p−1)`."""
+        return log_u / float(self._exponent)
 
     def horizon(self) -> LpHorizon:
         """ℓp."""

@@ -47,9 +47,21 @@ class Quadratic(SeparableMap):
         """`1`."""
         return torch.ones_like(x)
 
-    def step(self, x: Tensor, delta: Tensor) -> Tensor:
+    def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
+        """`(x − y)²/2`."""
+        return 0.5 * (x - y) * (x - y)
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`x − delta`: a step of gradient descent."""
-        return torch.where(delta == 0, x, x - delta)
+        return x - delta
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`l`."""
+        return log_x.clone()
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """`l`."""
+        return log_u.clone()
 
     def horizon(self) -> LpHorizon:
         """ℓ2."""

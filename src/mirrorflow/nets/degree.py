@@ -29,7 +29,8 @@ class Degree:
 def check_degree(net: nn.Module, x: Tensor, *, rtol: float | None = None) -> Degree:
     """Verify `f(cθ; x) = c^L f(θ; x)` and find `L`, for c in 1/2 … 2, and layer by layer.
 
-    The net is called in eval mode, in its own dtype, without gradients, and left as it was.
+    The net is called without gradients, in its own dtype, in eval mode except for BatchNorm, which
+    normalises by the batch as it does in training; it is left as it was.
 
     Args:
         net: any module with `net(x)` of shape (n,) or (n, C).
@@ -49,14 +50,17 @@ def check_degree(net: nn.Module, x: Tensor, *, rtol: float | None = None) -> Deg
     buffers = dict(net.named_buffers())
     dtype = next(iter(parameters.values())).dtype
     rtol = rtol or {torch.float64: 1e-9, torch.float32: 2e-4}.get(dtype, 5e-2)
-    training = net.training
-    net.eval()
+    modes = {module: module.training for module in net.modules()}
+    for module in modes:
+        module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
     try:
         with torch.no_grad():
 
             def outputs(factor: float, names: set[str]) -> Tensor:
                 scaled = {k: p * factor if k in names else p for k, p in parameters.items()}
-                out: Tensor = functional_call(net, {**scaled, **buffers}, (x,))
+                # A copy of the buffers: running statistics must not move.
+                copies = {k: b.clone() for k, b in buffers.items()}
+                out: Tensor = functional_call(net, {**scaled, **copies}, (x,))
                 return out.to(torch.float64)
 
             base = outputs(1.0, set())
@@ -78,7 +82,8 @@ def check_degree(net: nn.Module, x: Tensor, *, rtol: float | None = None) -> Deg
                 if worst <= rtol:
                     layers[name] = own
     finally:
-        net.train(training)
+        for module, mode in modes.items():
+            module.training = mode
     return Degree(total, layers, deviation)
 
 

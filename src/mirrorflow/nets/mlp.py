@@ -33,7 +33,7 @@ class MLP(HomogeneousNet):
         bias: append the constant input 1 to x: its weights are the last column of the first
             layer. A bias in a deeper layer would break homogeneity.
         init_scale: factor on every initial weight; small values give feature learning.
-        generator: source of the initial weights, `N(0, 2/fan_in)`; in the last layer `N(0, 1/fan_in)`.
+        generator: source of the initial weights: `N(0, 2/fan_in)`, last layer `N(0, 1/fan_in)`.
 
     Raises:
         ValueError, TypeError: bad sizes, activation or eps.

@@ -1,0 +1,45 @@
+# Every target sets up .venv by itself the first time (Python 3.11 or newer, pip, a network).
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PRESET ?= quick
+OUT ?= reproduce-out
+
+# Small matrices: one thread each is faster than two that wait for each other.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help reproduce test lint types docs bench clean
+help:
+	@echo "make reproduce  the paper's three findings, as one HTML page ($(OUT)/report.html)"
+	@echo "make test       lint, types and tests"
+	@echo "make lint | types | docs | bench | clean"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mirrorflow needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(READY)
+
+reproduce: $(READY)
+	$(BIN)/mirrorflow reproduce --preset $(PRESET) --out $(OUT)
+
+test: lint types
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(READY)
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis

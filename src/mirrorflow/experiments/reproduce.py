@@ -1,0 +1,106 @@
+"""The main job: the paper's three claims on synthetic data and on digits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mirrorflow.experiments import digits, networks, one_limit, slowness
+from mirrorflow.experiments.atomic import make_folder, write_text
+from mirrorflow.experiments.finding import Finding
+from mirrorflow.experiments.folder import FORMAT, surroundings
+from mirrorflow.experiments.tasks import Task, read_records, run_tasks
+
+__all__ = ["PRESETS", "Preset", "Reproduction", "reproduce", "tasks"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes."""
+
+    seeds: int
+    digit_seeds: int
+    thresholds: tuple[float, ...]
+    steps: int
+    units: int
+    points: int
+
+
+PRESETS = {
+    "quick": Preset(
+        seeds=1, digit_seeds=1, thresholds=(-2, -10, -100), steps=30_000, units=20, points=8
+    ),
+    "full": Preset(
+        seeds=3, digit_seeds=3, thresholds=(-2, -10, -100, -1000), steps=60_000, units=40, points=12
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What `reproduce` found: the findings, and the message of each task that failed."""
+
+    folder: Path
+    findings: list[Finding]
+    failed: dict[str, str]
+
+
+def reproduce(
+    folder: Path,
+    *,
+    preset: str = "quick",
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Reproduction:
+    """Run every experiment of the preset that `folder` does not hold yet, and judge the findings.
+
+    Args:
+        folder: made if need be; holds `records/`, `runs/`, `flows/` and `findings.json`.
+        preset: a key of `PRESETS`.
+        seed: the first seed; the presets use consecutive ones.
+        workers: processes; None is one a core.
+        progress: called with (done, total, name of a finished task).
+
+    Raises:
+        ValueError: an unknown preset or a negative seed.
+        RunError: the folder cannot be used.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset = {preset!r} is unknown; choose one of {list(PRESETS)}")
+    if seed < 0:
+        raise ValueError(f"seed = {seed}; choose a seed >= 0")
+    chosen = PRESETS[preset]
+    make_folder(folder)
+    failed = run_tasks(tasks(chosen, seed), folder, workers=workers, progress=progress)
+    records = read_records(folder)
+    found = [
+        *one_limit.findings(records, chosen.seeds, seed),
+        *slowness.findings(records),
+        *networks.findings(records, chosen.seeds, seed),
+        *digits.findings(records, list(chosen.thresholds), chosen.digit_seeds, seed),
+    ]
+    found.sort(key=lambda finding: finding.claim)
+    summary: dict[str, Any] = {
+        "format": FORMAT,
+        "preset": preset,
+        "failed": failed,
+        "findings": [finding.to_dict() for finding in found],
+        "surroundings": surroundings(seed),
+    }
+    write_text(folder / "findings.json", json.dumps(summary, indent=1) + "\n")
+    return Reproduction(folder, found, failed)
+
+
+def tasks(preset: Preset, seed: int) -> list[Task]:
+    """Every piece of a preset, from the seed on."""
+    # The long ones first, so that no core waits at the end.
+    return [
+        *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],
+        *networks.tasks(preset.seeds, seed, preset.units, preset.points),
+        *one_limit.tasks(preset.seeds, seed),
+        *slowness.tasks(),
+    ]

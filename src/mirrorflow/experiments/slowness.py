@@ -1,0 +1,42 @@
+"""Finding 2: how slow is the approach to the limit?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mirrorflow.data import one_point
+from mirrorflow.diagnostics import fit_growth
+from mirrorflow.exact import max_margin
+from mirrorflow.experiments.finding import Finding, plain
+from mirrorflow.experiments.flows import flow_record
+from mirrorflow.experiments.tasks import Record, Task
+from mirrorflow.maps import parse_map
+from mirrorflow.nets import Linear
+
+__all__ = ["MAPS", "TIMES", "findings", "one_point_flow", "tasks"]
+
+MAPS = (
+    "hyperbolic_entropy(beta=1)",
+    "hyperbolic_entropy(beta=0.01)",
+    "logarithmic(beta=1)",
+    "power(p=1.5)",
+    "quadratic",
+    "mixed(p=3, a=1, b=1)",
+    "power(p=3)",
+    "cosh(scale=1)",
+    "double_exponential",
+)
+TIMES = (1e10, 1e100, 1e1000) if False else (10, 100, 1000)
+"""log10 t at which the angle is compared with the closed form."""
+
+_KNOWN = {
+    "hyperbolic_entropy(beta=1)": (79.034, 86.235, 88.803),
+    "hyperbolic_entropy(beta=0.01)": (88.892, 89.627, 89.881),
+    "cosh(scale=1)": (48.161, 45.342, 45.034),
+}
+"""Degrees from the first axis at `TIMES`: closed form of `u(t) = s(t) x`, theory §6."""

@@ -1,0 +1,60 @@
+"""The doubly exponential map: the flow's norm grows like log log t; horizon ℓ∞."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.horizon import LpHorizon
+from mirrorflow.maps.numerics import asinh_shift, log_asinh_exp, log_sinh_exp
+from mirrorflow.maps.quadrature import integral_from_zero
+
+__all__ = ["DoubleExponential"]
+
+
+@dataclass(frozen=True)
+class DoubleExponential(SeparableMap):
+    """`r'(x) = sinh(sinh x)`: horizon ℓ∞; a linear model's loss falls like `(log t)^{−γ}` only.
+
+    `r` has no closed form; it is integrated numerically. float64 holds `|x| ≤ 7.25`.
+    """
+
+    @property
+    def index(self) -> float:
+        """∞."""
+        return float("inf")
+
+    def potential_entries(self, x: Tensor) -> Tensor:
+        """`∫_0^x sinh(sinh t) dt`, by Gauss–Legendre quadrature."""
+        return integral_from_zero(self.to_dual, x)
+
+    def to_dual(self, x: Tensor) -> Tensor:
+        """`sinh(sinh x)`."""
+        return torch.sinh(torch.sinh(x))
+
+    def to_primal(self, u: Tensor) -> Tensor:
+        """`asinh(asinh u)`."""
+        return torch.asinh(torch.asinh(u))
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """`cosh(sinh x) cosh x`."""
+        return torch.cosh(torch.sinh(x)) * torch.cosh(x)
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        """Two moves of `Cosh`: that of `sinh x` by delta is the delta of that of x."""
+        return asinh_shift(x, asinh_shift(torch.sinh(x), delta)[1])[0]
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`log sinh(sinh e^l)`."""
+        return log_sinh_exp(log_sinh_exp(log_x))
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """`log asinh(asinh e^l)`."""
+        return log_asinh_exp(log_asinh_exp(log_u))
+
+    def horizon(self) -> LpHorizon:
+        """ℓ∞."""
+        return LpHorizon(float("inf"))

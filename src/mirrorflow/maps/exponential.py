@@ -1,0 +1,73 @@
+"""The exponential map: dense geometry with a kink-free dual, horizon ℓ∞."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.horizon import LpHorizon
+from mirrorflow.maps.numerics import (
+    expm1,
+    expm1_minus,
+    log_expm1_exp,
+    log_log1p_exp,
+    magnitude,
+    minus_log1p,
+    signed,
+)
+
+__all__ = ["Exponential"]
+
+
+@dataclass(frozen=True)
+class Exponential(SeparableMap):
+    """`r'(x) = sgn x expm1|x|`, `r(x) = e^{|x|} − 1 − |x|`: horizon ℓ∞, distinct from `Cosh`."""
+
+    @property
+    def index(self) -> float:
+        """∞."""
+        return float("inf")
+
+    def potential_entries(self, x: Tensor) -> Tensor:
+        """`e^{|x|} − 1 − |x|`."""
+        return expm1_minus(magnitude(x))
+
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`(1+|u|) log(1+|u|) − |u|`."""
+        m = magnitude(u)
+        return m * torch.log1p(m) - minus_log1p(m)
+
+    def to_dual(self, x: Tensor) -> Tensor:
+        """`sgn x expm1|x|`."""
+        return signed(expm1(magnitude(x)), x)
+
+    def to_primal(self, u: Tensor) -> Tensor:
+        """`sgn u log(1+|u|)`."""
+        return signed(torch.log1p(magnitude(u)), u)
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """`e^{|x|}`."""
+        return torch.exp(magnitude(x))
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        """`m + log1p(−s e^{−m})`, and `−log1p(s − expm1 m)` once the entry crosses 0."""
+        m, s = magnitude(x), signed(delta, x)
+        past = s - expm1(m)
+        crossed = past > 0
+        kept = m + torch.log1p(-torch.where(crossed, 0.0, s * torch.exp(-m)))
+        return signed(torch.where(crossed, -torch.log1p(past.clamp(min=0.0)), kept), x)
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`log expm1(e^l)`."""
+        return log_expm1_exp(log_x)
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """`log log1p(e^l)`."""
+        return log_log1p_exp(log_u)
+
+    def horizon(self) -> LpHorizon:
+        """ℓ∞."""
+        return LpHorizon(float("inf"))

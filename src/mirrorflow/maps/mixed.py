@@ -1,0 +1,153 @@
+"""A quadratic and a power added: one horizon, shared with neither perturbation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.horizon import LpHorizon
+from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
+from mirrorflow.maps.power import Power
+
+__all__ = ["Mixed"]
+
+ITERATIONS = 9
+
+
+@dataclass(frozen=True)
+class Mixed(SeparableMap):
+    """`r(x) = a x²/2 + b |x|^p/p`, `r'(x) = a x + b sgn x |x|^{p−1}`: horizon ℓ_max(2,p).
+
+    For p > 2 it is `Power(p)` far out and quadratic near 0, so it has no flat point there; for
+    p < 2 it is quadratic far out: the limit direction is that of `Quadratic`, approached like
+    `Q^{−|p−2|}`. `Mixed(p, a, 0)` is `Quadratic()` times a, `Mixed(p, 0, b)` is `Power(p)` times b.
+
+    Args:
+        p: the exponent of the perturbation, in (1, ∞).
+        a: the weight of the quadratic, `a ≥ 0`.
+        b: the weight of the power, `b ≥ 0`; not both are 0.
+
+    Raises:
+        ValueError: p ≤ 1, a negative weight, or no weight at all.
+    """
+
+    p: float = 4.0
+    a: float = 1.0
+    b: float = 1.0
+
+    def __post_init__(self) -> None:
+        Power(self.p)
+        for name, value in (("a", self.a), ("b", self.b)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} = {value} is not a weight; choose 0 <= {name} < inf")
+        if self.a == 0 and self.b == 0:
+            raise ValueError("a = 0 and b = 0 leave no potential; make one of them positive")
+
+    @property
+    def _exponent(self) -> Fraction:
+        return typed_fraction(self.p) - 1
+
+    @property
+    def index(self) -> float:
+        """The larger exponent of those present."""
+        if self.a == 0:
+            return float(self.p)
+        return 2.0 if self.b == 0 else max(2.0, float(self.p))
+
+    @property
+    def homogeneous(self) -> bool:
+        """True if only one exponent is present."""
+        return self.a == 0 or self.b == 0 or self.p == 2
+
+    def potential_entries(self, x: Tensor) -> Tensor:
+        """`a x²/2 + b |x|^p/p`."""
+        e = self._exponent
+        return 0.5 * self.a * x * x + (self.b / self.p) * power(magnitude(x), e + 1)
+
+    def dual_energy_entries(self, x: Tensor) -> Tensor:
+        """`a x²/2 + b (1 − 1/p)|x|^p`."""
+        e = self._exponent
+        return 0.5 * self.a * x * x + self.b * float(e / (e + 1)) * power(magnitude(x), e + 1)
+
+    def to_dual(self, x: Tensor) -> Tensor:
+        """`a x + b sgn x |x|^{p−1}`."""
+        return self.a * x + self.b * signed(power(magnitude(x), self._exponent), x)
+
+    def to_primal(self, u: Tensor) -> Tensor:
+        """The inverse of `to_dual`, by Newton's method on `log |x|` (convex, so monotone)."""
+        w = magnitude(u)
+        start = self._above(w)
+        excess = (self.a * start + self.b * power(start, self._exponent)) - w
+        usable = (w > 0) & (start > 0) & w.isfinite()
+        found = self._lowered(torch.where(usable, start, 1.0), torch.where(usable, excess, 0.0))
+        return signed(torch.where(usable, found, start), u)
+
+    def _above(self, w: Tensor) -> Tensor:
+        """A point at which `r'` lies in [w, 2w]: the smaller solution for one term alone."""
+        e = self._exponent
+        bounds = []
+        if self.a > 0:
+            bounds.append(w / self.a)
+        if self.b > 0:
+            bounds.append(power(w / self.b, 1 / e))
+        return bounds[0] if len(bounds) == 1 else torch.minimum(*bounds)
+
+    def _lowered(self, m: Tensor, s: Tensor) -> Tensor:
+        """`m' > 0` with `r'(m') = r'(m) − s`, for `m > 0` and `|s| ≤ r'(m)/2`.
+
+        With `λ = log(m'/m)` and the shares `A + B = 1` of the two terms in `r'(m)`, solve
+        `A expm1(λ) + B expm1(eλ) = −s/r'(m)`: no difference of large numbers appears.
+        """
+        e = float(self._exponent)
+        linear, curved = self.a * m, self.b * power(m, self._exponent)
+        total = linear + curved
+        A, B, target = linear / total, curved / total, -s / total
+        shift = torch.log1p(target) / (A + e * B)
+        for _ in range(ITERATIONS):
+            one, many = expm1(shift), expm1(e * shift)
+            shift = shift - (A * one + B * many - target) / (A * (1 + one) + e * B * (1 + many))
+        return torch.where(shift.abs() < 0.5, m + m * expm1(shift), m * torch.exp(shift))
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """`a + b (p−1)|x|^{p−2}`: infinite at 0 for p < 2."""
+        return self.a + (self.b * Power(self.p).hessian(x) if self.b > 0 else torch.zeros_like(x))
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        """By `_lowered` while `|s| ≤ r'(m)/2`, beyond that from the dual, where nothing cancels."""
+        m, s = magnitude(x), signed(delta, x)
+        u = self.a * m + self.b * power(m, self._exponent)
+        near = (s.abs() <= 0.5 * u) & (m > 0)
+        close = self._lowered(torch.where(near, m, 1.0), torch.where(near, s, 0.0))
+        far = self.to_primal(torch.where(near, 0.0, u - s))
+        return signed(torch.where(near, close, far), x)
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`log(a e^l + b e^{(p−1)l})`."""
+        if self.a == 0 or self.b == 0:
+            e = 1.0 if self.b == 0 else float(self._exponent)
+            return e * log_x + math.log(self.a + self.b)
+        curved = float(self._exponent) * log_x + math.log(self.b)
+        return torch.logaddexp(log_x + math.log(self.a), curved)
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """The inverse of `log_to_dual`, by the same Newton's method."""
+        e = float(self._exponent)
+        if self.a == 0 or self.b == 0:
+            return (log_u - math.log(self.a + self.b)) / (1.0 if self.b == 0 else e)
+        log_a, log_b = math.log(self.a), math.log(self.b)
+        log_x = torch.minimum(log_u - log_a, (log_u - log_b) / e)
+        for _ in range(ITERATIONS):
+            linear, curved = log_x + log_a, e * log_x + log_b
+            value = torch.logaddexp(linear, curved)
+            share = torch.exp(linear - value)
+            log_x = log_x - (value - log_u) / (share + e * (1 - share))
+        return log_x
+
+    def horizon(self) -> LpHorizon:
+        """ℓ of order `index`."""
+        return LpHorizon(self.index)

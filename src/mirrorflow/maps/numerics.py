@@ -1,0 +1,176 @@
+"""Elementary functions in the forms that lose no digits; every map is made of these.
+
+`torch.expm1` is compiled by inductor on the CPU to `exp(x) − 1`, which loses every digit of a
+small argument: `expm1` below is the form that survives compilation.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "asinh_ratio",
+    "asinh_shift",
+    "expm1",
+    "expm1_minus",
+    "log_asinh_exp",
+    "log_expm1_exp",
+    "log_log1p_exp",
+    "log_sinh_exp",
+    "magnitude",
+    "minus_log1p",
+    "power",
+    "signed",
+    "typed_fraction",
+]
+
+LOG2 = math.log(2.0)
+
+
+def signed(magnitude: Tensor, sign_of: Tensor) -> Tensor:
+    """`magnitude` with the sign of `sign_of`; flipped where magnitude is negative.
+
+    A zero counts as positive, so that a step away from 0 is not lost.
+    """
+    return torch.where(sign_of < 0, -magnitude, magnitude)
+
+
+def magnitude(x: Tensor) -> Tensor:
+    """`|x|`, whose derivative at 0 is 1: an odd map written in `|x|` keeps its derivative there."""
+    return torch.where(x < 0, -x, x)
+
+
+def expm1(x: Tensor) -> Tensor:
+    """`e^x − 1` to the last digits, also when compiled (then as `tanh(x/2)(e^x + 1)`)."""
+    if torch.compiler.is_compiling():
+        return torch.tanh(0.5 * x) * (torch.exp(x) + 1)
+    return torch.expm1(x)
+
+
+def expm1_minus(m: Tensor) -> Tensor:
+    """`e^m − 1 − m` for `m ≥ 0`: the series below 1, where the difference would cancel."""
+    small = m.clamp(max=1.0)
+    series = torch.ones_like(m) / math.factorial(20)
+    for k in range(19, 1, -1):
+        series = series * small + 1 / math.factorial(k)
+    return torch.where(m < 1, small * small * series, expm1(m.clamp(min=1.0)) - m.clamp(max=1e4))
+
+
+def minus_log1p(z: Tensor) -> Tensor:
+    """`z − log(1 + z)` for `z ≥ 0`: by `log(1+z) = 2 atanh(z/(2+z))` below 1."""
+    small = z.clamp(max=1.0)
+    w = small / (2 + small)
+    w2 = w * w
+    tail = torch.ones_like(z) / 37
+    for k in range(35, 1, -2):
+        tail = tail * w2 + 1 / k
+    log = torch.log1p(z.clamp(1.0, torch.finfo(z.dtype).max))
+    return torch.where(z < 1, small * w - 2 * w * w2 * tail, z - log)
+
+
+def asinh_ratio(a: Tensor, scale: float) -> Tensor:
+    """`asinh(a/scale)`, also where `a/scale` overflows."""
+    if scale >= 1:
+        return torch.asinh(a / scale)
+    ratio = a / scale
+    large = ratio.isinf()
+    far = torch.log(torch.where(large, a.abs(), 1.0)) + (LOG2 - math.log(scale))
+    return torch.where(large, signed(far, a), torch.asinh(torch.where(large, 0.0, ratio)))
+
+
+def asinh_shift(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """`asinh(sinh x − a)` and `x − asinh(sinh x − a)`, each without cancellation or overflow.
+
+    With `m = |x|`, `s = sgn(x) a` and everything divided by `e^m`,
+    `m − asinh(sinh m − s) = log1p(s (e^m + e^{m'})/((cosh m + cosh m')e^{m'}))`
+    while `|s| ≤ ½ sinh m`; beyond, the difference `sinh m − s` is itself accurate.
+    """
+    m = magnitude(x)
+    s = signed(a, x)
+    decay = torch.exp(-m)
+    sinh = -0.5 * expm1(-2 * m)
+    shift = s * decay
+    near = shift.abs() <= 0.5 * sinh
+    shift = torch.where(near, shift, 0.0)
+    left = sinh - shift
+    cosh = torch.hypot(decay, left)
+    both = 0.5 * (1 + decay * decay) + cosh
+    fall = torch.log1p(shift * (1 + (left + cosh)) / (both * (left + cosh)))
+    # A finite `a` can pass ½ sinh m only while sinh m is finite.
+    far = torch.asinh(torch.sinh(torch.where(near, 0.0, m)) - torch.where(near, 0.0, s))
+    fall = torch.where(near, fall, m - far)
+    return signed(torch.where(near, m - fall, far), x), signed(fall, x)
+
+
+def log_sinh_exp(log_x: Tensor) -> Tensor:
+    """`log sinh(e^l)`: `sinh` on the scale of logarithms."""
+    x = torch.exp(log_x)
+    middle = x.clamp(1e-3, 20.0)
+    series = log_x + x.clamp(max=1e-3) ** 2 / 6
+    far = x + torch.log1p(-torch.exp(-2 * x.clamp(min=20.0))) - LOG2
+    return torch.where(x < 1e-3, series, torch.where(x > 20, far, torch.log(torch.sinh(middle))))
+
+
+def log_asinh_exp(log_x: Tensor) -> Tensor:
+    """`log asinh(e^l)`: the inverse of `log_sinh_exp`."""
+    low, high = math.log(1e-3), 20.0
+    middle = torch.log(torch.asinh(torch.exp(log_x.clamp(low, high))))
+    series = log_x - torch.exp(2 * log_x.clamp(max=low)) / 6
+    far = torch.log(log_x.clamp(min=high) + LOG2)
+    return torch.where(log_x < low, series, torch.where(log_x > high, far, middle))
+
+
+def log_expm1_exp(log_x: Tensor) -> Tensor:
+    """`log expm1(e^l)`."""
+    x = torch.exp(log_x)
+    low = x.clamp(max=1e-3)
+    series = log_x + low / 2 + low * low / 24
+    far = x + torch.log1p(-torch.exp(-x.clamp(min=40.0)))
+    middle = torch.log(expm1(x.clamp(1e-3, 40.0)))
+    return torch.where(x < 1e-3, series, torch.where(x > 40, far, middle))
+
+
+def log_log1p_exp(log_x: Tensor) -> Tensor:
+    """`log log1p(e^l)`: the inverse of `log_expm1_exp`."""
+    low, high = math.log(1e-3), 40.0
+    x = torch.exp(log_x.clamp(max=low))
+    series = log_x - x / 2 + 5 * x * x / 24
+    middle = torch.log(torch.log1p(torch.exp(log_x.clamp(low, high))))
+    far = torch.log(log_x.clamp(min=high))
+    return torch.where(log_x < low, series, torch.where(log_x > high, far, middle))
+
+
+def typed_fraction(value: float) -> Fraction:
+    """The rational number that was meant: 1.1 is 11/10, and 4/3 to the last bit is 4/3."""
+    simple = Fraction(value).limit_denominator(1000)
+    if abs(float(simple) - value) <= math.ulp(value):
+        return simple
+    return Fraction(str(value))
+
+
+def power(x: Tensor, exponent: Fraction) -> Tensor:
+    """`x^e` for `x ≥ 0`, `e > 0`, correct for the exact `e` and not only for its rounding.
+
+    Small integers and half-integers are products and square roots; for the others the part of
+    `e` below the precision of the tensor is put back to first order, `x^{e+ε} = x^e(1 + ε log x)`.
+    """
+    if exponent.denominator <= 2 and exponent <= 4:
+        whole, half = divmod(exponent, 1)
+        factors = [x] * whole + [torch.sqrt(x)] * (1 if half else 0)
+        result = factors[0].clone() if len(factors) == 1 else factors[0]
+        for factor in factors[1:]:
+            result = result * factor
+        return result
+    rounded = np.float32(float(exponent)) if x.dtype == torch.float32 else float(exponent)
+    rest = float(exponent - Fraction(float(rounded)))
+    result = x ** float(rounded)
+    if rest == 0 or x.dtype not in (torch.float32, torch.float64):
+        return result
+    limits = torch.finfo(x.dtype)
+    logarithm = torch.log(x.clamp(limits.tiny, limits.max))
+    return result + result.clamp(max=limits.max) * (rest * logarithm)

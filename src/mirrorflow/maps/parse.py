@@ -1,0 +1,94 @@
+"""Maps written as text: `power(3)`, `hyperbolic_entropy(beta=0.01)`, `spectral(power(3))`."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.cosh import Cosh
+from mirrorflow.maps.double_exponential import DoubleExponential
+from mirrorflow.maps.exponential import Exponential
+from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
+from mirrorflow.maps.logarithmic import Logarithmic
+from mirrorflow.maps.mixed import Mixed
+from mirrorflow.maps.power import Power
+from mirrorflow.maps.quadratic import Quadratic
+
+__all__ = ["MAPS", "parse_map"]
+
+MAPS: dict[str, type[MirrorMap]] = {
+    "quadratic": Quadratic,
+    "power": Power,
+    "hyperbolic_entropy": HyperbolicEntropy,
+    "logarithmic": Logarithmic,
+    "mixed": Mixed,
+    "cosh": Cosh,
+    "exponential": Exponential,
+    "double_exponential": DoubleExponential,
+}
+
+
+def parse_map(text: str) -> MirrorMap:
+    """Read a map from text: the inverse of `repr`, case, `_` and `-` aside.
+
+    Args:
+        text: a name, or a call with numbers or maps: `"quadratic"`, `"power(3)"`, `"Power(p=3.0)"`,
+            `"hyperbolic-entropy(beta=0.01)"`, `"spectral(power(3))"`.
+
+    Raises:
+        TypeError: `text` is not a string.
+        ValueError: unknown name, unknown or missing parameter, or what the map itself refuses.
+    """
+    if isinstance(text, MirrorMap):
+        return text
+    if not isinstance(text, str):
+        raise TypeError(f"text is a {type(text).__name__}; pass a string such as 'power(3)'")
+    try:
+        tree = ast.parse(re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", "_", text.strip()), mode="eval")
+    except SyntaxError:
+        raise ValueError(f"{text!r} is not a map; {_valid()}") from None
+    result = _value(tree.body, text)
+    if not isinstance(result, MirrorMap):
+        raise ValueError(f"{text!r} is not a map; {_valid()}")
+    return result
+
+
+def _valid() -> str:
+    return f"write one of {', '.join(MAPS)}, with parameters in brackets as in 'power(3)'"
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Name) and node.id.lower() in ("inf", "nan"):
+        return float(node.id)
+    if isinstance(node, ast.Name):
+        return _build(node.id, [], {}, text)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        args = [_value(arg, text) for arg in node.args]
+        named = {str(word.arg): _value(word.value, text) for word in node.keywords}
+        return _build(node.func.id, args, named, text)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_number(node.operand, text)
+    return _number(node, text)
+
+
+def _number(node: ast.expr, text: str) -> float:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return _number(node.left, text) / _number(node.right, text)
+    if isinstance(node, ast.Name) and node.id.lower() == "inf":
+        return float("inf")
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return node.value  # type: ignore[return-value]
+    raise ValueError(f"{ast.unparse(node)!r} in {text!r} is not a number; {_valid()}")
+
+
+def _build(name: str, args: list[Any], named: dict[str, Any], text: str) -> MirrorMap:
+    plain = name.replace("_", "").lower()
+    for known, kind in MAPS.items():
+        if known.replace("_", "") == plain:
+            try:
+                return kind(*args, **named)
+            except TypeError as error:
+                raise ValueError(f"{text!r}: {error}") from None
+    raise ValueError(f"{name!r} in {text!r} is no mirror map; {_valid()}")

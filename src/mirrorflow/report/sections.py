@@ -1,0 +1,213 @@
+"""What the page says: one section a claim, its figures, its tables of certificates."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mirrorflow.experiments import Record
+from mirrorflow.experiments.digits import LADDER as DIGIT_MAPS
+from mirrorflow.experiments.finding import plain
+from mirrorflow.report import figures
+from mirrorflow.report.page import Picture, Section, Table
+from mirrorflow.report.style import inline, label
+
+__all__ = ["sections"]
+
+
+def sections(records: dict[str, Record], thresholds: list[float]) -> list[Section]:
+    """The sections, without what has no record.
+
+    Args:
+        records: of the preset, by name.
+        thresholds: of log10 loss, falling.
+    """
+    groups = {
+        prefix: [record for name, record in records.items() if name.startswith(prefix)]
+        for prefix in ("linear-", "slow-", "net-", "digits-")
+    }
+    groups = {prefix: _first_seed(found) for prefix, found in groups.items()}
+    made = []
+    if groups["linear-"]:
+        made.append(_limits(groups["linear-"], groups["net-"]))
+    if groups["slow-"]:
+        made.append(_slowness(groups["slow-"]))
+    if groups["net-"] or groups["digits-"]:
+        every = [record for name, record in records.items() if name.startswith("digits-")]
+        made.append(_sparse_to_dense(groups["net-"], groups["digits-"], every, thresholds))
+    return made
+
+
+def _first_seed(found: list[Record]) -> list[Record]:
+    """Figures show the first seed; the findings are judged over all of them."""
+    seeds = [record.name.rsplit("-", 1)[-1] for record in found]
+    return [record for record, seed in zip(found, seeds, strict=True) if seed == min(seeds)]
+
+
+def _certificates(found: list[Record], caption: str) -> Table:
+    exact = any("exact_margin" in record.summary for record in found)
+    header = ["map", "outcome", "log₁₀ t", "Q-margin", *(["exact"] if exact else [])]
+    header += ["gap", "ε", "δ", "balance drift", "steps", "seconds"]
+    rows = []
+    for record in found:
+        s = record.summary
+        own = [plain(s["exact_margin"], 7)] if exact else []
+        rows.append(
+            [
+                label(s["map"]),
+                s["outcome"],
+                plain(s["log_t"] / math.log(10)),
+                plain(s["margin"], 7),
+                *own,
+                *(plain(s[key], 2) for key in ("gap", "epsilon", "delta", "drift")),
+                str(s["steps"]),
+                plain(s["seconds"]),
+            ]
+        )
+    return Table(caption, header, rows)
+
+
+def _limits(linear: list[Record], nets: list[Record]) -> Section:
+    tables = [
+        _certificates(
+            linear,
+            "Linear nets: the certificate at the end of each flow, beside the exact max margin of "
+            "a conic solver. ε is the stationarity residual of the KKT conditions, δ the "
+            "complementary slackness, the gap is zero only at a KKT point.",
+        )
+    ]
+    if nets:
+        caption = "Two-layer nets (no exact optimum is known for these horizons in general)."
+        tables.append(_certificates(nets, caption))
+    return Section(
+        "1. Distinct maps, one max-margin solution",
+        [
+            "Two potentials that grow alike at infinity have one horizon function, and the theory "
+            "says that the flow then solves one max-margin problem, whatever the maps do at finite "
+            "size. Each pair below shares a horizon: hyperbolic entropy and logarithmic (ℓ1), "
+            "quadratic and quadratic plus a p = 1.5 term (ℓ2), cosh and exponential (ℓ∞)."
+        ],
+        [
+            Picture(
+                inline(figures.limits(linear)),
+                "Margins of six maps against log log t, each pair running into the exact value",
+                "Left: margin over the exact max margin of the horizon. Right: what is still "
+                "missing. The time axis is doubly logarithmic: 100 is t = 10^(10^100).",
+            )
+        ],
+        tables,
+    )
+
+
+def _slowness(found: list[Record]) -> Section:
+    return Section(
+        "2. How slow",
+        [
+            "One point x = (1, 2) with label +1 and a linear net started at zero: the flow is known "
+            "in closed form, so that the integrator can be checked at any time, and the limit "
+            "direction is known for every map.",
+        ],
+        [
+            Picture(
+                inline(figures.slowness(found)),
+                "Angle to the limit and decay exponent of the loss against log log t",
+                "Left: degrees that are still missing to the limit direction. Maps without a scale "
+                "(power, quadratic) are there at once; the others approach like a power of "
+                "1/log t or slower. Right: the exponent of the loss, which is 1 for all maps but "
+                "cosh (γ/(1+γ) = 3/4) and the double exponential (0: exponentially slow).",
+            )
+        ],
+        [_certificates(found, "The end of each flow."), _angles(found)],
+    )
+
+
+def _angles(found: list[Record]) -> Table:
+    times = [row["log10_t"] for row in found[0].summary["angles"]]
+    header = ["map", *(f"t = 1e{time:g}" for time in times), "largest error"]
+    rows = []
+    for record in found:
+        angles = record.summary["angles"]
+        error = max(abs(row["flow"] - row["exact"]) for row in angles)
+        cells = [plain(row["flow"], 7) for row in angles]
+        rows.append([label(record.summary["map"]), *cells, plain(error, 2)])
+    caption = "Degrees from the first axis along the flow, and the largest error against the closed form."
+    return Table(caption, header, rows)
+
+
+def _sparse_to_dense(
+    nets: list[Record], digits: list[Record], every: list[Record], thresholds: list[float]
+) -> Section:
+    pictures = []
+    if nets:
+        pictures.append(
+            Picture(
+                inline(figures.neurons(nets), raster=True),
+                "Decision boundaries and neurons of a two-layer net for each map",
+                "A two-layer net on random labels in the plane, at the end of its flow. Each line "
+                "is the kink of a neuron, its strength the width; the effective number of neurons "
+                "is (Σs)²/Σs².",
+            )
+        )
+    if digits:
+        ordered = sorted(digits, key=lambda r: DIGIT_MAPS.index(r.summary["map"]))
+        pictures += [
+            Picture(
+                inline(figures.digit_measures(every)),
+                "Measures of sparsity on digits as the loss falls",
+                "Digits, 64-64-64-10 ReLU net, mirror descent with lr='auto', full batch. The "
+                "separation between the maps grows as the loss falls. Activations separate less "
+                "than weights.",
+            ),
+            Picture(
+                inline(figures.weights(ordered), raster=True),
+                "First-layer weights of the 16 strongest units for each map",
+                "First-layer weights of the 16 strongest units, each scaled to its largest weight, "
+                "at the end of training.",
+            ),
+            Picture(
+                inline(figures.activation_pictures(ordered), raster=True),
+                "Which first-layer units are active on 60 test digits for each map",
+                "Active units (columns, ordered by frequency) on 60 test digits (rows).",
+            ),
+        ]
+    tables = [_digit_table(every, level) for level in thresholds] if digits else []
+    return Section(
+        "3. From sparse to dense features",
+        [
+            "The order of the horizon decides how the cost of a solution is spread: below 2 few "
+            "weights and neurons carry the net, above 2 many do. Measured at equal loss, not at "
+            "equal epochs, because the maps run at different speeds.",
+        ],
+        pictures,
+        [table for table in tables if table.rows],
+    )
+
+
+def _digit_table(found: list[Record], level: float) -> Table:
+    keys = {
+        "weight participation": "weight_participation",
+        "weights > 1e-2": "weights_above",
+        "active share 1": "active_share",
+        "effective rank 1": "effective_rank_0",
+        "alive 1": "alive_0",
+        "alive 2": "alive_1",
+        "CKA moved 1": "cka_movement_0",
+        "train acc.": "train_accuracy",
+        "test acc.": "test_accuracy",
+        "steps": "step",
+    }
+    rows = []
+    for text in DIGIT_MAPS:
+        chosen = [_at(record, level) for record in found if record.summary["map"] == text]
+        kept: list[dict[str, Any]] = [row for row in chosen if row is not None]
+        if kept:
+            means = [sum(row[key] for row in kept) / len(kept) for key in keys.values()]
+            digits = [4 if "acc" in name else 5 if name == "steps" else 3 for name in keys]
+            cells = [plain(m, n) for m, n in zip(means, digits, strict=True)]
+            rows.append([label(text), *cells])
+    caption = f"Digits at the first state with loss below 1e{level:g} (means over seeds)."
+    return Table(caption, ["map", *keys], rows)
+
+
+def _at(record: Record, level: float) -> dict[str, Any] | None:
+    return next((row for row in record.rows if row["threshold"] <= level), None)

@@ -1,0 +1,112 @@
+"""The house holds: imports point one way, names are public on purpose, files are small."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import mirrorflow
+
+ROOT = Path(mirrorflow.__file__).parent
+# From the bottom of the house to its roof; a part imports only from those before it.
+ORDER = (
+    "errors",
+    "maps",
+    "nets",
+    "losses",
+    "data",
+    "diagnostics",
+    "exact",
+    "optim",
+    "flow",
+    "experiments",
+    "report",
+    "cli",
+)
+FILES = sorted(ROOT.rglob("*.py"))
+MODULES = sorted(
+    info.name
+    for info in pkgutil.walk_packages([str(ROOT)], "mirrorflow.")
+    if "__main__" not in info.name
+)
+
+
+def part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_folder_has_its_place() -> None:
+    tops = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert tops - {"__init__", "__main__"} <= set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT).with_suffix("").parts[0]
+    allowed = ORDER if own in {"__init__", "__main__"} else ORDER[: ORDER.index(own) + 1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            names = (
+                [node.module]
+                if node.module != "mirrorflow"
+                else [f"mirrorflow.{alias.name}" for alias in node.names]
+            )
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.startswith("mirrorflow."):
+                assert part(name) in allowed, f"{path.name} in {own} imports {name} from above"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_is_strings_and_importable(name: str) -> None:
+    module = importlib.import_module(name)
+    public = getattr(module, "__all__", [])
+    assert all(isinstance(item, str) for item in public)
+    assert list(public) == sorted(public) or name.count(".") > 1, f"{name}.__all__ is not sorted"
+    for item in public:
+        assert hasattr(module, item), f"{name}.__all__ names {item!r}, which is not there"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_objects_state_their_contract(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} has no docstring"
+    for item in getattr(module, "__all__", []):
+        thing = getattr(module, item)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        if thing.__module__ != name:
+            continue
+        doc = inspect.getdoc(thing) or ""
+        # A generated dataclass docstring is the signature, not a contract.
+        assert len(doc) > 40, f"{name}.{item} has no docstring that states it"
+        assert not doc.startswith(f"{item}("), f"{name}.{item} has only a generated docstring"
+
+
+def test_core_imports_without_extras() -> None:
+    """`import mirrorflow` and its core parts must not pull in an optional dependency."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, mirrorflow, mirrorflow.maps, mirrorflow.nets, mirrorflow.losses\n"
+        "import mirrorflow.diagnostics, mirrorflow.exact, mirrorflow.optim, mirrorflow.flow\n"
+        "extra = {'pandas','pyarrow','typer','rich','sklearn','cvxpy','matplotlib','jinja2',"
+        "'pooch','tomli_w'} & set(sys.modules)\n"
+        "sys.exit(f'imported {extra}' if extra else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
