@@ -187,9 +187,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 restore_previous(p, self.state[p])
-        relative.back_off()
         with torch.enable_grad():
-            return closure()
+            loss = closure()
+        relative.back_off(_number(loss))
+        return loss
 
     # -- the state --------------------------------------------------------------------------
 
