@@ -1,5 +1,13 @@
 """Exact answers to hold training and flows against."""
 
+from mirrorflow.exact.local import local_two_layer_max_margin
 from mirrorflow.exact.max_margin import Solution, max_margin
+from mirrorflow.exact.two_layer import TwoLayerSolution, two_layer_max_margin
 
-__all__ = ["Solution", "max_margin"]
+__all__ = [
+    "Solution",
+    "TwoLayerSolution",
+    "local_two_layer_max_margin",
+    "max_margin",
+    "two_layer_max_margin",
+]
