@@ -1,6 +1,15 @@
 """Exact answers to hold training and flows against."""
 
+from mirrorflow.exact.local import local_two_layer_max_margin
 from mirrorflow.exact.max_margin import Solution, max_margin
 from mirrorflow.exact.one_point import one_point_flow
+from mirrorflow.exact.two_layer import TwoLayerSolution, two_layer_max_margin
 
-__all__ = ["Solution", "max_margin", "one_point_flow"]
+__all__ = [
+    "Solution",
+    "TwoLayerSolution",
+    "local_two_layer_max_margin",
+    "max_margin",
+    "one_point_flow",
+    "two_layer_max_margin",
+]
