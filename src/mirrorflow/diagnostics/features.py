@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -194,7 +195,7 @@ class _Sums:
             alive=float(alive.double().mean()),
             zero_activations=self.zeros / self.entries,
             participation=float(s.sum()) ** 2 / (len(s) * total) if total > 0 else 0.0,
-            effective_rank=float(torch.tensor(entropy).exp()) if float(values.sum()) > 0 else 0.0,
+            effective_rank=math.exp(entropy) if float(values.sum()) > 0 else 0.0,
             cka_movement=self._movement(),
             strengths=s,
         )

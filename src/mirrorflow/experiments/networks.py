@@ -123,7 +123,7 @@ def _few_or_many(ends: dict[str, list[dict[str, Any]]], complete: bool) -> Findi
     shown = ", ".join(f"{text.split('(')[0]} {plain(v)}" for text, v in means.items())
     return Finding(
         claim=3,
-        question="Two-layer net: does the effective number of neurons rise with the horizon's order?",
+        question="Two-layer net: does the number of neurons in use rise with the horizon's order?",
         prediction="few neurons for order below 2, more at 2, most above",
         measured=shown,
         rule="mean over seeds of (Σs)²/Σs² strictly rising over the maps",

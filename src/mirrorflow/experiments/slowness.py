@@ -2,22 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-
-from mirrorflow.data import one_point
-from mirrorflow.diagnostics import fit_growth
-from mirrorflow.exact import max_margin
-from mirrorflow.experiments.finding import Finding, plain
-from mirrorflow.experiments.flows import flow_record
-from mirrorflow.experiments.tasks import Record, Task
-from mirrorflow.maps import parse_map
-from mirrorflow.nets import Linear
-
 __all__ = ["MAPS", "TIMES", "findings", "one_point_flow", "tasks"]
 
 MAPS = (

@@ -7,7 +7,8 @@ from typing import Any
 
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
-from mirrorflow.optim.base import LearningRate, MirrorOptimizer, Update, require_at_least_zero
+from mirrorflow.optim.base import LearningRate, MirrorOptimizer, require_at_least_zero
+from mirrorflow.optim.update import Update
 
 __all__ = ["MirrorDescent"]
 

@@ -50,7 +50,9 @@ def slowness(records: list[Record]) -> Figure:
     for record in records:
         x = log10_log10(record.rows)
         paint, name = colour(record.summary["order"]), label(record.summary["map"])
-        style = ":" if "double" in name else "--" if "0.01" in name or "logarithmic" in name else "-"
+        style = (
+            ":" if "double" in name else "--" if "0.01" in name or "logarithmic" in name else "-"
+        )
         away = np.array([row["degrees_to_limit"] for row in record.rows])
         with np.errstate(divide="ignore", invalid="ignore"):
             shown = np.where(away > 1e-9, np.log10(away), np.nan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,7 @@ from mirrorflow.experiments import PRESETS, Record, read_records
 from mirrorflow.experiments.atomic import write_text
 from mirrorflow.experiments.folder import FORMAT
 
-__all__ = ["Picture", "Section", "Table", "write_page"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image as a data URI, with what it says to who cannot see it and to who can."""
-
-    source: str
-    alt: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; the first column is left-aligned, the others are numbers."""
-
-    caption: str
-    header: list[str]
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with paragraphs, figures and tables."""
-
-    title: str
-    text: list[str]
-    figures: list[Picture] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+__all__ = ["write_page"]
 
 
 def write_page(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from mirrorflow.experiments import Record
 from mirrorflow.experiments.digits import LADDER as DIGIT_MAPS
 from mirrorflow.experiments.finding import plain
 from mirrorflow.report import figures
-from mirrorflow.report.page import Picture, Section, Table
+from mirrorflow.report.parts import Picture, Section, Table
 from mirrorflow.report.style import inline, label
 
 __all__ = ["sections"]
@@ -103,9 +103,9 @@ def _slowness(found: list[Record]) -> Section:
     return Section(
         "2. How slow",
         [
-            "One point x = (1, 2) with label +1 and a linear net started at zero: the flow is known "
-            "in closed form, so that the integrator can be checked at any time, and the limit "
-            "direction is known for every map.",
+            "One point x = (1, 2) with label +1 and a linear net started at zero: the flow is "
+            "known in closed form, so that the integrator can be checked at any time, and the "
+            "limit direction is known for every map.",
         ],
         [
             Picture(
@@ -130,7 +130,9 @@ def _angles(found: list[Record]) -> Table:
         error = max(abs(row["flow"] - row["exact"]) for row in angles)
         cells = [plain(row["flow"], 7) for row in angles]
         rows.append([label(record.summary["map"]), *cells, plain(error, 2)])
-    caption = "Degrees from the first axis along the flow, and the largest error against the closed form."
+    caption = (
+        "Degrees from the first axis along the flow, and the largest error against the closed form."
+    )
     return Table(caption, header, rows)
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 __all__ = ["colour", "figure", "inline", "label", "log_log_axis"]
 
-_SETTINGS = {
+_SETTINGS: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -28,7 +28,9 @@ _SETTINGS = {
 }
 
 
-def figure(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options: Any) -> Any:
+def figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options: Any
+) -> tuple[Figure, Any]:
     """A figure and its axes (as `Figure.subplots` gives them) in the style of the report."""
     with mpl.rc_context(_SETTINGS):
         made = Figure(figsize=size, layout="constrained")
