@@ -151,8 +151,15 @@ def _start(frame: Frame, theta: Array, delta: float) -> Position:
     x = theta / math.exp(rho)
     frame.set_level(rho, x, 0.0, delta)
     return Position(
-        rho=rho, x=x, u=frame.map.dual(x), p=None, log_t=-math.inf, log_log_t=-math.inf, h=1e-3,
-        error=1.0, steps=0,
+        rho=rho,
+        x=x,
+        u=frame.map.dual(x),
+        p=None,
+        log_t=-math.inf,
+        log_log_t=-math.inf,
+        h=1e-3,
+        error=1.0,
+        steps=0,
     )
 
 
@@ -191,4 +198,3 @@ def _flat(trajectory: Trajectory) -> bool:
         return False
     late = trajectory.margin[z >= 0.95 * z[-1]]
     return len(late) > 1 and float(np.ptp(late)) <= 1e-5 * float(trajectory.margin[-1])
-

@@ -1,7 +1,7 @@
 """Physical time from the step's own clock, in logarithms.
 
-``dt = e^phi dtau`` with ``phi = -log sum w`` and ``tau = sum mu``.  Over a step phi may change by 1
-or by 1e100; what is integrated is ``exp(phi(y) + log tau'(y))`` with both exponents cubic in the
+`dt = e^phi dtau` with `phi = -log sum w` and `tau = sum mu`.  Over a step phi may change by 1
+or by 1e100; what is integrated is `exp(phi(y) + log tau'(y))` with both exponents cubic in the
 radial variable y, on nodes graded towards the end where all of the time is spent.
 """
 
@@ -14,7 +14,9 @@ import numpy as np
 from mirrorflow.flow.scaled import Array
 
 _GAUSS, _WEIGHT = np.polynomial.legendre.leggauss(4)
-_EDGES = np.concatenate([np.linspace(0.0, 1.0 - 1 / 24, 24), 1.0 - 2.0 ** -np.arange(4.6, 52.0), [1.0]])
+_EDGES = np.concatenate(
+    [np.linspace(0.0, 1.0 - 1 / 24, 24), 1.0 - 2.0 ** -np.arange(4.6, 52.0), [1.0]]
+)
 _LEFT, _WIDTH = _EDGES[:-1, None], np.diff(_EDGES)[:, None]
 NODES: Array = (_LEFT + 0.5 * _WIDTH * (1.0 + _GAUSS)).ravel()
 _LOG_WEIGHTS: Array = np.log((0.5 * _WIDTH * _WEIGHT).ravel())
@@ -22,9 +24,9 @@ _LOG_WEIGHTS: Array = np.log((0.5 * _WIDTH * _WEIGHT).ravel())
 
 @dataclass(frozen=True)
 class Segment:
-    """One step in y over [0, h]: phi and its slope, log of dtau/dy, at both ends, and the whole dtau.
+    """One step in y over [0, h]: phi, its slope and log dtau/dy at both ends, the whole dtau.
 
-    Phi is in units ``e^log_unit`` (the exponent may exceed doubles); the rest is true.
+    Phi is in units `e^log_unit` (the exponent may exceed doubles); the rest is true.
     """
 
     h: float
@@ -36,7 +38,7 @@ class Segment:
 
 
 def log_elapsed(s: Segment) -> tuple[float, float]:
-    """``log`` of the step's time as ``(level, excess)``: ``level e^log_unit + excess``.
+    """`log` of the step's time as `(level, excess)`: `level e^log_unit + excess`.
 
     The level is phi at the end, so the sum is finite whenever it is a double at all.
     """
@@ -60,7 +62,8 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     d0, d1 = (_limited(d * s.h, s.phi[1] - s.phi[0]) for d in s.slope)
     x = 1.0 - NODES  # distance from the end, where cancellation must not happen
     below = x * x * (1.0 + 2.0 * NODES) * fall - unit * (
-        NODES * x * x * d0 - NODES * NODES * x * d1)
+        NODES * x * x * d0 - NODES * NODES * x * d1
+    )
     exponent = -below + rate + _LOG_WEIGHTS
     top = float(exponent.max())
     return s.phi[1], top + float(np.log(np.exp(exponent - top).sum())) + float(np.log(s.h))

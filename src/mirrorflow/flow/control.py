@@ -1,5 +1,7 @@
 """Step-size control: proportional-integral (Gustafsson), on the error per unit of tolerance."""
 
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 4.0
@@ -7,7 +9,7 @@ _FLOOR = 1e-4  # an error below this share of the tolerance says no more than "s
 
 
 class Controller:
-    """``h <- 0.9 h err^(-0.7/k) err_last^(0.3/k)`` for an error estimate of order k."""
+    """`h <- 0.9 h err^(-0.7/k) err_last^(0.3/k)` for an error estimate of order k."""
 
     def __init__(self, order: int, last: float = 1.0) -> None:
         self.order, self.last = order, last

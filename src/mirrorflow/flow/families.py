@@ -1,5 +1,8 @@
 """Log-scale forms of the maps of finite index: power, hyperbolic entropy, logarithmic, mixed."""
 
+# ruff: noqa: ARG002  one interface: some maps need x, some u
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import numpy as np
@@ -10,7 +13,7 @@ _BIG = 20.0  # beyond it sinh, asinh and log1p equal their leading term to round
 
 
 class ScaledPower(ScaledMap):
-    """``r'(x) = sgn x |x|^(p-1)``, the same at every level."""
+    """`r'(x) = sgn x |x|^(p-1)`, the same at every level."""
 
     def __init__(self, p: float) -> None:
         super().__init__(p)
@@ -39,7 +42,7 @@ class ScaledPower(ScaledMap):
 
 
 class ScaledHyperbolicEntropy(ScaledMap):
-    """``r'(x) = asinh(x / beta)``; the dual is a logarithm, so it carries the state at any level."""
+    """`r'(x) = asinh(x / beta)`; the dual, a logarithm, carries the state."""
 
     def __init__(self, beta: float) -> None:
         super().__init__(1.0)
@@ -51,16 +54,21 @@ class ScaledHyperbolicEntropy(ScaledMap):
     def dual(self, x: Array) -> Array:
         with np.errstate(divide="ignore"):
             z = np.log(np.abs(x)) + (self.rho - self.log_beta)
-        return np.sign(x) * np.exp(-self.scale) * np.where(
-            z > _BIG, z + np.log(2.0), np.arcsinh(np.exp(np.minimum(z, _BIG))))
+        return (
+            np.sign(x)
+            * np.exp(-self.scale)
+            * np.where(z > _BIG, z + np.log(2.0), np.arcsinh(np.exp(np.minimum(z, _BIG))))
+        )
 
     def primal(self, u: Array) -> Array:
         v = np.abs(u) * np.exp(self.scale)
         low = self.log_beta - self.rho
         with np.errstate(under="ignore"):
             return np.sign(u) * np.where(
-                v > _BIG, np.exp(np.minimum(v + low - np.log(2.0), 700.0)),
-                np.exp(min(low, 700.0)) * np.sinh(np.minimum(v, _BIG)))
+                v > _BIG,
+                np.exp(np.minimum(v + low - np.log(2.0), 700.0)),
+                np.exp(min(low, 700.0)) * np.sinh(np.minimum(v, _BIG)),
+            )
 
     def slope(self, x: Array, u: Array) -> Array:
         with np.errstate(divide="ignore", under="ignore"):
@@ -72,21 +80,26 @@ class ScaledHyperbolicEntropy(ScaledMap):
 
 
 class ScaledLogarithmic(ScaledHyperbolicEntropy):
-    """``r'(x) = sgn x log(1 + |x|/beta)``."""
+    """`r'(x) = sgn x log(1 + |x|/beta)`."""
 
     def dual(self, x: Array) -> Array:
         with np.errstate(divide="ignore"):
             z = np.log(np.abs(x)) + (self.rho - self.log_beta)
-        return np.sign(x) * np.exp(-self.scale) * np.where(
-            z > 2 * _BIG, z, np.log1p(np.exp(np.minimum(z, 2 * _BIG))))
+        return (
+            np.sign(x)
+            * np.exp(-self.scale)
+            * np.where(z > 2 * _BIG, z, np.log1p(np.exp(np.minimum(z, 2 * _BIG))))
+        )
 
     def primal(self, u: Array) -> Array:
         v = np.abs(u) * np.exp(self.scale)
         low = self.log_beta - self.rho
         with np.errstate(under="ignore"):
             return np.sign(u) * np.where(
-                v > 2 * _BIG, np.exp(np.minimum(v + low, 700.0)),
-                np.exp(min(low, 700.0)) * np.expm1(np.minimum(v, 2 * _BIG)))
+                v > 2 * _BIG,
+                np.exp(np.minimum(v + low, 700.0)),
+                np.exp(min(low, 700.0)) * np.expm1(np.minimum(v, 2 * _BIG)),
+            )
 
     def slope(self, x: Array, u: Array) -> Array:
         with np.errstate(divide="ignore", under="ignore"):
@@ -98,7 +111,10 @@ class ScaledLogarithmic(ScaledHyperbolicEntropy):
 
 
 class ScaledMixed(ScaledMap):
-    """``r'(x) = a x + b sgn x |x|^(p-1)``: at level rho the coefficients are ``a e^rho``, ``b e^((p-1) rho)``."""
+    """`r'(x) = a x + b sgn x |x|^(p-1)`.
+
+    At level rho the coefficients are `a e^rho` and `b e^((p-1) rho)`.
+    """
 
     primary = "primal"
 
@@ -110,8 +126,10 @@ class ScaledMixed(ScaledMap):
         return max(self.log_a + rho, self.log_b + (self.p - 1.0) * rho)
 
     def _coefficients(self) -> tuple[float, float]:
-        return (float(np.exp(self.log_a + self.rho - self.scale)),
-                float(np.exp(self.log_b + (self.p - 1.0) * self.rho - self.scale)))
+        return (
+            float(np.exp(self.log_a + self.rho - self.scale)),
+            float(np.exp(self.log_b + (self.p - 1.0) * self.rho - self.scale)),
+        )
 
     def dual(self, x: Array) -> Array:
         a, b = self._coefficients()
@@ -123,7 +141,7 @@ class ScaledMixed(ScaledMap):
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             top = np.minimum(v / a if a > 0 else np.inf, (v / b) ** (1.0 / k) if b > 0 else np.inf)
         # the left side is convex (p > 2) or concave in x: Newton is monotone from that side
-        x = top if self.p >= 2 else np.minimum(0.5 * top, (0.5 * top ** 1.0))
+        x = top if self.p >= 2 else np.minimum(0.5 * top, (0.5 * top**1.0))
         if self.p < 2:
             x = np.minimum(0.5 * v / max(a, 1e-300), (0.5 * v / max(b, 1e-300)) ** (1.0 / k))
         for _ in range(60):

@@ -1,5 +1,6 @@
 """The log-scale form of each mirror map of the library."""
 
+# ruff: noqa: ARG002  one interface: some maps need x, some u
 from __future__ import annotations
 
 import numpy as np
@@ -30,7 +31,7 @@ __all__ = ["scaled_map"]
 
 
 class ScaledGeneric(ScaledMap):
-    """Any separable map, through its own tensors; it ends where ``exp(rho)`` leaves the doubles."""
+    """Any separable map, through its own tensors; it ends where `exp(rho)` leaves the doubles."""
 
     def __init__(self, mirror_map: SeparableMap) -> None:
         super().__init__(float(mirror_map.index))

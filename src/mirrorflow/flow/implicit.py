@@ -1,8 +1,8 @@
 """The implicit stepper: SDIRK in the dual variable, in a radial clock, with primal-dual stages.
 
-The clock is the linear functional ``Lambda = <x_n, u>``, advanced by ``<x_n, u(e^h x_n) - u(x_n)>``:
-a converged direction is linear in it, so any Runge-Kutta method follows it exactly and ``h`` is
-``d log Q`` for every map.  Before alignment the clock is ``tau = sum mu``; the choice is made anew at
+The clock is the linear functional `Lambda = <x_n, u>`, advanced by `<x_n, u(e^h x_n) - u(x_n)>`:
+a converged direction is linear in it, so any Runge-Kutta method follows it exactly and `h` is
+`d log Q` for every map. Before alignment the clock is `tau = sum mu`. The choice is made anew at
 each step, so no event has to be located.
 """
 
@@ -23,7 +23,7 @@ _ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is
 
 @dataclass(frozen=True)
 class State:
-    """A point of the flow: ``x``, ``u`` (d,), normalised weights ``p`` (n,), margins and ``J' p``."""
+    """A point of the flow: `x`, `u` (d,), normalised weights `p` (n,), margins, `J' p`."""
 
     x: Array
     u: Array
@@ -35,7 +35,7 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was taken, not yet accepted: ``error`` is relative, per unit of tolerance."""
+    """A step that was taken, not yet accepted: `error` is relative, per unit of tolerance."""
 
     state: State
     error: float
@@ -44,7 +44,7 @@ class Step:
 
 
 def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
-    """Evaluate margins and gradient; ``p`` None takes the loss's own weights."""
+    """Evaluate margins and gradient; `p` None takes the loss's own weights."""
     q, jac = frame.margins.jacobian(x)
     if p is None:
         b = frame.barrier(q)
@@ -61,9 +61,11 @@ def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
 
 
 class ImplicitStepper:
-    """Order 1, 2 (Alexander), 3 (Alexander) or 4 (Hairer-Wanner), all stiffly accurate and L-stable."""
+    """Order 1, 2, 3 (Alexander) or 4 (Hairer-Wanner), stiffly accurate and L-stable."""
 
-    def __init__(self, order: int, tol: float, delta: float, max_step: float, max_early: float) -> None:
+    def __init__(
+        self, order: int, tol: float, delta: float, max_step: float, max_early: float
+    ) -> None:
         self.tableau = TABLEAUX[order]
         self.order, self.error_order = order, self.tableau.error_order
         self.tol, self.delta, self.max_step, self.max_early = tol, delta, max_step, max_early
@@ -72,7 +74,7 @@ class ImplicitStepper:
         return max(frame.one(), self.delta * q_min)
 
     def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
-        """Try one step of relative length h from ``state``, given at ``rho``; None if Newton failed."""
+        """Try one step of relative length h from `state` at `rho`; None if Newton failed."""
         x, p, g, q = state.x, state.p, state.g, state.q
         low = float(q.min())
         size, reach = frame.map.gauge(x), frame.map.dual_gauge(g)
@@ -87,7 +89,11 @@ class ImplicitStepper:
         u = state.u if frame.map.primary == "dual" else frame.map.dual(x)
         if radial:
             grown = x * np.exp(h)
-            u_end = frame.map.dual(grown) if frame.map.primary == "primal" else self._grown(frame, x, u, h)
+            u_end = (
+                frame.map.dual(grown)
+                if frame.map.primary == "primal"
+                else self._grown(frame, x, u, h)
+            )
             advance = float(x @ (u_end - u))
             total = advance / float(g @ x)
         else:
@@ -102,7 +108,9 @@ class ImplicitStepper:
         sums = np.zeros(len(tab.a))
         for s in range(len(tab.a)):
             base = u + sum((tab.a[s, j] / gamma * parts[j] for j in range(s)), np.zeros_like(u))
-            xg, ug = self._guess(frame, radial, s, h, x, u, u_end, base, parts, xs, us, gamma * total * g)
+            xg, ug = self._guess(
+                frame, radial, s, h, x, u, u_end, base, parts, xs, us, gamma * total * g
+            )
             if radial:
                 ratio = frame.map.gauge(xg) / size
                 temp = max(frame.one(), self.delta * low * ratio**frame.margins.degree)
@@ -124,11 +132,24 @@ class ImplicitStepper:
         return Step(end, error, segment, h)
 
     def _grown(self, frame: Frame, x: Array, u: Array, h: float) -> Array:
-        """``u(e^h x)``, with the dual kept where x has underflowed."""
+        """`u(e^h x)`, with the dual kept where x has underflowed."""
         return np.where(np.abs(x) > 1e-200, frame.map.dual(x * np.exp(h)), u)
 
-    def _guess(self, frame: Frame, radial: bool, s: int, h: float, x: Array, u: Array, u_end: Array,
-               base: Array, parts: list[Array], xs: Array, us: Array, explicit: Array) -> tuple[Array, Array]:
+    def _guess(
+        self,
+        frame: Frame,
+        radial: bool,
+        s: int,
+        h: float,
+        x: Array,
+        u: Array,
+        u_end: Array,
+        base: Array,
+        parts: list[Array],
+        xs: Array,
+        us: Array,
+        explicit: Array,
+    ) -> tuple[Array, Array]:
         if not radial:
             # a zero slope (p > 2 at 0) gives Newton no direction: start such entries explicitly
             still = frame.map.slope(xs, us) == 0.0
@@ -153,7 +174,7 @@ class ImplicitStepper:
         start: State,
         total: float,
     ) -> float:
-        """Size of the filtered embedded difference, relative, in the horizon norm and in the dual."""
+        """The filtered embedded difference, relative, in the horizon norm and in the dual."""
         tab, x, u = self.tableau, last.x, last.u
         if tab.order == 1:
             # backward Euler carries no embedded method: half the difference to the explicit step
@@ -198,7 +219,7 @@ class ImplicitStepper:
 
 
 def _radial_rate(frame: Frame, c: Array, x: Array, u: Array) -> float:
-    """``d<c, u(e^y x)>/dy`` at y = 0."""
+    """`d<c, u(e^y x)>/dy` at y = 0."""
     with np.errstate(over="ignore", invalid="ignore"):
         terms = c * frame.map.slope(x, u) * x
     return float(np.where(np.isfinite(terms), terms, 0.0).sum())

@@ -65,7 +65,7 @@ def integrate(
     stop: Callable[[State, Recorder], str | None] | None = None,
     watch: Callable[[Position, Recorder], None] | None = None,
 ) -> tuple[Ending, dict[str, Any]]:
-    """Advance `position` to the earlier of the two ends; every way out is bounded by `max_steps`."""
+    """Advance `position` to the earlier of the two ends, in at most `max_steps` attempts."""
     control = Controller(stepper.error_order, position.error)
     counts = {"steps": 0, "rejected": 0, "failed": 0}
     begin = time.perf_counter()
@@ -102,7 +102,9 @@ def integrate(
             elif stop is not None and (why := stop(state, recorder)):
                 ending = Ending(False, why)
         if ending is None and position.h < _SMALLEST_STEP:
-            ending = Ending(False, f"the step size fell to {position.h:.1e}: Newton does not converge")
+            ending = Ending(
+                False, f"the step size fell to {position.h:.1e}: Newton does not converge"
+            )
     stats = {**counts, "newton": frame.newton_count, "seconds": time.perf_counter() - begin}
     return ending, stats
 
@@ -130,6 +132,10 @@ def _rescale(frame: Frame, position: Position, state: State, delta: float) -> St
         size = 1.0
     x = state.x / size
     frame.set_level(position.rho, x, 0.0, delta)
-    u = state.u * float(np.exp(before - frame.map.scale)) if frame.map.primary == "dual" else frame.map.dual(x)
+    u = (
+        state.u * float(np.exp(before - frame.map.scale))
+        if frame.map.primary == "dual"
+        else frame.map.dual(x)
+    )
     position.x, position.u, position.p = x, u, state.p
     return make_state(frame, x, u, state.p)

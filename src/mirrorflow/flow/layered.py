@@ -1,9 +1,11 @@
 """Analytic derivatives of fully connected nets of any depth, in NumPy.
 
-The Hessian of ``sum_i mu_i q_i`` is taken forward over reverse, one batch of tangents for each layer,
-and only on and above the diagonal of layers; the rest is symmetry.
+The Hessian of `sum_i mu_i q_i` is taken forward over reverse, one batch of tangents a layer, and
+only on and above the diagonal of layers; the rest is symmetry.
 """
 
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return,return-value"
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ _TIP = 1e-8  # relative size below which a unit's cone tip w = 0 is rounded off
 
 @dataclass(frozen=True)
 class _Layer:
-    """Forward values of a hidden layer and the derivatives of ``h(z, s)``, s = eps^2 |x|^2 |w|^2."""
+    """Forward values of a hidden layer; derivatives of `h(z, s)`, s = eps^2 |x|^2 |w|^2."""
 
     inputs: Array
     a: Array
@@ -32,8 +34,8 @@ class _Layer:
     ss: Array
 
 
-def activate(kind: str, z: Array, s: Array) -> tuple[Array, ...]:
-    """``h, h_z, h_s, h_zz, h_zs, h_ss`` of one activation, elementwise."""
+def activate(kind: str, z: Array, s: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """`h, h_z, h_s, h_zz, h_zs, h_ss` of one activation, elementwise."""
     zero = np.zeros_like(z)
     if kind == "linear":
         return z, np.ones_like(z), zero, zero, zero, zero
@@ -51,7 +53,7 @@ def activate(kind: str, z: Array, s: Array) -> tuple[Array, ...]:
 
 
 class LayeredMargins(Margins):
-    """Margins of ``W_D s(W_{D-1} ... s(W_1 x))``; ``heads`` (n, C) is the output adjoint of each."""
+    """Margins of `W_D s(W_{D-1} ... s(W_1 x))`; `heads` (n, C) is the output adjoint of each."""
 
     def __init__(
         self,
@@ -64,7 +66,11 @@ class LayeredMargins(Margins):
         degree: float,
     ) -> None:
         self.x, self.heads, self.point, self.shapes = x, heads, point, shapes
-        self.kind, self.eps2, self.degree = kind, (0.0 if kind in ("relu2", "linear") else eps**2), degree
+        self.kind, self.eps2, self.degree = (
+            kind,
+            (0.0 if kind in ("relu2", "linear") else eps**2),
+            degree,
+        )
         ends = np.cumsum([0, *(a * b for a, b in shapes)])
         self.slots = [slice(int(i), int(j)) for i, j in zip(ends[:-1], ends[1:], strict=True)]
         self.size = int(ends[-1])
@@ -107,7 +113,7 @@ class LayeredMargins(Margins):
         return q, out
 
     def curvature(self, x: Array, mu: Array) -> Array:
-        weights, layers, h = self._forward(x)
+        weights, layers, _ = self._forward(x)
         top = np.zeros((len(self.x), self.heads.shape[1]))
         np.add.at(top, self.point, mu[:, None] * self.heads)
         adjoints, g = [], top @ weights[-1]
@@ -138,11 +144,11 @@ class LayeredMargins(Margins):
         count, n = m * k, len(self.x)
         layer, w = layers[first], weights[first]
         unit = np.arange(m)
-        dz = np.zeros((m, k, n, m))
-        dz[unit, :, :, unit] = layer.inputs.T
-        db = np.zeros((m, k, m))
-        db[unit, :, unit] = 2.0 * w
-        dz, db = dz.reshape(count, n, m), db.reshape(count, m)
+        own_z = np.zeros((m, k, n, m))
+        own_z[unit, :, :, unit] = layer.inputs.T
+        own_b = np.zeros((m, k, m))
+        own_b[unit, :, unit] = 2.0 * w
+        dz, db = own_z.reshape(count, n, m), own_b.reshape(count, m)
         da = np.zeros((count, n))
         dh_in = np.zeros((count, 0, 0))
         tangents = []
@@ -183,4 +189,3 @@ class LayeredMargins(Margins):
                 dab = e * (dsb @ layer.b + np.einsum("ij,pj->pi", sb, db))
                 dg = dzb @ w + 2.0 * dab[:, :, None] * layer.inputs
                 dg += 2.0 * e * (sb @ layer.b)[:, None] * dh_in
-

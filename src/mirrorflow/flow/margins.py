@@ -1,5 +1,6 @@
 """What the integrator needs of a network: margins, their Jacobian, and the weighted Hessian."""
 
+# ruff: noqa: ARG002  one interface: some maps need x, some u
 from __future__ import annotations
 
 import numpy as np
@@ -9,10 +10,10 @@ from mirrorflow.flow.scaled import Array
 
 
 class Margins:
-    """Margins ``q`` (n,) of a network as a function of its flat parameters (d,).
+    """Margins `q` (n,) of a network as a function of its flat parameters (d,).
 
-    ``degree`` is L in ``q(c x) = c^L q(x)``.  The coordinates may be permuted for the sake of block
-    structure: ``order[k]`` is the place of internal coordinate k in ``net.parameters()``.  ``point``
+    `degree` is L in `q(c x) = c^L q(x)`.  The coordinates may be permuted for the sake of block
+    structure: `order[k]` is the place of internal coordinate k in `net.parameters()`.  `point`
     (n,) says which data point a margin belongs to, for losses that couple the margins of a point.
     """
 
@@ -31,7 +32,7 @@ class Margins:
         raise NotImplementedError
 
     def curvature(self, x: Array, mu: Array) -> Array:
-        """Diagonal blocks (B, k, k), B k = d, of ``sum_i mu_i hess q_i``: exact, zero elsewhere."""
+        """Diagonal blocks (B, k, k), B k = d, of `sum_i mu_i hess q_i`: exact, zero elsewhere."""
         raise NotImplementedError
 
     def attach_junctions(
@@ -44,7 +45,7 @@ class Margins:
         self.junctions = list(zip(incoming, outgoing, degrees, strict=True))
 
     def imbalance(self, energy: Array) -> Array:
-        """``sum_in e / k - sum_out e`` of every hidden unit, which the flow conserves."""
+        """`sum_in e / k - sum_out e` of every hidden unit, which the flow conserves."""
         parts = []
         for into, out, degree in self.junctions:
             units = int(into.max()) + 1
@@ -56,7 +57,7 @@ class Margins:
 
 
 class LinearMargins(Margins):
-    """``q = A x`` with A (n, d)."""
+    """`q = A x` with A (n, d)."""
 
     degree = 1.0
 

@@ -32,10 +32,12 @@ class ModuleMargins(Margins):
         self.size = sum(sizes)
         self.blocks = (1, self.size)
         self.order = np.arange(self.size)
-        buffers = {name: b.double() if b.is_floating_point() else b for name, b in net.named_buffers()}
+        buffers = {
+            name: b.double() if b.is_floating_point() else b for name, b in net.named_buffers()
+        }
 
         def q(theta: Tensor) -> Tensor:
-            parts = theta.split(sizes)
+            parts = torch.split(theta, sizes)
             parameters = {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
             out: Tensor = functional_call(net, {**parameters, **buffers}, (x,))
             return pairwise_margins(out, y).flatten()
@@ -143,7 +145,7 @@ def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float) -> Margins
 def _junction_indices(
     net: HomogeneousNet, margins: Margins
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], list[float]]:
-    """For each junction, the unit of every internal coordinate as incoming and outgoing (-1: none)."""
+    """For each junction, the unit that a coordinate comes into and goes out of (-1: none)."""
     where, start = {}, 0
     for name, p in net.named_parameters():
         where[name] = (start, tuple(p.shape))

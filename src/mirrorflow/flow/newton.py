@@ -1,13 +1,15 @@
 """One implicit stage: primal-dual Newton on the dual equation, the weights and the clock.
 
-With ``base`` the known part of the dual, the unknowns are ``x`` (d,), ``mu`` (n,) and ``kappa``:
+With `base` the known part of the dual, the unknowns are `x` (d,), `mu` (n,) and `kappa`:
 
     u(x) = base + J(x)' mu,      T log mu_i + b_i(q(x)) = kappa,      clock(u, mu) = target,
 
-where ``b = -log w`` is the barrier of the loss.  So ``mu`` is ``kappa``'s softmax at temperature T,
-and ``kappa`` is the multiplier of the clock.
+where `b = -log w` is the barrier of the loss.  So `mu` is `kappa`'s softmax at temperature T,
+and `kappa` is the multiplier of the clock.
 """
 
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return,return-value"
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -25,7 +27,7 @@ _TRUST = 0.5  # largest relative move of x in one Newton step
 
 @dataclass(frozen=True)
 class Clock:
-    """``<direction, u - base> = target``; without a direction ``sum mu = target``."""
+    """`<direction, u - base> = target`; without a direction `sum mu = target`."""
 
     target: float
     direction: Array | None = None
@@ -33,7 +35,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Stage:
-    """A solved stage; ``filter(e)`` is the response of x to a dual perturbation e (d,)."""
+    """A solved stage; `filter(e)` is the response of x to a dual perturbation e (d,)."""
 
     x: Array
     u: Array
@@ -44,8 +46,16 @@ class Stage:
 class _Bordered:
     """The factored linear system of one Newton iteration, scaled so that slopes may be 0 or inf."""
 
-    def __init__(self, frame: Frame, x: Array, slope: Array, mu: Array, temperature: float,
-                 jac: Array, barrier_jac: Array | None) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        x: Array,
+        slope: Array,
+        mu: Array,
+        temperature: float,
+        jac: Array,
+        barrier_jac: Array | None,
+    ) -> None:
         b, k = frame.margins.blocks
         self.shape, self.jac = (b, k), jac
         self.hess = frame.margins.curvature(x, mu)
@@ -65,7 +75,7 @@ class _Bordered:
         self.a[np.diag_indices(len(mu))] += 1.0
 
     def apply_inverse(self, r: Array) -> Array:
-        """``(diag(u') - H)^-1 r`` for r (d, m)."""
+        """`(diag(u') - H)^-1 r` for r (d, m)."""
         b, k = self.shape
         scaled = self.s[:, None] * r
         if k == 1:
@@ -79,8 +89,8 @@ class _Bordered:
             return self.hess.ravel() * v
         return np.asarray((self.hess @ v.reshape(b, k, 1)).ravel())
 
-    def solve(self, a: Array, r: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
-        """Particular and kappa-direction parts of ``dx, dmu, du`` for the two residual rows."""
+    def solve(self, a: Array, r: Array) -> tuple[Array, ...]:
+        """Particular and kappa-direction parts of `dx, dmu, du` for the two residual rows."""
         z = self.apply_inverse(a[:, None])[:, 0]
         m = np.linalg.solve(self.a, np.stack([self.w * (r - self.rows @ z), self.w], 1))
         m0, m1 = m[:, 0], m[:, 1]
@@ -90,9 +100,18 @@ class _Bordered:
         return x0, x1, m0, m1, u0, u1
 
 
-def solve_stage(frame: Frame, x: Array, u: Array, mu: Array, base: Array, temperature: float,
-                clock: Clock, tol: float, max_iterations: int = 30) -> Stage | None:
-    """Newton from ``(x, u, mu)``; None if it does not converge (the caller shortens the step)."""
+def solve_stage(
+    frame: Frame,
+    x: Array,
+    u: Array,
+    mu: Array,
+    base: Array,
+    temperature: float,
+    clock: Clock,
+    tol: float,
+    max_iterations: int = 30,
+) -> Stage | None:
+    """Newton from `(x, u, mu)`; None if it does not converge (the caller shortens the step)."""
     kappa: float | None = None
     best = np.inf
     dual_primary = frame.map.primary == "dual"
@@ -139,7 +158,9 @@ def solve_stage(frame: Frame, x: Array, u: Array, mu: Array, base: Array, temper
             damp = 1.0
         x_line = x + damp * dx
         v = u + damp * du
-        x_dual = frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
+        x_dual = (
+            frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
+        )
         near = np.abs(v - u) < 0.1 * np.abs(u)
         take = (np.abs(x_line - x) <= np.abs(x_dual - x)) | (slope < system.own) | near
         if dual_primary:
@@ -150,14 +171,21 @@ def solve_stage(frame: Frame, x: Array, u: Array, mu: Array, base: Array, temper
         else:
             new = np.where(take, x_line, x_dual)
         rel = damp * dmu / mu
-        mu = mu * np.where(rel > -0.5, 1.0 + np.maximum(rel, -0.5),
-                           np.maximum(0.5 * np.exp(np.minimum(rel + 0.5, 0.0)), 1e-5))
+        mu = mu * np.where(
+            rel > -0.5,
+            1.0 + np.maximum(rel, -0.5),
+            np.maximum(0.5 * np.exp(np.minimum(rel + 0.5, 0.0)), 1e-5),
+        )
         kappa += damp * dk
         curved = frame.map.gauge(new - x - dx) / size
         x = new
         done = sx < tol and sm < 30 * tol and curved < tol
-        settled = (iteration > 4 and sm < 30 * tol and curved < 1e-2
-                   and np.abs(r1).max() < 1e-12 * np.abs(u).max())
+        settled = (
+            iteration > 4
+            and sm < 30 * tol
+            and curved < 1e-2
+            and np.abs(r1).max() < 1e-12 * np.abs(u).max()
+        )
         if done or settled:
             if not dual_primary:
                 u = frame.map.dual(x)
@@ -168,7 +196,9 @@ def solve_stage(frame: Frame, x: Array, u: Array, mu: Array, base: Array, temper
     return None
 
 
-def _filter(system: _Bordered, clock: Clock, x1: Array, m1: Array, u1: Array) -> Callable[[Array], Array]:
+def _filter(
+    system: _Bordered, clock: Clock, x1: Array, m1: Array, u1: Array
+) -> Callable[[Array], Array]:
     def response(e: Array) -> Array:
         x0, _, m0, _, u0, _ = system.solve(e, np.zeros_like(system.w))
         if clock.direction is None:

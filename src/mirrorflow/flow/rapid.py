@@ -1,11 +1,14 @@
-"""Log-scale forms of the rapidly varying maps, horizon l_inf: cosh, exponential, double exponential.
+"""Log-scale forms of the rapidly varying maps, horizon l_inf.
 
-Near the largest coordinate ``A`` every one of them looks like an exponential of local width
-``width(A)``.  Two regularisations keep the equations resolvable in doubles; both are part of the
-stated method (docs/flow.md): the relative width never falls below ``delta``, and a floor
-``kappa x / A`` limits the mobility of coordinates whose true dual is below rounding.
+Near the largest coordinate `A` every one of them looks like an exponential of local width
+`width(A)`.  Two regularisations keep the equations resolvable in doubles; both are part of the
+stated method (docs/flow.md): the relative width never falls below `delta`, and a floor
+`kappa x / A` limits the mobility of coordinates whose true dual is below rounding.
 """
 
+# ruff: noqa: ARG002  one interface: some maps need x, some u
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import numpy as np
@@ -28,11 +31,11 @@ class ScaledRapid(ScaledMap):
         return self.log_size(float(np.exp(rho)))
 
     def log_size(self, top: float) -> float:
-        """``log r'(top)`` in true units."""
+        """`log r'(top)` in true units."""
         raise NotImplementedError
 
     def local_width(self, top: float) -> float:
-        """``1 / (log r')'`` at ``top``."""
+        """`1 / (log r')'` at `top`."""
         raise NotImplementedError
 
     def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
@@ -47,7 +50,7 @@ class ScaledRapid(ScaledMap):
         self.floor = (self.kappa / float(np.abs(x).max())) if folds > _FLOOR_FROM else 0.0
 
     def size(self, a: Array) -> Array:
-        """``r'(width a) exp(-shift)`` for ``a >= 0``; overridden with the exact form of the map."""
+        """`r'(width a) exp(-shift)` for `a >= 0`; overridden with the exact form of the map."""
         raise NotImplementedError
 
     def dual(self, x: Array) -> Array:
@@ -95,14 +98,14 @@ def _cosh_scaled(a: Array, shift: float) -> Array:
 
 
 def _asinh_scaled(v: Array, shift: float) -> Array:
-    """``asinh(v exp(shift))``."""
+    """`asinh(v exp(shift))`."""
     with np.errstate(divide="ignore", over="ignore"):
         z = np.log(v) + shift
         return np.where(z > 20.0, z + np.log(2.0), np.arcsinh(np.exp(np.minimum(z, 20.0))))
 
 
 class ScaledCosh(ScaledRapid):
-    """``r'(x) = s sinh(x / s)``."""
+    """`r'(x) = s sinh(x / s)`."""
 
     def log_size(self, top: float) -> float:
         a = top / self.width
@@ -126,7 +129,7 @@ class ScaledCosh(ScaledRapid):
 
 
 class ScaledExponential(ScaledRapid):
-    """``r'(x) = sgn x (exp|x| - 1)``."""
+    """`r'(x) = sgn x (exp|x| - 1)`."""
 
     def __init__(self, kappa: float = 1e-9) -> None:
         super().__init__(1.0, kappa)
@@ -152,12 +155,15 @@ class ScaledExponential(ScaledRapid):
 
     def size_energy(self, a: Array) -> Array:
         small = np.exp(-self.shift)
-        return np.where(a < 1e-4, small * 0.5 * a * a,
-                        (a - 1.0) * np.exp(np.minimum(a - self.shift, 600.0)) + small)
+        return np.where(
+            a < 1e-4,
+            small * 0.5 * a * a,
+            (a - 1.0) * np.exp(np.minimum(a - self.shift, 600.0)) + small,
+        )
 
 
 class ScaledDoubleExponential(ScaledRapid):
-    """``r'(x) = sinh(sinh x)``."""
+    """`r'(x) = sinh(sinh x)`."""
 
     def __init__(self, kappa: float = 1e-9) -> None:
         super().__init__(1.0, kappa)

@@ -90,7 +90,7 @@ class Recorder:
         return np.concatenate([moved, margins, [grow, fall]])
 
     def _loss_weights(self, q: Array) -> Array:
-        """``-d log loss / dq`` in units of q."""
+        """`-d log loss / dq` in units of q."""
         frame = self.frame
         b = frame.barrier(q)
         one = max(frame.one(), 1e-300)

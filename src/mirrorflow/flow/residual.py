@@ -1,10 +1,13 @@
 """How far a point is from a KKT point, with the flow's own multipliers.
 
-    gap     = 1 - <g, x> / (Q°(g) Q(x)),            g = J' p: zero exactly where g is in the cone of dQ(x)
-    epsilon = min over s in dQ(x) of |s - lambda g| / |s|,   lambda = Q(x) / <g, x>
-    delta   = sum_i p_i (q_i / min q - 1)
+gap     = 1 - <g, x> / (Q°(g) Q(x)),            g = J' p
+              zero exactly where g is in the cone of dQ(x)
+epsilon = min over s in dQ(x) of |s - lambda g| / |s|,   lambda = Q(x) / <g, x>
+delta   = sum_i p_i (q_i / min q - 1)
 """
 
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ class Residual:
 
 
 def subgradient_near(x: Array, target: Array, order: float) -> Array:
-    """The element of ``dQ(x)`` for the order-p norm nearest to ``target`` (d,), entry by entry."""
+    """The element of `dQ(x)` for the order-p norm nearest to `target` (d,), entry by entry."""
     a = np.abs(x)
     top = a.max()
     if order == 1.0:
@@ -41,7 +44,7 @@ def subgradient_near(x: Array, target: Array, order: float) -> Array:
 
 
 def residual(scaled: ScaledMap, x: Array, q: Array, g: Array, p: Array) -> Residual:
-    """The three numbers at ``x`` (d,) with margins ``q`` (n,), weights ``p`` (n,) and ``g = J' p``."""
+    """The three numbers at `x` (d,), margins `q` (n,), weights `p` (n,), `g = J' p`."""
     size, reach, work = scaled.gauge(x), scaled.dual_gauge(g), float(g @ x)
     low = float(q.min())
     if size == 0.0 or reach == 0.0 or low <= 0.0 or work <= 0.0:

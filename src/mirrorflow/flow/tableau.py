@@ -11,7 +11,7 @@ from mirrorflow.flow.scaled import Array
 
 @dataclass(frozen=True)
 class Tableau:
-    """Coefficients ``a`` (s, s), whose last row is the weights, and the error weights ``b - b^``."""
+    """Coefficients `a` (s, s), whose last row is the weights, and the error weights `b - b^`."""
 
     order: int
     a: Array
@@ -37,7 +37,7 @@ def _alexander2() -> Tableau:
 
 
 def _alexander3() -> Tableau:
-    # gamma is the root of x^3 - 3x^2 + 3x/2 - 1/6 in (1/6, 1/2); Alexander, SIAM J. Numer. Anal. 14 (1977)
+    # the root of x^3 - 3x^2 + 3x/2 - 1/6 in (1/6, 1/2); Alexander, SIAM J. Numer. Anal. 14, 1977
     g = 0.43586652150845899942
     b1, b2 = -(6 * g * g - 16 * g + 1) / 4, (6 * g * g - 20 * g + 5) / 4
     low = (1 - 2 * g) / (1 - g)
@@ -47,13 +47,15 @@ def _alexander3() -> Tableau:
 
 def _hairer_wanner4() -> Tableau:
     # Hairer & Wanner, Solving ODEs II, table IV.6.5
-    a = np.array([
-        [1 / 4, 0, 0, 0, 0],
-        [1 / 2, 1 / 4, 0, 0, 0],
-        [17 / 50, -1 / 25, 1 / 4, 0, 0],
-        [371 / 1360, -137 / 2720, 15 / 544, 1 / 4, 0],
-        [25 / 24, -49 / 48, 125 / 16, -85 / 12, 1 / 4],
-    ])
+    a = np.array(
+        [
+            [1 / 4, 0, 0, 0, 0],
+            [1 / 2, 1 / 4, 0, 0, 0],
+            [17 / 50, -1 / 25, 1 / 4, 0, 0],
+            [371 / 1360, -137 / 2720, 15 / 544, 1 / 4, 0],
+            [25 / 24, -49 / 48, 125 / 16, -85 / 12, 1 / 4],
+        ]
+    )
     low = np.array([59 / 48, -17 / 96, 225 / 32, -85 / 12, 0])
     return Tableau(4, a, a[-1] - low, 4)
 

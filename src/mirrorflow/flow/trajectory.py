@@ -22,7 +22,7 @@ Outcome = Literal["reached", "converged", "plateau", "not_separable", "stalled"]
 
 
 def loglog(log_t: Array) -> Array:
-    """``log log(1 + t)`` of ``log t``, also for t below 1 and above the doubles."""
+    """`log log(1 + t)` of `log t`, also for t below 1 and above the doubles."""
     with np.errstate(divide="ignore", under="ignore"):
         return np.where(log_t < -30.0, log_t, np.log(np.logaddexp(0.0, log_t)))
 
@@ -135,7 +135,7 @@ class Trajectory:
             ],
             1,
         )
-        # slopes against log t; log loss is nearly proportional to log t, so a cubic follows the ratio
+        # slopes against log t; a cubic follows the ratio of log loss to log t better than the loss
         slopes = self.rate[k : k + 2] / lead[:, None]
         slopes[:, -1] = slopes[:, -1] / pace - values[:, -1] * _pace_slope(ends)
         if np.isneginf(ends[0]):
@@ -189,7 +189,7 @@ class Trajectory:
             return self
         k = int(np.searchsorted(self.log_t, log_t, side="left")) - 1
         point, rate = self._row(k, log_t)
-        columns = {}
+        columns: dict[str, Any] = {}
         for f in fields(self):
             if f.name in _SCALARS:
                 continue
@@ -200,7 +200,7 @@ class Trajectory:
         return replace(self, **columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one compressed `.npz` file, atomically: a reader sees the old one or the new one."""
+        """Write one compressed `.npz` file, atomically: readers see the old one or the new one."""
         target = Path(path)
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SCALARS}
         head = {"outcome": self.outcome, "degree": self.degree, "stats": dict(self.stats)}
@@ -230,18 +230,18 @@ class Trajectory:
 
 
 def _pace(log_t: Any) -> Any:
-    """``1 + log(1 + t)``, which never vanishes."""
+    """`1 + log(1 + t)`, which never vanishes."""
     return 1.0 + np.logaddexp(0.0, log_t)
 
 
 def _pace_slope(log_t: Any) -> Any:
-    """``d log pace / d log t``."""
+    """`d log pace / d log t`."""
     with np.errstate(over="ignore", under="ignore"):
         return np.exp(-np.logaddexp(0.0, -log_t)) / _pace(log_t)
 
 
 def _loglog_slope(log_t: Any) -> Any:
-    """``d loglog / d log t``."""
+    """`d loglog / d log t`."""
     with np.errstate(over="ignore", under="ignore"):
         exact = np.exp(-np.logaddexp(0.0, -log_t)) / np.maximum(np.logaddexp(0.0, log_t), 1e-300)
     return np.where(np.asarray(log_t) < -30.0, 1.0, exact)

@@ -11,15 +11,15 @@ _TIP = 1e-8  # relative size below which a unit's cone tip w = 0 is rounded off
 
 
 def _half_sum(z: Array, s: Array, r: Array) -> Array:
-    """``(z + r)/2`` with ``r^2 = z^2 + s``, accurate for z < 0 too."""
+    """`(z + r)/2` with `r^2 = z^2 + s`, accurate for z < 0 too."""
     low = z < 0
     return np.where(low, 0.5 * s / np.where(low, r - z, 1.0), 0.5 * (z + r))
 
 
 class TwoLayerMargins(Margins):
-    """``q_i = y_i sum_j a_j h(w_j; x_i)``, ``h = (z + sqrt(z^2 + eps^2 |x|^2 |w|^2)) / 2``.
+    """`q_i = y_i sum_j a_j h(w_j; x_i)`, `h = (z + sqrt(z^2 + eps^2 |x|^2 |w|^2)) / 2`.
 
-    The parameters are ``w`` (m, D) and then ``a`` (m,); inside, unit by unit ``[w_j, a_j]``.
+    The parameters are `w` (m, D) and then `a` (m,); inside, unit by unit `[w_j, a_j]`.
     """
 
     degree = 2.0

@@ -1,10 +1,14 @@
-"""The losses as weights of margins, in the log domain: ``w_i = -d loss / d q_i``.
+"""The losses as weights of margins, in the log domain: `w_i = -d loss / d q_i`.
 
-    exponential   -log w = q
-    logistic      -log w = q + log(1 + e^-q)
-    cross-entropy -log w_ik = q_ik + log(1 + sum_l e^-q_il)      (l runs over the wrong classes of point i)
+exponential   -log w = q
+logistic      -log w = q + log(1 + e^-q)
+cross-entropy -log w_ik = q_ik + log(1 + sum_l e^-q_il)
+
+where l runs over the wrong classes of point i.
 """
 
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Literal
@@ -24,7 +28,7 @@ def logsumexp(a: Array) -> float:
 
 
 class FlowLoss:
-    """One loss; ``point`` (n,) groups the margins of a data point."""
+    """One loss; `point` (n,) groups the margins of a data point."""
 
     def __init__(self, name: LossName, point: NDArray[np.int64]) -> None:
         self.name, self.point = name, point
@@ -33,7 +37,7 @@ class FlowLoss:
         self.coupled = name == "cross_entropy" and self.count < len(point)
 
     def _softplus(self, q: Array) -> Array:
-        """Per margin, ``log(1 + sum over its point of e^-q)``."""
+        """Per margin, `log(1 + sum over its point of e^-q)`."""
         if not self.coupled:
             return np.logaddexp(0.0, -q)
         top = np.zeros(self.count)
@@ -43,13 +47,13 @@ class FlowLoss:
         return (top + np.log(total))[self.point]
 
     def barrier(self, q: Array) -> Array:
-        """``-log w`` (n,)."""
+        """`-log w` (n,)."""
         if self.name == "exponential" or q.min() > _LATE:
             return q
         return q + self._softplus(q)
 
     def barrier_jacobian(self, q: Array) -> Array | None:
-        """``d(-log w)/dq`` (n, n), or None for the identity."""
+        """`d(-log w)/dq` (n, n), or None for the identity."""
         if self.name == "exponential" or q.min() > _LATE:
             return None
         s = np.exp(-q - self._softplus(q))
@@ -58,7 +62,7 @@ class FlowLoss:
         return np.eye(len(q)) - (self.point[:, None] == self.point) * s[None, :]
 
     def log_weight(self, q: Array) -> float:
-        """``log sum_i w_i``: the clock's rate, ``d tau / dt``."""
+        """`log sum_i w_i`: the clock's rate, `d tau / dt`."""
         return logsumexp(-self.barrier(q))
 
     def log_loss(self, q: Array) -> float:
