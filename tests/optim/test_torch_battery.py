@@ -42,7 +42,8 @@ def _info(cls, theirs):
 
     def inputs(device, dtype=None):
         ours = [
-            i for i in model.optim_inputs_func(device, dtype)
+            i
+            for i in model.optim_inputs_func(device, dtype)
             if not {"capturable", "fused", "differentiable"} & set(i.kwargs)
         ]
         return [*ours, database.OptimizerInput(None, {"mirror_map": maps.Cosh()}, "cosh")]
@@ -207,7 +208,10 @@ def test_hooks(info):
     opt.register_state_dict_pre_hook(lambda _: seen.append("save"))
     opt.register_state_dict_post_hook(lambda _, state: state["param_groups"][0].update(note="kept"))
     opt.register_load_state_dict_pre_hook(
-        lambda _, state: {**state, "param_groups": [{**g, "lr": 0.5} for g in state["param_groups"]]}
+        lambda _, state: {
+            **state,
+            "param_groups": [{**g, "lr": 0.5} for g in state["param_groups"]],
+        }
     )
     opt.register_load_state_dict_post_hook(lambda _: seen.append("loaded"))
     opt.step(closure_of(weight, bias, x, opt))
