@@ -15,7 +15,7 @@ from mirrorflow.experiments.finding import Finding, Verdict, plain
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.flow import Trajectory
-from mirrorflow.maps import parse_map
+from mirrorflow.maps import SeparableMap, parse_map
 from mirrorflow.nets import Linear
 
 __all__ = ["MAPS", "TIMES", "findings", "follow_one_point", "tasks"]
@@ -35,6 +35,7 @@ TIMES = (10.0, 100.0, 1000.0)
 """log10 t at which the direction is compared with the closed form."""
 
 _LOG_T = 1e12
+_TOL = 1e-6
 # Degrees from the first axis of the max-margin direction of (1, 2), for ℓp by duality:
 # w ∝ |x|^{1/(p−1)}.
 _LIMITS = {1.0: 90.0, math.inf: 45.0}
@@ -49,7 +50,8 @@ def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float) -> Reco
     net = Linear(2).double()
     with torch.no_grad():
         net.weight.zero_()
-    record, path = flow_record(folder, _name(mirror_map), net, data, chosen, log_t_end)
+    name = _name(mirror_map)
+    record, path = flow_record(folder, name, net, data, chosen, log_t_end, tol=_TOL)
     limit = _limit(chosen.index)
     angles = [_compare(path, mirror_map, time) for time in TIMES]
     late = [row for row in record.rows if row["log_t"] >= _LATE]
@@ -66,7 +68,10 @@ def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float) -> Reco
 
 def _compare(path: Trajectory, mirror_map: str, log10_t: float) -> dict[str, float]:
     log_t = log10_t * math.log(10)
-    exact = one_point_flow(parse_map(mirror_map), torch.tensor([1.0, 2.0]).double(), log_t)
+    chosen = parse_map(mirror_map)
+    if not isinstance(chosen, SeparableMap):
+        raise TypeError(f"{mirror_map} is not separable; its flow on one point is not known")
+    exact = one_point_flow(chosen, torch.tensor([1.0, 2.0]).double(), log_t)
     direction = torch.as_tensor(path.at(log_t).direction)
     return {"log10_t": log10_t, "flow": _degrees(direction), "exact": _degrees(exact)}
 
