@@ -1,88 +1,17 @@
-"""Flows in closed form: one point, one dimension, and a diagonal linear net."""
+"""The limit direction on one point, and the flow of a diagonal linear net."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-from mirrorflow.maps import MirrorMap, SeparableMap
+__all__ = ["diagonal_linear_flow", "one_point_direction"]
 
-__all__ = ["OnePoint", "diagonal_linear_flow", "one_point_direction", "one_point_flow"]
-
-Array = NDArray[np.float64]
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
-
-
-@dataclass(frozen=True)
-class OnePoint:
-    """The flow at one time: weights, `q = y⟨w, x⟩`, and the path length s, `∇R(w) = s y x`."""
-
-    weights: Tensor
-    margin: float
-    s: float
-
-
-def one_point_flow(mirror_map: MirrorMap, x: Tensor, log_t: float, *, y: float = 1.0) -> OnePoint:
-    """Mirror flow of the linear model on one point, exponential loss, `w(0) = 0`, at any time.
-
-    The dual variable stays on a ray, `∇R(w(t)) = s(t) y x`, and `t = ∫₀ˢ exp(⟨yx, ∇R*(σyx)⟩) dσ`,
-    integrated in the log domain: `log_t = 1e4` is as easy as 1. For the quadratic map with
-    `x = 1` it is `w = log(1 + t)`; for cosh `e^{2w}/4 + w/2 − 1/4 = t`.
-
-    Args:
-        mirror_map: any map that acts on the weights as one vector.
-        x: (d,) the point.
-        log_t: natural logarithm of time.
-        y: the label, ±1.
-
-    Raises:
-        ValueError: x is zero or no vector, y is not ±1, or the dual variable at that time is
-            beyond the float range.
-    """
-    z = _signed(x, y)
-
-    def phi(sigma: Array) -> Array:
-        u = torch.from_numpy(np.atleast_1d(sigma))[:, None] * z
-        if isinstance(mirror_map, SeparableMap):
-            w = mirror_map.to_primal(u)
-        else:
-            w = torch.stack([mirror_map.to_primal(row) for row in u])
-        out: Array = (w @ z).numpy()
-        return out
-
-    def log_time(s: float) -> float:
-        top = float(phi(np.array([s]))[0])
-        start = 0.0
-        if top > 50:
-            start = brentq(lambda v: float(phi(np.array([v]))[0]) - top + 50, 0.0, s, xtol=1e-300)
-        edges = np.linspace(start, s, 17)
-        half = np.diff(edges)[:, None] / 2
-        sigma = edges[:-1, None] + half * (1 + _NODES)
-        values = np.exp(phi(sigma.reshape(-1)).reshape(sigma.shape) - top)
-        return top + math.log(float((half * _WEIGHTS * values).sum()))
-
-    def late(log_s: float) -> float:
-        return log_time(math.exp(log_s)) - log_t
-
-    low, high = -1.0, 1.0
-    while late(low) > 0:
-        low *= 2
-    while late(high) < 0:
-        high = min(1.5 * high, 700.0)
-        if high == 700.0 and late(high) < 0:
-            raise ValueError(
-                f"log_t = {log_t} is beyond what {mirror_map!r} allows: its dual variable leaves "
-                "the float range; pass an earlier time"
-            )
-    s = math.exp(brentq(late, low, high, xtol=1e-15, rtol=1e-14))
-    w = mirror_map.to_primal(s * z)
-    return OnePoint(w, float(w @ z), s)
 
 
 def one_point_direction(x: Tensor, order: float, *, y: float = 1.0) -> Tensor:

@@ -77,6 +77,10 @@ class MirrorMap(ABC):
     def horizon(self) -> Horizon:
         """The horizon function `Q`: the gauge of the limit of the scaled sublevel sets of R."""
 
+    def require_domain(self, x: Tensor, name: str = "x") -> None:
+        """Raise unless x lies in the domain of R: TypeError for a dtype, ValueError for a value."""
+        require_floating(x, name)
+
     def conjugate(self, u: Tensor) -> Tensor:
         """`R*(u) = sup_x ⟨u, x⟩ − R(x)`, a scalar tensor."""
         x = self.to_primal(u)
@@ -103,6 +107,7 @@ class SeparableMap(MirrorMap):
     """
 
     separable: ClassVar[bool] = True
+    even: ClassVar[bool] = True
 
     @abstractmethod
     def potential_entries(self, x: Tensor) -> Tensor:
@@ -145,6 +150,8 @@ class SeparableMap(MirrorMap):
         Where delta is 0 and where x is infinite, the result is x bit for bit. float16 and
         bfloat16 are computed in float32 and rounded once.
         """
+        require_floating(x, "x")
+        require_floating(delta, "delta")
         if x.dtype in (torch.float16, torch.bfloat16):
             moved = self._moved(x.float(), delta.float()).to(x.dtype)
         else:
@@ -182,6 +189,8 @@ def bregman_entries(mirror_map: SeparableMap, x: Tensor, y: Tensor) -> Tensor:
     is at most half of `min(|x|, |y|, r'/r'')`, the length on which `r''` changes; and the
     definition elsewhere, where it loses a digit at most.
     """
+    require_floating(x, "x")
+    require_floating(y, "y")
     h = x - y
     u, curvature = mirror_map.to_dual(y), mirror_map.hessian(y)
     scale = torch.minimum(y.abs(), u.abs() / curvature)

@@ -9,12 +9,16 @@ from typing import Any
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.double_exponential import DoubleExponential
+from mirrorflow.maps.entropy import NegativeEntropy, SimplexEntropy
 from mirrorflow.maps.exponential import Exponential
 from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
+from mirrorflow.maps.pnorm import PNorm
 from mirrorflow.maps.power import Power
 from mirrorflow.maps.quadratic import Quadratic
+from mirrorflow.maps.scaled import Scaled
+from mirrorflow.maps.spectral import Spectral
 
 __all__ = ["MAPS", "parse_map"]
 
@@ -27,6 +31,11 @@ MAPS: dict[str, type[MirrorMap]] = {
     "cosh": Cosh,
     "exponential": Exponential,
     "double_exponential": DoubleExponential,
+    "p_norm": PNorm,
+    "spectral": Spectral,
+    "scaled": Scaled,
+    "negative_entropy": NegativeEntropy,
+    "simplex_entropy": SimplexEntropy,
 }
 
 

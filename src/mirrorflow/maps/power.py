@@ -8,7 +8,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.base import SeparableMap, require_floating
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 
@@ -58,28 +58,34 @@ class Power(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`|x|^p/p`."""
+        require_floating(x, "x")
         return power(magnitude(x), self._exponent + 1) / self.p
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`(1 − 1/p)|x|^p`."""
+        require_floating(x, "x")
         e = self._exponent
         return float(e / (e + 1)) * power(magnitude(x), e + 1)
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`(1 − 1/p)|u|^{p/(p−1)}`."""
+        require_floating(u, "u")
         e = self._exponent
         return float(e / (e + 1)) * power(magnitude(u), 1 + 1 / e)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x |x|^{p−1}`."""
+        require_floating(x, "x")
         return signed(power(magnitude(x), self._exponent), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u |u|^{1/(p−1)}`."""
+        require_floating(u, "u")
         return signed(power(magnitude(u), 1 / self._exponent), u)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`(p−1)|x|^{p−2}`: infinite at 0 for p < 2, zero there for p > 2."""
+        require_floating(x, "x")
         e = self._exponent
         if e == 1:
             return torch.ones_like(x)

@@ -93,7 +93,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
             require_floating(p, f"params[{i}]")
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError(f"lr has {lr.numel()} entries; a tensor lr must hold one number")
+            raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")
         require_at_least_zero(float(lr), "lr")
         require_at_least_zero(group["weight_decay"], "weight_decay")
         if group["decay"] not in rules.decay_names():
