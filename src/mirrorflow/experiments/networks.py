@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirrorflow.data import random_labels
+from mirrorflow.data import Dataset, random_labels
+from mirrorflow.exact import two_layer_max_margin
 from mirrorflow.experiments.finding import Finding, map_label, plain, slug
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
@@ -53,8 +54,16 @@ def network_flow(
         "output": output[0, order].tolist(),
         "field": (field / field.abs().max()).reshape(_GRID, _GRID).tolist(),
         "reach": _reach(data.x),
+        **_global_optimum(data, mirror_map),
     }
     return Record(name, summary, record.rows)
+
+
+def _global_optimum(data: Dataset, mirror_map: str) -> dict[str, float]:
+    """For ℓ2 the max margin over all widths of exact ReLU nets is a convex program."""
+    if mirror_map != "quadratic":
+        return {}
+    return {"exact_margin": two_layer_max_margin(data.x, data.y, bias=True).upper_bound}
 
 
 def _reach(x: Tensor) -> float:

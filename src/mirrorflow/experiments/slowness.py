@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.data import one_point
-from mirrorflow.exact import one_point_flow
+from mirrorflow.exact import one_point_direction, one_point_flow
 from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain, slug
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
@@ -36,9 +36,6 @@ TIMES = (10.0, 100.0, 1000.0)
 
 _LOG_T = 1e12
 _TOL = 1e-6
-# Degrees from the first axis of the max-margin direction of (1, 2), for ℓp by duality:
-# w ∝ |x|^{1/(p−1)}.
-_LIMITS = {1.0: 90.0, math.inf: 45.0}
 # Where the logarithmic corrections to the loss are below a per cent.
 _LATE = 1e9
 
@@ -52,7 +49,7 @@ def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float, tol: fl
         net.weight.zero_()
     name = _name(mirror_map)
     record, path = flow_record(folder, name, net, data, chosen, log_t_end, tol=tol)
-    limit = _limit(chosen.index)
+    limit = _degrees(one_point_direction(data.x[0], chosen.index))
     angles = [_compare(path, mirror_map, time) for time in TIMES]
     late = [row for row in record.rows if row["log_t"] >= _LATE]
     slope = -late[0]["log_loss"] / late[0]["log_t"] if late else math.nan
@@ -79,12 +76,6 @@ def _compare(path: Trajectory, mirror_map: str, log10_t: float) -> dict[str, flo
 
 def _degrees(w: Tensor) -> float:
     return math.degrees(math.atan2(float(w[1]), float(w[0])))
-
-
-def _limit(order: float) -> float:
-    if order in _LIMITS:
-        return _LIMITS[order]
-    return math.degrees(math.atan(2.0 ** (1 / (order - 1))))
 
 
 def _name(mirror_map: str) -> str:
