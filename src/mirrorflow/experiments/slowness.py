@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mirrorflow.data import one_point
 from mirrorflow.exact import one_point_flow
-from mirrorflow.experiments.finding import Finding, Verdict, plain
+from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain, slug
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.flow import Trajectory
@@ -43,7 +43,7 @@ _LIMITS = {1.0: 90.0, math.inf: 45.0}
 _LATE = 1e9
 
 
-def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float) -> Record:
+def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float, tol: float) -> Record:
     """The linear net on (1, 2) from zero, to `log_t_end`, beside its closed form."""
     chosen = parse_map(mirror_map)
     data = one_point()
@@ -51,12 +51,13 @@ def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float) -> Reco
     with torch.no_grad():
         net.weight.zero_()
     name = _name(mirror_map)
-    record, path = flow_record(folder, name, net, data, chosen, log_t_end, tol=_TOL)
+    record, path = flow_record(folder, name, net, data, chosen, log_t_end, tol=tol)
     limit = _limit(chosen.index)
     angles = [_compare(path, mirror_map, time) for time in TIMES]
     late = [row for row in record.rows if row["log_t"] >= _LATE]
     slope = -late[0]["log_loss"] / late[0]["log_t"] if late else math.nan
-    summary = {**record.summary, "angles": angles, "limit": limit, "loss_exponent": slope}
+    measured = {"map": mirror_map, "angles": angles, "limit": limit, "loss_exponent": slope}
+    summary = {**record.summary, **measured}
     thinned = {row["log_t"]: row for row in record.rows}
     rows = []
     for k, log_t in enumerate(path.log_t):
@@ -87,14 +88,13 @@ def _limit(order: float) -> float:
 
 
 def _name(mirror_map: str) -> str:
-    text = mirror_map.replace("(", "-").replace(")", "").replace("=", "").replace(", ", "-")
-    return f"slow-{text}"
+    return f"slow-{slug(mirror_map)}"
 
 
 def tasks() -> list[Task]:
     """One flow for each map; there is nothing random in it."""
     return [
-        Task(_name(text), follow_one_point, {"mirror_map": text, "log_t_end": _LOG_T})
+        Task(_name(text), follow_one_point, {"mirror_map": text, "log_t_end": _LOG_T, "tol": _TOL})
         for text in MAPS
     ]
 
@@ -134,11 +134,7 @@ def _direction(found: dict[str, dict[str, Any]]) -> Finding:
     }
     complete = len(away) == len(slow) + len(quick)
     agrees = complete and all(away[t] > 1 for t in slow) and all(away[t] < 1e-6 for t in quick)
-    shown = ", ".join(
-        f"{text.split('(')[0].replace('_', ' ')} {plain(away[text])}"
-        for text in slow
-        if text in away
-    )
+    shown = ", ".join(f"{map_label(text)} {plain(away[text])}" for text in slow if text in away)
     rest = max((away[t] for t in quick if t in away), default=math.nan)
     return Finding(
         claim=2,

@@ -7,10 +7,11 @@ from typing import Any
 
 from mirrorflow.experiments import Record
 from mirrorflow.experiments.digits import LADDER as DIGIT_MAPS
+from mirrorflow.experiments.finding import map_label as label
 from mirrorflow.experiments.finding import plain
 from mirrorflow.report import figures
 from mirrorflow.report.parts import Picture, Section, Table
-from mirrorflow.report.style import inline, label
+from mirrorflow.report.style import inline
 
 __all__ = ["sections"]
 
@@ -26,7 +27,9 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
         prefix: [record for name, record in records.items() if name.startswith(prefix)]
         for prefix in ("linear-", "slow-", "net-", "digits-")
     }
-    groups = {prefix: _first_seed(found) for prefix, found in groups.items()}
+    for prefix in ("linear-", "net-", "digits-"):
+        groups[prefix] = _first_seed(groups[prefix])
+    groups["net-"].sort(key=lambda record: record.summary["order"])
     made = []
     if groups["linear-"]:
         made.append(_limits(groups["linear-"], groups["net-"]))
@@ -92,7 +95,8 @@ def _limits(linear: list[Record], nets: list[Record]) -> Section:
                 inline(figures.limits(linear)),
                 "Margins of six maps against log log t, each pair running into the exact value",
                 "Left: margin over the exact max margin of the horizon. Right: what is still "
-                "missing. The time axis is doubly logarithmic: 100 is t = 10^(10^100).",
+                "missing, down to the relative temperature of the integrator. The time axis is "
+                "doubly logarithmic: 20 is t = 10^(10^20); the table is at t = exp(1e100).",
             )
         ],
         tables,
@@ -128,7 +132,7 @@ def _angles(found: list[Record]) -> Table:
     for record in found:
         angles = record.summary["angles"]
         error = max(abs(row["flow"] - row["exact"]) for row in angles)
-        cells = [plain(row["flow"], 7) for row in angles]
+        cells = [f"{row['flow']:.5f}" for row in angles]
         rows.append([label(record.summary["map"]), *cells, plain(error, 2)])
     caption = (
         "Degrees from the first axis along the flow, and the largest error against the closed form."
