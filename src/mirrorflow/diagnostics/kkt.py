@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mirrorflow.diagnostics.certificate import Certificate, Rung
 from mirrorflow.diagnostics.cone import KinkCone, fit_cone
 from mirrorflow.diagnostics.fit import Fit
-from mirrorflow.diagnostics.geometry import Geometry, check_finite, geometry
+from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, geometry
 from mirrorflow.diagnostics.gradients import (
     find_kinks,
     kink_gradients,
@@ -68,7 +68,7 @@ def certify(
         x: (n, …) points.
         y: (n,) labels.
         mirror_map: one map, or a mapping from parameter names to maps: then
-            `Q^L = Π Q_l(W_l)^{k_l}`.
+            `Q^L = Π_g Q_g^{k_g}` over the maps.
         band: fit multipliers to margins `q <= (1 + band) min q` only.
         max_points: at most so many margins enter the fit, the smallest ones.
         memory: GiB for their gradients; above it float32 is used, then fewer margins.
@@ -227,20 +227,19 @@ def _scaled(excess: Tensor, log_scale: float) -> Tensor:
 
 
 def _product_margin(problem: Problem, found: Structure) -> float | None:
-    shape = problem.shape
-    if not shape.joint:
-        return float(problem.q.min())
+    """`min q/Π_l Q_l(W_l)^{k_l}`, every layer measured by its own map."""
+    owner = {name: group for group in problem.shape.groups for name in group.names}
     names = {name for layer in found.layers for name in layer.names}
-    if names != set(problem.parameters) or (
-        len(shape.blocks) > 1 and any(len(layer.names) > 1 for layer in found.layers)
-    ):
+    if names != set(problem.parameters):
         return None
-    horizon = shape.blocks[0].horizon
     log = 0.0
     for layer in found.layers:
-        parts = [problem.parameters[k] for k in layer.names]
-        tensor = parts[0] if len(parts) == 1 else torch.cat([p.reshape(-1) for p in parts])
-        gauge = float(horizon.gauge(tensor))
+        group = owner[layer.name]
+        separable = group.mirror_map.separable
+        if len(layer.names) > 1 and (not separable or len({owner[k] for k in layer.names}) > 1):
+            return None
+        block = Block(layer.names, group.blocks[0].horizon, layer.degree)
+        gauge = block.gauge(problem.parameters)
         if gauge == 0:
             return None
         log += layer.degree * math.log(gauge)
@@ -248,13 +247,16 @@ def _product_margin(problem: Problem, found: Structure) -> float | None:
 
 
 def _describe(shape: Geometry) -> str:
-    if shape.joint:
-        inner = repr(shape.blocks[0].horizon)
-        if len(shape.blocks) > 1:
-            inner = f"ℓ{shape.alpha:g} over the parameters of {inner}"
-        return f"minimise Q(θ) = {inner} subject to q_i(θ) >= 1"
-    parts = ", ".join(f"{b.names[0]}: {b.horizon!r}^{b.degree:g}" for b in shape.blocks)
-    return f"minimise the product of {parts} subject to q_i(θ) >= 1"
+    words = []
+    for group in shape.groups:
+        inner = repr(group.blocks[0].horizon)
+        if len(group.blocks) > 1:
+            inner = f"ℓ{group.alpha:g} over tensors of {inner}"
+        words.append(inner if shape.joint else f"({inner} of {', '.join(group.names)})")
+        if not shape.joint:
+            words[-1] += f"^{group.degree:g}"
+    what = "Q(θ) = " + words[0] if shape.joint else "the product of " + " and ".join(words)
+    return f"minimise {what} subject to q_i(θ) >= 1"
 
 
 def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> Certificate:

@@ -66,24 +66,21 @@ class Problem:
         return weighted_gradient(self.net, self.parameters, rows, weights[point, column])
 
     def holder_gap(self, g: Array) -> float:
-        """`1 − ⟨g, θ⟩/(Q°(g) Q(θ))`, the largest over the blocks of a product."""
+        """`1 − ⟨g, θ⟩/(Q°(g) Q(θ))`; for a product `1 − Π_g (⟨g, θ⟩_g/(Q_g° Q_g))^{k_g/L}`."""
         parts: dict[str, Tensor] = {}
         start = 0
         for name, p in self.parameters.items():
             parts[name] = torch.from_numpy(g[start : start + p.numel()]).reshape(p.shape).to(p)
             start += p.numel()
-        inner, dual = [], []
-        for block in self.shape.blocks:
-            u, w = block.gather(parts), block.gather(self.parameters)
-            inner.append(float((u * w).sum()))
-            dual.append(float(block.horizon.dual_gauge(u)))
-        if not self.shape.joint:
-            gaps = [1 - a / b if b > 0 else 1.0 for a, b in zip(inner, dual, strict=True)]
-            return max(0.0, *gaps)
-        alpha = self.shape.alpha
-        conjugate = 1.0 if math.isinf(alpha) else (math.inf if alpha == 1 else alpha / (alpha - 1))
-        total = float(torch.linalg.vector_norm(torch.tensor(dual), conjugate))
-        return max(0.0, 1 - sum(inner) / total) if total > 0 else 1.0
+        log_ratio = 0.0
+        for group in self.shape.groups:
+            inner = math.fsum(float((parts[k] * self.parameters[k]).sum()) for k in group.names)
+            bound = group.dual_gauge(parts)
+            if inner <= 0 or bound <= 0:
+                return 1.0
+            share = 1.0 if self.shape.joint else group.degree / self.shape.degree
+            log_ratio += share * math.log(inner / bound)
+        return max(0.0, -math.expm1(log_ratio))
 
 
 @dataclass(frozen=True)

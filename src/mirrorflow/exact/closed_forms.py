@@ -39,7 +39,8 @@ def one_point_direction(x: Tensor, order: float, *, y: float = 1.0) -> Tensor:
     else:
         w = scaled ** (1 / (order - 1))
     w = w * z.sign()
-    return w / w.norm()
+    unit: Tensor = w / w.norm()
+    return unit
 
 
 def diagonal_linear_flow(x: Tensor, y: float, alpha: float, time: float) -> Tensor:
