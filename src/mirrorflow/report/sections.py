@@ -96,6 +96,7 @@ def _limits(linear: list[Record], nets: list[Record]) -> Section:
         ],
         [
             Picture(
+                "limits",
                 inline(figures.limits(linear)),
                 "Margins of six maps against log log t, each pair running into the exact value",
                 "Left: margin over the exact max margin of the horizon. Right: what is still "
@@ -117,6 +118,7 @@ def _slowness(found: list[Record]) -> Section:
         ],
         [
             Picture(
+                "slowness",
                 inline(figures.slowness(found)),
                 "Angle to the limit and decay exponent of the loss against log log t",
                 "Left: degrees that are still missing to the limit direction. Maps without a scale "
@@ -151,6 +153,7 @@ def _sparse_to_dense(
     if nets:
         pictures.append(
             Picture(
+                "neurons",
                 inline(figures.neurons(nets), raster=True),
                 "Decision boundaries and neurons of a two-layer net for each map",
                 "A two-layer net on random labels in the plane, at the end of its flow. Each line "
@@ -162,6 +165,7 @@ def _sparse_to_dense(
         ordered = sorted(digits, key=lambda r: DIGIT_MAPS.index(r.summary["map"]))
         pictures += [
             Picture(
+                "digit-measures",
                 inline(figures.digit_measures(every)),
                 "Measures of sparsity on digits as the loss falls",
                 "Digits, 64-64-64-10 ReLU net, mirror descent with lr='auto', full batch. The "
@@ -169,12 +173,14 @@ def _sparse_to_dense(
                 "than weights.",
             ),
             Picture(
+                "weights",
                 inline(figures.weights(ordered), raster=True),
                 "First-layer weights of the 16 strongest units for each map",
                 "First-layer weights of the 16 strongest units, each scaled to its largest weight, "
                 "at the end of training.",
             ),
             Picture(
+                "activations",
                 inline(figures.activation_pictures(ordered), raster=True),
                 "Which first-layer units are active on 60 test digits for each map",
                 "Active units (columns, ordered by frequency) on 60 test digits (rows).",
