@@ -10,6 +10,7 @@ from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments import PRESETS, Record, read_records
 from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
 from mirrorflow.experiments.folder import FORMAT
+from mirrorflow.report.parts import Picture
 
 __all__ = ["write_page"]
 
@@ -51,12 +52,16 @@ def write_page(folder: Path) -> Path:
         sections=made,
     )
     make_folder(folder / "figures")
-    for picture in (picture for section in made for picture in section.figures):
-        content = picture.content
-        write_atomic(folder / "figures" / picture.file, lambda file: file.write(content))  # noqa: B023
+    for section in made:
+        for picture in section.figures:
+            _save(picture, folder / "figures")
     page = folder / "report.html"
     write_text(page, text)
     return page
+
+
+def _save(picture: Picture, folder: Path) -> None:
+    write_atomic(folder / picture.file, lambda file: file.write(picture.content))
 
 
 def _names(preset: Any, seed: int) -> list[str]:
