@@ -1,0 +1,142 @@
+"""The flow of one point against quadrature in mpmath, at t = 1e10, 1e100 and 1e1000."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from mirrorflow import maps
+from mirrorflow.flow import Trajectory, mirror_flow
+from mirrorflow.nets import Linear
+
+_TIMES = (10, 100, 1000)
+
+
+def _oracle() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "one_point", Path(__file__).with_name("one_point.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ONE_POINT = _oracle()
+
+
+def follow(mirror_map: maps.MirrorMap, x: tuple[float, ...], tol: float) -> Trajectory:
+    net = Linear(len(x))
+    torch.nn.init.zeros_(net.weight)
+    end = 1000 * math.log(10)
+    return mirror_flow(
+        net, torch.tensor([x]), torch.tensor([1.0]), mirror_map, log_t_end=end, tol=tol
+    )
+
+
+@pytest.mark.parametrize(
+    "mirror_map",
+    [
+        maps.Power(1.5),
+        maps.Power(3.0),
+        maps.HyperbolicEntropy(1.0),
+        maps.Logarithmic(1.0),
+        maps.Cosh(1.0),
+        maps.Exponential(),
+    ],
+    ids=repr,
+)
+def test_direction_and_loss_of_one_point(mirror_map: maps.MirrorMap) -> None:
+    x = (1.0, 2.0)
+    trajectory = follow(mirror_map, x, 1e-8)
+    for power in _TIMES:
+        log_t = power * math.log(10)
+        weights, log_loss = ONE_POINT.state_at(ONE_POINT.INVERSES[repr(mirror_map)], x, log_t)
+        here = trajectory.at(log_t)
+        angle = math.degrees(math.atan2(*here.direction[::-1]))
+        assert angle == pytest.approx(math.degrees(math.atan2(*weights[::-1])), rel=1e-8, abs=1e-6)
+        assert here.log_loss == pytest.approx(log_loss, rel=1e-7)
+        theta = here.direction * math.exp(here.log_gauge)
+        np.testing.assert_allclose(theta, weights, rtol=1e-6)
+
+
+def test_exponentially_slow_map() -> None:
+    """Double exponential, L = 1: at t = 1e1000 the log loss is still -25.27."""
+    trajectory = follow(maps.DoubleExponential(), (1.0, 2.0), 1e-6)
+    for power, rel in ((10, 1e-5), (100, 1e-4), (1000, 3e-3)):
+        inverse = ONE_POINT.INVERSES["DoubleExponential()"]
+        weights, log_loss = ONE_POINT.state_at(inverse, (1.0, 2.0), power * math.log(10))
+        here = trajectory.at(power * math.log(10))
+        assert here.log_loss == pytest.approx(log_loss, rel=rel)
+        assert here.direction[1] / here.direction[0] == pytest.approx(
+            weights[1] / weights[0], rel=1e-5
+        )
+
+
+def test_another_point_and_scale() -> None:
+    x = (0.5, -1.0, 0.25)
+    trajectory = follow(maps.HyperbolicEntropy(0.01), x, 1e-7)
+    inverse = ONE_POINT.INVERSES["HyperbolicEntropy(beta=0.01)"]
+    weights, log_loss = ONE_POINT.state_at(inverse, x, 230.0)
+    here = trajectory.at(230.0)
+    np.testing.assert_allclose(here.direction * math.exp(here.log_gauge), weights, rtol=1e-6)
+    assert here.log_loss == pytest.approx(log_loss, rel=1e-7)
+
+
+@pytest.mark.parametrize("log_t", [-5.0, 0.0, 3.0, 50.0, 1e4, 1e12])
+def test_quadratic_in_one_dimension(log_t: float) -> None:
+    """`w = log(1 + t)`, from the first instant on."""
+    net = Linear(1)
+    torch.nn.init.zeros_(net.weight)
+    trajectory = mirror_flow(
+        net, torch.ones(1, 1), torch.ones(1), maps.Quadratic(), log_t_end=2e12, tol=1e-8
+    )
+    here = trajectory.at(log_t)
+    assert math.exp(here.log_gauge) == pytest.approx(np.logaddexp(0.0, log_t), rel=1e-7)
+
+
+def test_diagonal_linear_net_is_hyperbolic_entropy() -> None:
+    """`w = a² − b²`, trained by gradient flow from a = b = α, follows `HyperbolicEntropy(2α²)`
+    four times as fast (two variables, each with a factor 2)."""
+    from mirrorflow.nets.base import HomogeneousNet
+
+    class Diagonal(HomogeneousNet):
+        def __init__(self, d: int, scale: float) -> None:
+            super().__init__()
+            self.a = torch.nn.Parameter(scale * torch.ones(d))
+            self.b = torch.nn.Parameter(scale * torch.ones(d))
+
+        @property
+        def layer_degrees(self) -> dict[str, float]:
+            return {}
+
+        @property
+        def degree(self) -> float:
+            return 2.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            # a tiny asymmetry keeps f from vanishing at a = b, where no degree can be measured
+            return x @ (self.a**2 - self.b**2)
+
+    alpha = 0.3
+    x, y = torch.tensor([[1.0, 0.4], [0.3, -1.0]]), torch.tensor([1.0, 1.0])
+    net = Diagonal(2, alpha)
+    with torch.no_grad():
+        net.b *= 1 - 1e-12
+    t = math.log(200.0)
+    net_flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=t, tol=1e-6)
+    linear = Linear(2)
+    torch.nn.init.zeros_(linear.weight)
+    map_flow = mirror_flow(
+        linear, x, y, maps.HyperbolicEntropy(2 * alpha**2), log_t_end=t + math.log(4), tol=1e-6
+    )
+    ab = net_flow.direction[-1] * math.exp(net_flow.log_gauge[-1])
+    w = map_flow.direction[-1] * math.exp(map_flow.log_gauge[-1])
+    np.testing.assert_allclose(ab[:2] ** 2 - ab[2:] ** 2, w, rtol=1e-4)
