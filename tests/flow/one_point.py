@@ -1,7 +1,7 @@
-"""The flow of one point, solved by quadrature in mpmath: an oracle that shares nothing with the code.
+"""The flow of one point by quadrature in mpmath: an oracle that shares nothing with the code.
 
-One point x, label +1, linear model, exponential loss, w(0) = 0: the dual stays on the ray `u = s x`,
-so `t = ∫_0^s exp(Σ_k x_k r*'(s x_k)) ds`, in the variable log s.
+One point x, label +1, linear model, exponential loss, w(0) = 0: the dual stays on the ray
+`u = s x`, so `t = ∫_0^s exp(Σ_k x_k r*'(s x_k)) ds`, in the variable log s.
 """
 
 from __future__ import annotations

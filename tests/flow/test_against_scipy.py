@@ -1,4 +1,4 @@
-"""The early phase against SciPy's DOP853 on the same equation, dual variable against physical time."""
+"""The early phase against SciPy's DOP853: the dual variable against physical time."""
 
 from __future__ import annotations
 
