@@ -110,7 +110,8 @@ def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margi
     else:
         copy = deepcopy(net).to("cpu", torch.float64).requires_grad_(False)
         check_labels(copy(x), y)
-        margins = ModuleMargins(copy, x, y, check_degree(copy, x).total)
+        degree = net.degree if isinstance(net, HomogeneousNet) else check_degree(copy, x).total
+        margins = ModuleMargins(copy, x, y, degree)
     if isinstance(net, HomogeneousNet):
         margins.attach_junctions(*_junction_indices(net, margins))
     return margins
