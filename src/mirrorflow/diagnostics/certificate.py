@@ -29,7 +29,8 @@ class Certificate:
         separated: False if a point has `q_i <= 0`: then there is no KKT point to speak of, and
             epsilon, delta and the gaps are NaN.
         misclassified: number of points with `q_i <= 0`.
-        joint: True if one horizon function measures all parameters; else `Q = Π Q_l^{k_l/L}`.
+        joint: True if one horizon function measures all parameters; else `Q = Π_g Q_g^{k_g/L}`
+            over the maps.
         problem: the problem in words, with the horizon function.
         margin: the Q-margin `min q/Q(θ)^L`.
         product_margin: `min q/Π_l Q_l(W_l)^{k_l}`; None if a parameter has no degree of its own.
@@ -38,12 +39,12 @@ class Certificate:
             and the kink coefficients: 0 at a KKT point.
         delta: `max_i λ_i (q_i − 1)/Σλ` at min q = 1: 0 if only support points carry weight.
         multipliers: the fitted λ at the scale min q = 1; (n,), or (n, C) with 0 at the own class.
-            (Where maps differ the objective is `log Π Q_l^{k_l}`, and `Σ λ = 1`.)
+            (Where maps differ the objective is `log Π_g Q_g^{k_g}`, and `Σ λ = 1`.)
         support: the points with `λ_i > 1e-6 Σλ`, largest first.
         natural_multipliers: `softmax(−q)` at θ as it is, the same shape, `Σ = 1`.
         natural_epsilon: epsilon with λ proportional to them.
-        gap: Hölder gap `1 − ⟨g, θ⟩/(Q°(g) Q(θ))` of `g = Σ λ_i ∇q_i`, fitted multipliers (the
-            largest over layers where maps differ).
+        gap: Hölder gap `1 − ⟨g, θ⟩/(Q°(g) Q(θ))` of `g = Σ λ_i ∇q_i`, fitted
+            multipliers; where maps differ `1 − Π_g (⟨g, θ⟩_g/(Q_g° Q_g))^{k_g/L}`.
         natural_gap: the same with the natural multipliers.
         points: n.
         considered: number of margins (i, k) that entered the fit.

@@ -86,7 +86,7 @@ def fit_cone(cone: KinkCone, target: Subdifferential, *, max_rounds: int = 50) -
                 )
             break
         found = better
-    lam = np.bincount(owners, weights=found.multipliers, minlength=m)
+    lam = np.asarray(np.bincount(owners, found.multipliers, m), dtype=np.float64)
     return Fit(lam, found.element, found.residual)
 
 

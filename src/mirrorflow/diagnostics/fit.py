@@ -9,6 +9,7 @@ minimiser. For other S (Schatten 1 and ∞) accelerated alternating projections 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from mirrorflow.diagnostics.subdifferential import Array, Piece, Subdifferential
 
 __all__ = ["Fit", "fit"]
 
-Matrix = NDArray[np.float64] | NDArray[np.float32]
+Matrix = NDArray[Any]
 
 _DIRECT = 2_000_000
 _CHUNK = 1 << 16
@@ -130,8 +131,9 @@ def _least_squares(columns: Matrix, piece: Piece, gram: Array | None = None) -> 
     if m * tall <= _DIRECT or tall <= m:
         a = np.vstack([columns[:, piece.rows].astype(np.float64).T, *(r[None] for r, _ in extra)])
         b = np.append(piece.target, [t for _, t in extra])
-        size = np.maximum(np.linalg.norm(a, axis=0), 1e-300)
-        return _nnls(a / size, b) / size
+        size: Array = np.maximum(np.linalg.norm(a, axis=0), 1e-300)
+        direct: Array = _nnls(a / size, b) / size
+        return direct
     k = _gram(columns, piece.rows) if gram is None else gram
     right = _correlate(columns, piece.rows, piece.target)
     for row, total in extra:
@@ -193,11 +195,10 @@ def _correlate(columns: Matrix, rows: NDArray[np.intp], values: Array) -> Array:
         if columns.dtype == np.float64:
             product: Array = columns @ values
             return product
-        parts = range(0, len(values), _CHUNK)
-        return np.sum(
-            [columns[:, i : i + _CHUNK].astype(np.float64) @ values[i : i + _CHUNK] for i in parts],
-            axis=0,
-        )
+        out = np.zeros(len(columns))
+        for i in range(0, len(values), _CHUNK):
+            out += columns[:, i : i + _CHUNK].astype(np.float64) @ values[i : i + _CHUNK]
+        return out
     spread = np.zeros(columns.shape[1])
     spread[rows] = values
     return _correlate(columns, np.arange(columns.shape[1]), spread)

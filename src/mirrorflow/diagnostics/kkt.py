@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,14 @@ from torch import Tensor, nn
 from mirrorflow.diagnostics.certificate import Certificate, Rung
 from mirrorflow.diagnostics.cone import KinkCone, fit_cone
 from mirrorflow.diagnostics.fit import Fit
-from mirrorflow.diagnostics.geometry import Geometry, check_finite, geometry
+from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, geometry
 from mirrorflow.diagnostics.gradients import (
-    Rows,
     find_kinks,
     kink_gradients,
     margin_gradients,
-    weighted_gradient,
 )
 from mirrorflow.diagnostics.margin import batched_margins
+from mirrorflow.diagnostics.problem import Chosen, Problem, select
 from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.diagnostics.subdifferential import Array, Subdifferential, subdifferential
 from mirrorflow.errors import NotHomogeneousError
@@ -70,7 +68,7 @@ def certify(
         x: (n, …) points.
         y: (n,) labels.
         mirror_map: one map, or a mapping from parameter names to maps: then
-            `Q^L = Π Q_l(W_l)^{k_l}`.
+            `Q^L = Π_g Q_g^{k_g}` over the maps.
         band: fit multipliers to margins `q <= (1 + band) min q` only.
         max_points: at most so many margins enter the fit, the smallest ones.
         memory: GiB for their gradients; above it float32 is used, then fewer margins.
@@ -102,7 +100,7 @@ def certify(
             {k: p.detach() for k, p in model.named_parameters()}
         )
     q = batched_margins(model, parameters, x, y, batch_size)
-    problem = _Problem(model, parameters, shape, x, y, q)
+    problem = Problem(model, parameters, shape, x, y, q)
     log_gauge += log_peak
     least = float(q.min())
     head: dict[str, Any] = {
@@ -124,7 +122,7 @@ def certify(
         return _not_separated(head, problem, natural)
     with _frozen(model):
         target = subdifferential(shape, parameters, zero_tolerance)
-        chosen = _select(problem, band, max_points, memory)
+        chosen = select(problem, BANDS[-1] if band is None else band, max_points, memory)
         cone, kinks_left_out = _cone(problem, chosen, kink_tolerance, max_kinks)
         ladder = [band] if band is not None else list(BANDS)
         rungs, best, lam = _climb(cone, target, chosen, ladder)
@@ -157,112 +155,7 @@ def certify(
     )
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """A net at normalised parameters, with its margins on the data."""
-
-    net: nn.Module
-    parameters: dict[str, Tensor]
-    shape: Geometry
-    x: Tensor
-    y: Tensor
-    q: Tensor
-
-    @property
-    def binary(self) -> bool:
-        return self.q.shape[1] == 1
-
-    def weights(self, point: Tensor, column: Tensor) -> Tensor:
-        """The combination of outputs that is `q_{ik}`: (m,) or (m, C)."""
-        y = self.y[point]
-        if self.binary:
-            return y.to(torch.float64)
-        out = torch.zeros(len(point), self.q.shape[1] + 1, dtype=torch.float64, device=y.device)
-        index = torch.arange(len(point), device=y.device)
-        out[index, y] = 1.0
-        out[index, column + (column >= y).to(column.dtype)] = -1.0
-        return out
-
-    def rows(self, point: Tensor, column: Tensor) -> Rows:
-        return Rows(self.x[point], self.weights(point, column))
-
-    def place(self, values: Tensor) -> Tensor:
-        """(n, C−1) over wrong classes to (n, C), or (n, 1) to (n,)."""
-        if self.binary:
-            return values[:, 0].cpu()
-        n, wrong = values.shape
-        out = values.new_zeros(n, wrong + 1)
-        mask = torch.ones(n, wrong + 1, dtype=torch.bool, device=values.device)
-        mask[torch.arange(n, device=values.device), self.y] = False
-        out[mask] = values.reshape(-1)
-        return out.cpu()
-
-    def gradient(self, weights: Tensor) -> Array:
-        """`Σ weights_{ik} ∇q_{ik}`, (d,), over the entries that are not negligible."""
-        point, column = torch.nonzero(weights > 1e-14 * weights.max(), as_tuple=True)
-        rows = self.rows(point, column)
-        return weighted_gradient(self.net, self.parameters, rows, weights[point, column])
-
-    def holder_gap(self, g: Array) -> float:
-        """`1 − ⟨g, θ⟩/(Q°(g) Q(θ))`, the largest over the blocks of a product."""
-        parts: dict[str, Tensor] = {}
-        start = 0
-        for name, p in self.parameters.items():
-            parts[name] = torch.from_numpy(g[start : start + p.numel()]).reshape(p.shape).to(p)
-            start += p.numel()
-        inner, dual = [], []
-        for block in self.shape.blocks:
-            u, w = block.gather(parts), block.gather(self.parameters)
-            inner.append(float((u * w).sum()))
-            dual.append(float(block.horizon.dual_gauge(u)))
-        if not self.shape.joint:
-            gaps = [1 - a / b if b > 0 else 1.0 for a, b in zip(inner, dual, strict=True)]
-            return max(0.0, *gaps)
-        alpha = self.shape.alpha
-        conjugate = 1.0 if math.isinf(alpha) else (math.inf if alpha == 1 else alpha / (alpha - 1))
-        total = float(torch.linalg.vector_norm(torch.tensor(dual), conjugate))
-        return max(0.0, 1 - sum(inner) / total) if total > 0 else 1.0
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """The margins that enter the fit, smallest first: `point`, wrong-class `column`, `ratio`
-    `q/min q`; and what was left out."""
-
-    point: Tensor
-    column: Tensor
-    ratio: Array
-    left_out: int
-    cut: float
-    dtype: type[np.floating[Any]]
-
-
-def _select(problem: _Problem, band: float | None, max_points: int, memory: float) -> _Chosen:
-    size = sum(p.numel() for p in problem.parameters.values())
-    ratio = (problem.q / problem.q.min()).reshape(-1)
-    near = torch.nonzero(ratio <= 1 + (band if band is not None else BANDS[-1]))[:, 0]
-    order = near[torch.argsort(ratio[near], stable=True)]
-    room = int(memory * 2**30 / (8 * size))
-    dtype: type[np.floating[Any]] = np.float64
-    if min(len(order), max_points) > room:
-        dtype, room = np.float32, 2 * room
-    kept = order[: max(1, min(max_points, room))]
-    wrong = problem.q.shape[1]
-    rest = order[len(kept) :]
-    points = torch.unique(kept // wrong)
-    left_out = torch.unique(rest // wrong)
-    left_out = left_out[~torch.isin(left_out, points)]
-    return _Chosen(
-        kept // wrong,
-        kept % wrong,
-        ratio[kept].cpu().numpy(),
-        len(left_out),
-        float(ratio[rest[0]]) if len(rest) else math.inf,
-        dtype,
-    )
-
-
-def _cone(problem: _Problem, chosen: _Chosen, tolerance: float, limit: int) -> tuple[KinkCone, int]:
+def _cone(problem: Problem, chosen: Chosen, tolerance: float, limit: int) -> tuple[KinkCone, int]:
     """Generators `∇q/min q` of the cone, with their kinks."""
     rows = problem.rows(chosen.point, chosen.column)
     least = float(problem.q.min())
@@ -276,7 +169,7 @@ def _cone(problem: _Problem, chosen: _Chosen, tolerance: float, limit: int) -> t
 
 
 def _climb(
-    cone: KinkCone, target: Subdifferential, chosen: _Chosen, bands: list[float]
+    cone: KinkCone, target: Subdifferential, chosen: Chosen, bands: list[float]
 ) -> tuple[tuple[tuple[Rung, ...], Rung], Fit, Array]:
     """Fit band by band; keep the one with the smallest max(ε, δ)."""
     tried: list[Rung] = []
@@ -333,21 +226,20 @@ def _scaled(excess: Tensor, log_scale: float) -> Tensor:
     return torch.where(excess == 0, excess, excess * scale)
 
 
-def _product_margin(problem: _Problem, found: Structure) -> float | None:
-    shape = problem.shape
-    if not shape.joint:
-        return float(problem.q.min())
+def _product_margin(problem: Problem, found: Structure) -> float | None:
+    """`min q/Π_l Q_l(W_l)^{k_l}`, every layer measured by its own map."""
+    owner = {name: group for group in problem.shape.groups for name in group.names}
     names = {name for layer in found.layers for name in layer.names}
-    if names != set(problem.parameters) or (
-        len(shape.blocks) > 1 and any(len(layer.names) > 1 for layer in found.layers)
-    ):
+    if names != set(problem.parameters):
         return None
-    horizon = shape.blocks[0].horizon
     log = 0.0
     for layer in found.layers:
-        parts = [problem.parameters[k] for k in layer.names]
-        tensor = parts[0] if len(parts) == 1 else torch.cat([p.reshape(-1) for p in parts])
-        gauge = float(horizon.gauge(tensor))
+        group = owner[layer.name]
+        separable = group.mirror_map.separable
+        if len(layer.names) > 1 and (not separable or len({owner[k] for k in layer.names}) > 1):
+            return None
+        block = Block(layer.names, group.blocks[0].horizon, layer.degree)
+        gauge = block.gauge(problem.parameters)
         if gauge == 0:
             return None
         log += layer.degree * math.log(gauge)
@@ -355,16 +247,19 @@ def _product_margin(problem: _Problem, found: Structure) -> float | None:
 
 
 def _describe(shape: Geometry) -> str:
-    if shape.joint:
-        inner = repr(shape.blocks[0].horizon)
-        if len(shape.blocks) > 1:
-            inner = f"ℓ{shape.alpha:g} over the parameters of {inner}"
-        return f"minimise Q(θ) = {inner} subject to q_i(θ) >= 1"
-    parts = ", ".join(f"{b.names[0]}: {b.horizon!r}^{b.degree:g}" for b in shape.blocks)
-    return f"minimise the product of {parts} subject to q_i(θ) >= 1"
+    words = []
+    for group in shape.groups:
+        inner = repr(group.blocks[0].horizon)
+        if len(group.blocks) > 1:
+            inner = f"ℓ{group.alpha:g} over tensors of {inner}"
+        words.append(inner if shape.joint else f"({inner} of {', '.join(group.names)})")
+        if not shape.joint:
+            words[-1] += f"^{group.degree:g}"
+    what = "Q(θ) = " + words[0] if shape.joint else "the product of " + " and ".join(words)
+    return f"minimise {what} subject to q_i(θ) >= 1"
 
 
-def _not_separated(head: dict[str, Any], problem: _Problem, natural: Tensor) -> Certificate:
+def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> Certificate:
     nan = math.nan
     zeros = torch.zeros_like(problem.q)
     return Certificate(

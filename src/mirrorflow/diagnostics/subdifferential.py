@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mirrorflow.diagnostics.geometry import Geometry
+from mirrorflow.diagnostics.geometry import Geometry, Group
 from mirrorflow.maps import LpHorizon
 
 __all__ = ["Array", "Piece", "Subdifferential", "project_simplex", "subdifferential"]
@@ -99,13 +99,13 @@ def project_simplex(v: Array, total: float) -> Array:
 def subdifferential(
     shape: Geometry, parameters: dict[str, Tensor], tolerance: float
 ) -> Subdifferential:
-    """`∂Q(θ)` at normalised parameters (`Q = 1`; every `Q_l = 1` for a product).
+    """`∂Q(θ)` at normalised parameters (`Q_g = 1` for every map).
 
-    For a product it is the set of `Σ_l k_l s_l/Q_l`, the gradient of `log Π Q_l^{k_l}`.
+    For a product it is that of `log Π_g Q_g^{k_g}`, `k_g ∂Q_g` for every group.
 
     Args:
         shape: the geometry of the net.
-        parameters: normalised, in the order of the flat vector.
+        parameters: with `Q_g = 1` for every map, in the order of the flat vector.
         tolerance: relative to the largest entry of a block: an entry (a singular value) at most
             this large counts as zero at ℓ1, one at least 1 − tolerance as maximal at ℓ∞.
     """
@@ -117,7 +117,12 @@ def subdifferential(
     fixed: list[Index] = []
     boxes: list[Index] = []
     widths: list[Array] = []
-    for block, factor in zip(shape.blocks, _factors(shape, parameters, tolerance), strict=True):
+    scaled = [
+        (block, factor * (1.0 if shape.joint else group.degree))
+        for group in shape.groups
+        for block, factor in zip(group.blocks, _factors(group, parameters, tolerance), strict=True)
+    ]
+    for block, factor in scaled:
         index = np.concatenate(
             [np.arange(offsets[k], offsets[k] + parameters[k].numel()) for k in block.names]
         )
@@ -172,20 +177,17 @@ def _projection(
     return call
 
 
-def _factors(shape: Geometry, parameters: dict[str, Tensor], tolerance: float) -> list[float]:
-    """The derivative of Q in each `Q_l`, times `Q_l`-normalisation: the scale of each block."""
-    if not shape.joint:
-        return [block.degree for block in shape.blocks]
-    if len(shape.blocks) == 1:
+def _factors(group: Group, parameters: dict[str, Tensor], tolerance: float) -> list[float]:
+    """`∂Q_g/∂Q_b` of every block, at `Q_g = 1`."""
+    if len(group.blocks) == 1:
         return [1.0]
-    gauges = [block.gauge(parameters) for block in shape.blocks]
-    if not math.isinf(shape.alpha):
-        return [g ** (shape.alpha - 1) if g > 0 or shape.alpha > 1 else 1.0 for g in gauges]
-    # Q = max_l Q_l: the convex weights of the maximal layers follow from Euler, k_l/L each.
-    top = [g >= (1 - tolerance) * max(gauges) for g in gauges]
+    gauges = [block.gauge(parameters) for block in group.blocks]
+    if not math.isinf(group.alpha):
+        return [g ** (group.alpha - 1) if g > 0 or group.alpha > 1 else 1.0 for g in gauges]
+    # Q_g = max_b Q_b: the convex weights of the maximal blocks follow from Euler, k_b/Σk each.
     degrees = [
-        b.degree if t and b.degree == b.degree else 0.0
-        for b, t in zip(shape.blocks, top, strict=True)
+        block.degree if gauge >= (1 - tolerance) * max(gauges) and block.degree > 0 else 0.0
+        for block, gauge in zip(group.blocks, gauges, strict=True)
     ]
-    total = sum(degrees) or 1.0
+    total = math.fsum(degrees) or 1.0
     return [k / total for k in degrees]

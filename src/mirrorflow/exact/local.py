@@ -117,35 +117,27 @@ def _descend(z: Array, y: Array, p: float, hidden: int, rng: np.random.Generator
         }
     ]
     bounds = None
+    linear: Array | None = None
+    start = theta
     if p == 1:
         start = np.concatenate([np.maximum(theta, 0), np.maximum(-theta, 0)])
         bounds = [(0.0, None)] * (2 * size)
-        cost, slope = np.sum, np.ones_like
+        linear = np.ones(2 * size)
     elif math.isinf(p):
         start = np.append(theta, np.abs(theta).max())
-        box = np.vstack(
-            [
-                np.hstack([-np.eye(size), np.ones((size, 1))]),
-                np.hstack([np.eye(size), np.ones((size, 1))]),
-            ]
-        )
+        one = np.ones((size, 1))
+        box = np.vstack([np.hstack([-np.eye(size), one]), np.hstack([np.eye(size), one])])
         constraints.append({"type": "ineq", "fun": lambda v: box @ v, "jac": lambda _: box})
-        last = np.append(np.zeros(size), 1.0)
+        linear = np.append(np.zeros(size), 1.0)
 
-        def cost(v: Array) -> float:
-            return float(v[-1])
+    def cost(v: Array) -> float:
+        return float(linear @ v) if linear is not None else float((np.abs(v) ** p).sum() / p)
 
-        def slope(v: Array) -> Array:  # noqa: ARG001  linear
-            return last
-    else:
-        start = theta
-
-        def cost(v: Array) -> float:
-            return float((np.abs(v) ** p).sum() / p)
-
-        def slope(v: Array) -> Array:
-            out: Array = np.sign(v) * np.abs(v) ** (p - 1)
-            return out
+    def slope(v: Array) -> Array:
+        if linear is not None:
+            return linear
+        out: Array = np.sign(v) * np.abs(v) ** (p - 1)
+        return out
 
     with np.errstate(all="ignore"):
         result = _minimize(

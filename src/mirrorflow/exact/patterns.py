@@ -33,8 +33,11 @@ def all_patterns(x: Array, *, seed: int = 0) -> Patterns:
     n, r = z.shape
     z = z / np.linalg.norm(z, axis=1, keepdims=True).clip(1e-300)
     z = z + 1e-9 * np.random.default_rng(seed).standard_normal(z.shape)
-    signs = np.array(list(product([False, True], repeat=r - 1)), dtype=bool).reshape(-1, r - 1)
-    found = set()
+    if r == 0:
+        return np.zeros((0, n), dtype=bool)
+    signs = np.array(list(product([False, True], repeat=r - 1)), dtype=bool)
+    signs = signs.reshape(2 ** (r - 1), r - 1)
+    found: set[bytes] = set()
     for on in combinations(range(n), r - 1):
         ray = np.linalg.svd(z[list(on)].reshape(r - 1, r))[2][-1]
         side = z @ ray > 0

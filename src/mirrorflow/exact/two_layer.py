@@ -90,14 +90,14 @@ def two_layer_max_margin(
     patterns = (
         all_patterns(z, seed=seed) if every else sampled_patterns(z, max_patterns // 3, seed=seed)
     )
-    value, units, lam = _program(z, labels, patterns)
+    units, lam = _program(z, labels, patterns)
     if not every:
         for _ in range(8):
             new = _violated(z, labels, lam, patterns, seed)
             if len(new) == 0:
                 break
             patterns = np.concatenate([patterns, new])
-            value, units, lam = _program(z, labels, patterns)
+            units, lam = _program(z, labels, patterns)
     net = _network(units, bias, x.shape[1], scale)
     q = _margins(net, x, y)
     if q <= 0:
@@ -106,7 +106,7 @@ def two_layer_max_margin(
         for p in net.parameters():
             p.div_(q**0.5)
         norm = sum(float(p.square().sum()) for p in net.parameters()) ** 0.5
-    bound = (1.0 if every else _dual_norm(z, labels, lam)) / (2 * lam.sum()) * scale
+    bound = (1.0 if every else _dual_norm(z, labels, lam)) / (2 * float(lam.sum())) * scale
     margin = 1 / norm**2
     return TwoLayerSolution(
         net,
@@ -119,10 +119,8 @@ def two_layer_max_margin(
     )
 
 
-def _program(
-    z: Array, y: Array, patterns: Patterns
-) -> tuple[float, list[tuple[Array, float]], Array]:
-    """Value, the units `(v, ±1)`, and the multipliers λ of the margin constraints."""
+def _program(z: Array, y: Array, patterns: Patterns) -> tuple[list[tuple[Array, float]], Array]:
+    """The units `(v, ±1)` and the multipliers λ of the margin constraints."""
     value, v, lam = _solve(z, y, patterns)
     norms = np.linalg.norm(v, axis=2)
     used = np.flatnonzero(norms.max(0) > 1e-5 * norms.max())
@@ -132,7 +130,7 @@ def _program(
         value, v, norms = again, small, np.linalg.norm(small, axis=2)
     keep = norms > 1e-7 * norms.max()
     units = [(v[s, g], 1.0 - 2.0 * s) for s, g in zip(*np.nonzero(keep), strict=True)]
-    return value, units, lam
+    return units, lam
 
 
 def _solve(z: Array, y: Array, patterns: Patterns) -> tuple[float, Array, Array]:
@@ -172,7 +170,8 @@ def _violated(z: Array, y: Array, lam: Array, patterns: Patterns, seed: int) -> 
                 if size == 0 or np.allclose(g / size, w):
                     break
                 w = g / size
-            value = sign * float((lam * y) @ np.maximum(z @ w, 0)) / max(np.linalg.norm(w), 1e-300)
+            length = max(float(np.linalg.norm(w)), 1e-300)
+            value = sign * float((lam * y) @ np.maximum(z @ w, 0)) / length
             cell = (z @ w > 0).tobytes()
             if value > 1 + 1e-6 and cell not in known:
                 found[cell] = value

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mirrorflow.data import one_point
-from mirrorflow.exact import one_point_flow
-from mirrorflow.experiments.finding import Finding, Verdict, plain
+from mirrorflow.exact import one_point_direction, one_point_flow
+from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain, slug
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.flow import Trajectory
@@ -36,14 +36,11 @@ TIMES = (10.0, 100.0, 1000.0)
 
 _LOG_T = 1e12
 _TOL = 1e-6
-# Degrees from the first axis of the max-margin direction of (1, 2), for ℓp by duality:
-# w ∝ |x|^{1/(p−1)}.
-_LIMITS = {1.0: 90.0, math.inf: 45.0}
 # Where the logarithmic corrections to the loss are below a per cent.
 _LATE = 1e9
 
 
-def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float) -> Record:
+def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float, tol: float) -> Record:
     """The linear net on (1, 2) from zero, to `log_t_end`, beside its closed form."""
     chosen = parse_map(mirror_map)
     data = one_point()
@@ -51,12 +48,13 @@ def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float) -> Reco
     with torch.no_grad():
         net.weight.zero_()
     name = _name(mirror_map)
-    record, path = flow_record(folder, name, net, data, chosen, log_t_end, tol=_TOL)
-    limit = _limit(chosen.index)
+    record, path = flow_record(folder, name, net, data, chosen, log_t_end, tol=tol)
+    limit = _degrees(one_point_direction(data.x[0], chosen.index))
     angles = [_compare(path, mirror_map, time) for time in TIMES]
     late = [row for row in record.rows if row["log_t"] >= _LATE]
     slope = -late[0]["log_loss"] / late[0]["log_t"] if late else math.nan
-    summary = {**record.summary, "angles": angles, "limit": limit, "loss_exponent": slope}
+    measured = {"map": mirror_map, "angles": angles, "limit": limit, "loss_exponent": slope}
+    summary = {**record.summary, **measured}
     thinned = {row["log_t"]: row for row in record.rows}
     rows = []
     for k, log_t in enumerate(path.log_t):
@@ -80,21 +78,14 @@ def _degrees(w: Tensor) -> float:
     return math.degrees(math.atan2(float(w[1]), float(w[0])))
 
 
-def _limit(order: float) -> float:
-    if order in _LIMITS:
-        return _LIMITS[order]
-    return math.degrees(math.atan(2.0 ** (1 / (order - 1))))
-
-
 def _name(mirror_map: str) -> str:
-    text = mirror_map.replace("(", "-").replace(")", "").replace("=", "").replace(", ", "-")
-    return f"slow-{text}"
+    return f"slow-{slug(mirror_map)}"
 
 
 def tasks() -> list[Task]:
     """One flow for each map; there is nothing random in it."""
     return [
-        Task(_name(text), follow_one_point, {"mirror_map": text, "log_t_end": _LOG_T})
+        Task(_name(text), follow_one_point, {"mirror_map": text, "log_t_end": _LOG_T, "tol": _TOL})
         for text in MAPS
     ]
 
@@ -134,11 +125,7 @@ def _direction(found: dict[str, dict[str, Any]]) -> Finding:
     }
     complete = len(away) == len(slow) + len(quick)
     agrees = complete and all(away[t] > 1 for t in slow) and all(away[t] < 1e-6 for t in quick)
-    shown = ", ".join(
-        f"{text.split('(')[0].replace('_', ' ')} {plain(away[text])}"
-        for text in slow
-        if text in away
-    )
+    shown = ", ".join(f"{map_label(text)} {plain(away[text])}" for text in slow if text in away)
     rest = max((away[t] for t in quick if t in away), default=math.nan)
     return Finding(
         claim=2,

@@ -101,7 +101,11 @@ def mirror_flow(
         log_log_t_end=math.inf if log_log_t_end is None else log_log_t_end,
         max_steps=max_steps,
         delta=relative_temperature,
+<<<<<<< HEAD
         stop=_stopping(kkt_tol if stop_when_converged else -1.0),
+=======
+        stop=_stopping(kkt_tol if stop_when_converged else None),
+>>>>>>> flow
     )
     stats |= {"reason": ending.reason, "order": order, "tol": tol, "map": repr(mirror_map)}
     trajectory = recorder.finish(stats)
@@ -163,10 +167,10 @@ def _start(frame: Frame, theta: Array, delta: float) -> Position:
     )
 
 
-def _stopping(kkt_tol: float) -> Callable[[State, Recorder], str | None]:
+def _stopping(kkt_tol: float | None) -> Callable[[State, Recorder], str | None]:
     def stop(state: State, recorder: Recorder) -> str | None:
         latest = recorder.latest
-        if latest.epsilon <= kkt_tol and latest.delta <= kkt_tol:
+        if kkt_tol is not None and max(latest.epsilon, latest.delta) <= kkt_tol:
             return f"the KKT residual fell below kkt_tol = {kkt_tol}"
         if float(state.q.min()) <= 0.0:
             frame = recorder.frame

@@ -8,6 +8,7 @@ radial variable y, on nodes graded towards the end where all of the time is spen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _LOG_WEIGHTS: Array = np.log((0.5 * _WIDTH * _WEIGHT).ravel())
 
 @dataclass(frozen=True)
 class Segment:
-    """One step in y over [0, h]: phi, its slope and log dtau/dy at both ends, the whole dtau.
+    """One step in y over [0, h]: phi and its slope at both ends, log dtau/dy, the whole dtau.
 
     Phi is in units `e^log_unit` (the exponent may exceed doubles); the rest is true.
     """
@@ -32,7 +33,7 @@ class Segment:
     h: float
     phi: tuple[float, float]
     slope: tuple[float, float]
-    log_rate: tuple[float, float]
+    log_rate: Array  # at equispaced points of [0, h], ends included
     log_tau: float
     log_unit: float
 
@@ -43,11 +44,12 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     The level is phi at the end, so the sum is finite whenever it is a double at all.
     """
     unit = float(np.exp(min(s.log_unit, 690.0)))
-    rate = s.log_rate[0] + (s.log_rate[1] - s.log_rate[0]) * NODES
+    rate = _lagrange(len(s.log_rate)) @ s.log_rate
+    peak = float(s.log_rate.max())
     # bend the rate so that the step's total is the integrator's
-    have = np.exp(rate - max(s.log_rate) + _LOG_WEIGHTS)
+    have = np.exp(rate - peak + _LOG_WEIGHTS)
     bump = NODES * (1.0 - NODES)
-    target = s.log_tau - np.log(s.h) - max(s.log_rate) if s.h > 0 else 0.0
+    target = s.log_tau - float(np.log(s.h)) - peak
     if np.isfinite(target):
         bend = 0.0
         for _ in range(8):
@@ -67,6 +69,14 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     exponent = -below + rate + _LOG_WEIGHTS
     top = float(exponent.max())
     return s.phi[1], top + float(np.log(np.exp(exponent - top).sum())) + float(np.log(s.h))
+
+
+@cache
+def _lagrange(points: int) -> Array:
+    """Interpolation from equispaced points of [0, 1] to `NODES`, shape (nodes, points)."""
+    at = np.linspace(0.0, 1.0, points)
+    columns = [np.prod([(NODES - b) / (a - b) for b in at if b != a], axis=0) for a in at]
+    return np.stack(columns, 1)
 
 
 def _limited(d: float, secant: float) -> float:

@@ -18,6 +18,7 @@ from mirrorflow.flow.newton import Clock, Stage, solve_stage
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.tableau import TABLEAUX
 
+_SHAPE = np.linspace(0.0, 1.0, 5)  # where the radial rate is evaluated over a step
 _ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is used
 
 
@@ -206,20 +207,23 @@ class ImplicitStepper:
         phi = (frame.soft_level(start.q), frame.soft_level(end.q))
         log_tau = unit + float(np.log(tau))
         if not radial:
-            rates = (start.phi_rate, end.phi_rate)
-            return Segment(tau, phi, rates, (unit, unit), log_tau, frame.log_unit)
+            slopes = (start.phi_rate, end.phi_rate)
+            return Segment(tau, phi, slopes, np.array([unit, unit]), log_tau, frame.log_unit)
         # y in [0, h] runs along Lambda(y) = <x_n, u(e^y x_n)>, which has the step's own ends
-        rate0 = _radial_rate(frame, start.x, start.x, u) / float(start.g @ start.x)
-        grown = start.x * np.exp(h)
-        rate1 = _radial_rate(frame, start.x, grown, frame.map.dual(grown)) / float(end.g @ start.x)
-        rate0 = max(rate0, 1e-300 * rate1)
-        slope = (start.phi_rate * rate0, end.phi_rate * rate1)
-        logs = (unit + float(np.log(rate0)), unit + float(np.log(rate1)))
-        return Segment(h, phi, slope, logs, log_tau, frame.log_unit)
+        rates = np.array([_radial_rate(frame, start.x, u, h * c) for c in _SHAPE])
+        pull = np.log([float(start.g @ start.x), float(end.g @ start.x)])
+        log_rate = (
+            np.log(np.maximum(rates, 1e-290 * rates.max())) - pull[0] - _SHAPE * np.diff(pull)
+        )
+        ends = np.exp(log_rate[[0, -1]])
+        slope = (start.phi_rate * float(ends[0]), end.phi_rate * float(ends[1]))
+        return Segment(h, phi, slope, log_rate + unit, log_tau, frame.log_unit)
 
 
-def _radial_rate(frame: Frame, c: Array, x: Array, u: Array) -> float:
-    """`d<c, u(e^y x)>/dy` at y = 0."""
+def _radial_rate(frame: Frame, x: Array, u: Array, y: float) -> float:
+    """`d<x, u(e^y x)>/dy`, where `u` is the dual at y = 0."""
+    grown = x * np.exp(y)
     with np.errstate(over="ignore", invalid="ignore"):
-        terms = c * frame.map.slope(x, u) * x
+        at = u if y == 0.0 else frame.map.dual(grown)
+        terms = x * frame.map.radial_slope(grown, at) * grown
     return float(np.where(np.isfinite(terms), terms, 0.0).sum())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, hessian, jacrev
+from torch.func import functional_call, grad, jacrev
 
 from mirrorflow.flow.layered import LayeredMargins
 from mirrorflow.flow.margins import LinearMargins, Margins
@@ -22,7 +22,7 @@ __all__ = ["flat_parameters", "net_margins"]
 
 
 class ModuleMargins(Margins):
-    """Margins of any homogeneous module, by reverse-over-forward differentiation; dense Hessian."""
+    """Margins of any homogeneous module, by reverse-over-reverse differentiation; dense Hessian."""
 
     def __init__(self, net: nn.Module, x: Tensor, y: Tensor, degree: float) -> None:
         self.degree = degree
@@ -48,7 +48,7 @@ class ModuleMargins(Margins):
         self.point = np.repeat(np.arange(len(y)), per_point)
         self._q = q
         self._jac: Callable[[Tensor], Tensor] = jacrev(q)
-        self._hess: Callable[[Tensor, Tensor], Tensor] = hessian(lambda t, mu: mu @ q(t))
+        self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(lambda t, mu: mu @ q(t)))
 
     def values(self, x: Array) -> Array:
         with torch.no_grad():
@@ -110,7 +110,8 @@ def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margi
     else:
         copy = deepcopy(net).to("cpu", torch.float64).requires_grad_(False)
         check_labels(copy(x), y)
-        margins = ModuleMargins(copy, x, y, check_degree(copy, x).total)
+        degree = net.degree if isinstance(net, HomogeneousNet) else check_degree(copy, x).total
+        margins = ModuleMargins(copy, x, y, degree)
     if isinstance(net, HomogeneousNet):
         margins.attach_junctions(*_junction_indices(net, margins))
     return margins

@@ -67,9 +67,12 @@ class ScaledRapid(ScaledMap):
         return np.sign(u) * x
 
     def slope(self, x: Array, u: Array) -> Array:
+        return self.radial_slope(x, u) + self.floor
+
+    def radial_slope(self, x: Array, u: Array) -> Array:
         a = np.abs(x) / self.tau
         body = _cosh_scaled(a, self.shift) if self.flat else self.size_slope(a)
-        return body / self.tau + self.floor
+        return body / self.tau
 
     def unsize(self, v: Array) -> Array:
         raise NotImplementedError

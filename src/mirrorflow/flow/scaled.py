@@ -52,6 +52,10 @@ class ScaledMap:
         """`du/dx`, shape (d,); infinite where the primal has underflowed."""
         raise NotImplementedError
 
+    def radial_slope(self, x: Array, u: Array) -> Array:
+        """The slope without regularisation, for the pace of time along a ray."""
+        return self.slope(x, u)
+
     def energy(self, x: Array, u: Array) -> Array:
         """`x r'(x) - r(x)` per coordinate in units `exp(rho + scale)`."""
         raise NotImplementedError

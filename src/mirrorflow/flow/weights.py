@@ -42,9 +42,10 @@ class FlowLoss:
             return np.logaddexp(0.0, -q)
         top = np.zeros(self.count)
         np.maximum.at(top, self.point, -q)
-        total = np.exp(-top)
+        total = np.zeros(self.count)
         np.add.at(total, self.point, np.exp(-q - top[self.point]))
-        return (top + np.log(total))[self.point]
+        total = np.where(top > 0.0, total + np.expm1(-top), total)
+        return (top + np.log1p(total))[self.point]
 
     def barrier(self, q: Array) -> Array:
         """`-log w` (n,)."""

@@ -41,6 +41,13 @@ class Cosh(SeparableMap):
         require_floating(x, "x")
         return 2 * (self.scale * torch.sinh(x / (2 * self.scale))) ** 2
 
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`u s asinh(u/s) − u²/(1 + √(1+u²/s²))`."""
+        require_floating(u, "u")
+        v = u / self.scale
+        root = torch.hypot(v, torch.ones_like(v))
+        return u * self.to_primal(u) - u * (u / (1 + root))
+
     def to_dual(self, x: Tensor) -> Tensor:
         """`s sinh(x/s)`."""
         require_floating(x, "x")

@@ -33,15 +33,15 @@ def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
     if not 0 < level < math.inf:
         raise ValueError(f"level = {level} is not a level; choose 0 < level < inf")
     mirror_map.horizon()
-    x = x.detach()
+    dtype, x = x.dtype, x.detach().to(torch.float64)
     largest = float(x.abs().max()) if x.numel() else 0.0
     if largest == 0:
-        return x.new_zeros(())
+        return x.new_zeros((), dtype=dtype)
     axis = torch.zeros_like(x).flatten()
     axis[0] = 1
     radius = _log_scale(mirror_map, axis.reshape(x.shape), level)
     reached = _log_scale(mirror_map, x / largest, level)
-    return x.new_tensor(math.exp(radius - reached) * largest)
+    return x.new_tensor(math.exp(radius - reached) * largest, dtype=dtype)
 
 
 def _log_scale(mirror_map: MirrorMap, x: Tensor, level: float) -> float:
@@ -56,9 +56,9 @@ def _log_scale(mirror_map: MirrorMap, x: Tensor, level: float) -> float:
             low = middle
         else:
             high = middle
-    if high - math.log(limits.smallest_normal) < 1 or math.log(limits.max) - low < 1:
+    if not float(mirror_map.potential(x * math.exp(low))) >= 0.9 * level:
         raise ValueError(
-            f"level = {level} is not reached by {mirror_map!r} in {x.dtype}; choose a level "
-            "nearer 1"
+            f"level = {level} is not reached by the potential of {mirror_map!r} in float64; choose "
+            "a level nearer 1"
         )
     return 0.5 * (low + high)

@@ -69,6 +69,13 @@ class Logarithmic(SeparableMap):
         far = (2 * self.beta * torch.sinh(0.5 * m)) * torch.exp(0.5 * m)
         return signed(torch.where(m < 1, self.beta * expm1(m), far), u)
 
+    def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
+        """`x (u_x − u_y) − (e(x) − e(y))`, the difference of duals as one logarithm."""
+        low, high = torch.minimum(x.abs(), y.abs()), torch.maximum(x.abs(), y.abs())
+        rise = torch.log1p((high - low) / (low + self.beta))
+        rise = x.abs() * torch.where(x.abs() < y.abs(), -rise, rise)
+        return rise - (self.dual_energy_entries(x) - self.dual_energy_entries(y))
+
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`m' = m e^{−s} − β(1 − e^{−s})`, then `(m − β expm1 s)β/(m+β)` past 0."""
         m, s = magnitude(x), signed(delta, x)

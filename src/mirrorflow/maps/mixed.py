@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating
+from mirrorflow.maps.base import SeparableMap, require_floating, require_number
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 from mirrorflow.maps.power import Power
@@ -43,6 +43,7 @@ class Mixed(SeparableMap):
     def __post_init__(self) -> None:
         Power(self.p)
         for name, value in (("a", self.a), ("b", self.b)):
+            require_number(value, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} = {value} is not a weight; choose 0 <= {name} < inf")
         if self.a == 0 and self.b == 0:

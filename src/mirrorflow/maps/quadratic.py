@@ -54,6 +54,8 @@ class Quadratic(SeparableMap):
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
         """`(x − y)²/2`."""
+        require_floating(x, "x")
+        require_floating(y, "y")
         return 0.5 * (x - y) * (x - y)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:

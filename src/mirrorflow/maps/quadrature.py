@@ -11,18 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["gauss_jacobi", "gauss_legendre", "integral", "integral_from_zero", "tanh_sinh"]
-
-
-@lru_cache(maxsize=4)
-def gauss_jacobi(count: int) -> tuple[tuple[float, float], ...]:
-    """Nodes and weights of quadrature on [0, 1] with the weight `1 − t`."""
-    from scipy.special import roots_jacobi
-
-    nodes, weights = roots_jacobi(count, 1.0, 0.0)
-    return tuple(
-        (float(0.5 * (1 + t)), float(0.25 * w)) for t, w in zip(nodes, weights, strict=True)
-    )
+__all__ = ["gauss_legendre", "integral", "integral_from_zero", "tanh_sinh"]
 
 
 @lru_cache(maxsize=4)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_scale
+from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
 from mirrorflow.maps.horizon import Horizon
 
 __all__ = ["Scaled"]
@@ -68,6 +69,7 @@ class Scaled(SeparableMap):
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`w r*(u/w)`."""
+        require_floating(u, "u")
         return self.weight * self.map.conjugate_entries(u / self.weight)
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
@@ -80,6 +82,7 @@ class Scaled(SeparableMap):
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`r'^{-1}(u/w)`."""
+        require_floating(u, "u")
         return self.map.to_primal(u / self.weight)
 
     def hessian(self, x: Tensor) -> Tensor:
@@ -91,15 +94,11 @@ class Scaled(SeparableMap):
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`log w + log r'(e^l)`."""
-        from math import log
-
-        return self.map.log_to_dual(log_x) + log(self.weight)
+        return self.map.log_to_dual(log_x) + math.log(self.weight)
 
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """The inverse of `log_to_dual`."""
-        from math import log
-
-        return self.map.log_to_primal(log_u - log(self.weight))
+        return self.map.log_to_primal(log_u - math.log(self.weight))
 
     def horizon(self) -> Horizon:
         """As the map."""
