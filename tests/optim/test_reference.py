@@ -109,14 +109,12 @@ def test_match_lr_moves_as_far_as_sgd(mirror_map):
         options = {"weight_decay": 0.0} if like == "adamw" else {}
         moved = run(optimizer, start, [g], lr, mirror_map=mirror_map, **options)
         want = 0.03 * torch.linalg.vector_norm(d)
-        torch.testing.assert_close(
-            torch.linalg.vector_norm(moved - start), want, rtol=1e-3, atol=0
-        )
+        torch.testing.assert_close(torch.linalg.vector_norm(moved - start), want, rtol=1e-3, atol=0)
 
 
 def test_match_lr_needs_gradients():
     p = nn.Parameter(torch.ones(2))
-    with pytest.raises(ValueError, match="after loss.backward"):
+    with pytest.raises(ValueError, match=r"after loss\.backward"):
         match_lr([p], 0.1, mirror_map=maps.Quadratic())
     with pytest.raises(ValueError, match="like = 'lion'"):
         match_lr([p], 0.1, mirror_map=maps.Quadratic(), like="lion")

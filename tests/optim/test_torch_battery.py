@@ -24,15 +24,18 @@ with warnings.catch_warnings():
     )
 
 
+SPARSE, MILD = maps.HyperbolicEntropy(0.5), maps.Power(1.5)
+
+
 class Descent(MirrorDescent):
     """The database calls `cls(params, **kwargs)`: the map is fixed here."""
 
-    def __init__(self, params, lr=1e-3, *, mirror_map=maps.HyperbolicEntropy(0.5), **options):
+    def __init__(self, params, lr=1e-3, *, mirror_map=SPARSE, **options):
         super().__init__(params, lr, mirror_map=mirror_map, **options)
 
 
 class AdamW(MirrorAdamW):
-    def __init__(self, params, lr=1e-3, *, mirror_map=maps.Power(1.5), **options):
+    def __init__(self, params, lr=1e-3, *, mirror_map=MILD, **options):
         super().__init__(params, lr, mirror_map=mirror_map, **options)
 
 
@@ -42,7 +45,8 @@ def _info(cls, theirs):
 
     def inputs(device, dtype=None):
         ours = [
-            i for i in model.optim_inputs_func(device, dtype)
+            i
+            for i in model.optim_inputs_func(device, dtype)
             if not {"capturable", "fused", "differentiable"} & set(i.kwargs)
         ]
         return [*ours, database.OptimizerInput(None, {"mirror_map": maps.Cosh()}, "cosh")]
@@ -207,7 +211,10 @@ def test_hooks(info):
     opt.register_state_dict_pre_hook(lambda _: seen.append("save"))
     opt.register_state_dict_post_hook(lambda _, state: state["param_groups"][0].update(note="kept"))
     opt.register_load_state_dict_pre_hook(
-        lambda _, state: {**state, "param_groups": [{**g, "lr": 0.5} for g in state["param_groups"]]}
+        lambda _, state: {
+            **state,
+            "param_groups": [{**g, "lr": 0.5} for g in state["param_groups"]],
+        }
     )
     opt.register_load_state_dict_post_hook(lambda _: seen.append("loaded"))
     opt.step(closure_of(weight, bias, x, opt))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["AS_TEXT", "keep_previous", "keep_precision", "master", "restore_previous", "take_own"]
+__all__ = ["AS_TEXT", "keep_precision", "keep_previous", "master", "restore_previous", "take_own"]
 
 LOW_PRECISION = (torch.float16, torch.bfloat16)
 AS_TEXT = ("mirror_map", "step_rule")
