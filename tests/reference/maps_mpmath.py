@@ -40,7 +40,7 @@ class Reference:
 
 
 def quadratic() -> Reference:
-    return Reference(lambda x: x * x / 2, lambda x: x, lambda u: u, lambda x: mp.mpf(1))
+    return Reference(lambda x: x * x / 2, lambda x: x, lambda u: u, lambda _: mp.mpf(1))
 
 
 def power(p: str) -> Reference:

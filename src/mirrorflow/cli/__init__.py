@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from mirrorflow.errors import MirrorFlowError, MissingExtraError
 
@@ -37,7 +38,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _app():  # type: ignore[no-untyped-def]
+def _app() -> Callable[[], object]:
     try:
         from mirrorflow.cli.app import app
     except ImportError as error:

@@ -56,9 +56,7 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _run(
-    out: Path, preset: str, seed: int, workers: int | None, console: Console
-) -> Reproduction:
+def _run(out: Path, preset: str, seed: int, workers: int | None, console: Console) -> Reproduction:
     if workers is not None and workers < 1:
         raise ValueError(f"workers = {workers}; choose at least 1")
     columns = (
@@ -74,9 +72,7 @@ def _run(
         def show(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, last=name)
 
-        return run_reproduction(
-            out, preset=preset, seed=seed, workers=workers, progress=show
-        )
+        return run_reproduction(out, preset=preset, seed=seed, workers=workers, progress=show)
 
 
 def _table(found: Reproduction) -> Table:

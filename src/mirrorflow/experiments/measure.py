@@ -28,9 +28,7 @@ class Meter:
         loss: of `log10_loss`, the mean over training points.
     """
 
-    def __init__(
-        self, net: HomogeneousNet, data: Dataset, mirror_map: MapLike, loss: Loss
-    ) -> None:
+    def __init__(self, net: HomogeneousNet, data: Dataset, mirror_map: MapLike, loss: Loss) -> None:
         self.start = copy.deepcopy(net)
         self.data, self.mirror_map, self.loss = data, mirror_map, loss
         self.balance = balance(net, mirror_map)

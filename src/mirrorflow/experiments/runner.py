@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mirrorflow.experiments.measure import Meter
 from torch import Tensor
 
 from mirrorflow.data import Dataset
@@ -18,6 +17,7 @@ from mirrorflow.errors import DivergedError, NotSeparableError, RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.folder import RunFolder
+from mirrorflow.experiments.measure import Meter
 from mirrorflow.losses import log_loss
 from mirrorflow.maps import MapLike
 from mirrorflow.nets import HomogeneousNet, check_degree
@@ -101,8 +101,8 @@ def train(
         is separated, the budget of steps is spent).
 
     Raises:
-        NotSeparableError: the budget is spent and some point is still misclassified; the message
-            has the best margin reached, `state` the run.
+        NotSeparableError: the budget is spent before the thresholds are reached and some point is
+            still misclassified; the message has the best margin reached, `state` the run.
         DivergedError: the loss is not finite; the folder keeps the last checkpoint.
         RunError: the folder cannot be used.
         ValueError: data, net or map that the configuration names are not to be had.
@@ -178,10 +178,10 @@ class _Loop:
         def closure() -> Tensor:
             self.optimizer.zero_grad()
             value = log_loss(self.net(x), y, self.config.loss)
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        value = float(self.optimizer.step(closure))
+        value = float(self.optimizer.step(closure).detach())
         if not math.isfinite(value):
             raise DivergedError(
                 f"the loss is {value} at step {self.state.step}; use lr='auto' or a smaller lr. "
@@ -238,7 +238,7 @@ class _Loop:
 
     def _finish(self, outcome: str) -> LoadedRun:
         best = max(row["min_margin"] for row in self.state.rows)
-        if outcome == "steps" and best <= 0:
+        if outcome == "steps" and best <= 0 and self.config.until:
             self.folder.update_manifest(outcome="not_separated", best_margin=best)
             self.folder.log(f"step {self.state.step}: not separated, best margin {best:.6g}")
             misclassified = self.state.rows[-1]["train_errors"]

@@ -2,31 +2,51 @@
 
 from mirrorflow.maps.assignment import MapLike, assign
 from mirrorflow.maps.base import MirrorMap, SeparableMap
+from mirrorflow.maps.block import BlockHorizon
 from mirrorflow.maps.cosh import Cosh
+from mirrorflow.maps.custom import Custom
 from mirrorflow.maps.double_exponential import DoubleExponential
+from mirrorflow.maps.entropy import NegativeEntropy, SimplexEntropy
+from mirrorflow.maps.estimate import HorizonEstimate, estimate_horizon
 from mirrorflow.maps.exponential import Exponential
+from mirrorflow.maps.finite import finite_gauge
 from mirrorflow.maps.horizon import Horizon, LpHorizon
 from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
 from mirrorflow.maps.parse import parse_map
+from mirrorflow.maps.pnorm import PNorm
 from mirrorflow.maps.power import Power
 from mirrorflow.maps.quadratic import Quadratic
+from mirrorflow.maps.scaled import Scaled
+from mirrorflow.maps.schatten import SchattenHorizon
+from mirrorflow.maps.spectral import Spectral
 
 __all__ = [
+    "BlockHorizon",
     "Cosh",
+    "Custom",
     "DoubleExponential",
     "Exponential",
     "Horizon",
+    "HorizonEstimate",
     "HyperbolicEntropy",
     "Logarithmic",
     "LpHorizon",
     "MapLike",
     "MirrorMap",
     "Mixed",
+    "NegativeEntropy",
+    "PNorm",
     "Power",
     "Quadratic",
+    "Scaled",
+    "SchattenHorizon",
     "SeparableMap",
+    "SimplexEntropy",
+    "Spectral",
     "assign",
+    "estimate_horizon",
+    "finite_gauge",
     "parse_map",
 ]

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.horizon import Horizon
-from mirrorflow.maps.quadrature import gauss_jacobi
+from mirrorflow.maps.quadrature import gauss_legendre
 
-__all__ = ["MirrorMap", "SeparableMap", "keep", "require_floating", "require_scale"]
+__all__ = [
+    "MirrorMap",
+    "SeparableMap",
+    "keep",
+    "require_floating",
+    "require_number",
+    "require_scale",
+]
 
 
 def require_floating(value: Tensor, name: str) -> None:
@@ -29,8 +37,17 @@ def require_floating(value: Tensor, name: str) -> None:
         )
 
 
+def require_number(value: float, name: str) -> None:
+    """Refuse what is not a real number, booleans included."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(
+            f"{name} = {value!r} is a {type(value).__name__}; pass a number (int or float)"
+        )
+
+
 def require_scale(value: float, name: str) -> None:
     """Refuse a scale parameter outside (0, ∞)."""
+    require_number(value, name)
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} = {value} is not a scale; choose 0 < {name} < inf")
 
@@ -77,6 +94,10 @@ class MirrorMap(ABC):
     def horizon(self) -> Horizon:
         """The horizon function `Q`: the gauge of the limit of the scaled sublevel sets of R."""
 
+    def require_domain(self, x: Tensor, name: str = "x") -> None:
+        """Raise unless x lies in the domain of R: TypeError for a dtype, ValueError for a value."""
+        require_floating(x, name)
+
     def conjugate(self, u: Tensor) -> Tensor:
         """`R*(u) = sup_x ⟨u, x⟩ − R(x)`, a scalar tensor."""
         x = self.to_primal(u)
@@ -88,6 +109,8 @@ class MirrorMap(ABC):
 
     def bregman(self, x: Tensor, y: Tensor) -> Tensor:
         """`D(x, y) = R(x) − R(y) − ⟨∇R(y), x − y⟩ ≥ 0`, a scalar tensor."""
+        require_floating(x, "x")
+        require_floating(y, "y")
         return self.potential(x) - self.potential(y) - (self.to_dual(y) * (x - y)).sum()
 
     def hessian(self, x: Tensor) -> Tensor:
@@ -103,6 +126,7 @@ class SeparableMap(MirrorMap):
     """
 
     separable: ClassVar[bool] = True
+    even: ClassVar[bool] = True
 
     @abstractmethod
     def potential_entries(self, x: Tensor) -> Tensor:
@@ -122,6 +146,10 @@ class SeparableMap(MirrorMap):
         Near `x = y`, where the difference would cancel, it is `h² ∫ (1 − t) r''(y + th) dt`.
         """
         return bregman_entries(self, x, y)
+
+    def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
+        """`d(x, y)` for x and y of one sign and well apart."""
+        return self.potential_entries(x) - self.potential_entries(y) - self.to_dual(y) * (x - y)
 
     def potential(self, x: Tensor) -> Tensor:
         """`R(x) = Σ_k r(x_k)`, a scalar tensor."""
@@ -145,6 +173,8 @@ class SeparableMap(MirrorMap):
         Where delta is 0 and where x is infinite, the result is x bit for bit. float16 and
         bfloat16 are computed in float32 and rounded once.
         """
+        require_floating(x, "x")
+        require_floating(delta, "delta")
         if x.dtype in (torch.float16, torch.bfloat16):
             moved = self._moved(x.float(), delta.float()).to(x.dtype)
         else:
@@ -178,23 +208,22 @@ def bregman_entries(mirror_map: SeparableMap, x: Tensor, y: Tensor) -> Tensor:
     """The Bregman divergence of a separable map, entry by entry, relative accuracy throughout.
 
     Three forms, each free of cancellation where it is used: `r(x) + e(y) − x r'(y)` for opposite
-    signs (every term is then nonnegative); a 16-point quadrature of `(1 − t) r''` while `|x − y|`
-    is at most half of `min(|x|, |y|, r'/r'')`, the length on which `r''` changes; and the
-    definition elsewhere, where it loses a digit at most.
+    signs (every term is then nonnegative); a 16-point quadrature of `(1 − t) r''` while x/y lies
+    in 0.3 … 3.3 and `|x − y|` is at most twice `r'/r''`, so that it changes by a moderate factor;
+    and the definition elsewhere, where it loses a digit at most.
     """
+    require_floating(x, "x")
+    require_floating(y, "y")
     h = x - y
     u, curvature = mirror_map.to_dual(y), mirror_map.hessian(y)
-    scale = torch.minimum(y.abs(), u.abs() / curvature)
-    near = h.abs() <= 0.5 * scale
+    same = x.sign() * y.sign() > 0
+    close = torch.minimum(x.abs(), y.abs()) >= 0.3 * torch.maximum(x.abs(), y.abs())
+    near = same & close & (h.abs() <= 2 * u.abs() / curvature)
     step, start = torch.where(near, h, 0.0), torch.where(near, y, 1.0)
     integral = torch.zeros_like(h)
-    for node, weight in gauss_jacobi(16):
-        integral = integral + weight * mirror_map.hessian(start + node * step)
-    if mirror_map.index == 1:
-        energy = mirror_map.dual_energy_entries
-        far = x * (mirror_map.to_dual(x) - u) - (energy(x) - energy(y))
-    else:
-        far = mirror_map.potential_entries(x) - mirror_map.potential_entries(y) - u * h
+    for node, weight in gauss_legendre(16):
+        integral = integral + weight * (1 - node) * mirror_map.hessian(start + node * step)
+    far = mirror_map._bregman_far(x, y)
     apart = mirror_map.potential_entries(x) + mirror_map.dual_energy_entries(y) - x * u
-    far = torch.where(x.sign() * y.sign() > 0, far, apart)
+    far = torch.where(same, far, apart)
     return torch.where(near, step * (step * integral), far)

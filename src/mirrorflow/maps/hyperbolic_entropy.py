@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_scale
+from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     asinh_ratio,
+    expm1,
     log_asinh_exp,
     log_sinh_exp,
     magnitude,
@@ -52,39 +53,55 @@ class HyperbolicEntropy(SeparableMap):
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`√(x²+β²) − β`."""
+        require_floating(x, "x")
         root = torch.hypot(x, torch.full_like(x, self.beta))
         return x * (x / (root + self.beta))
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`x asinh(x/β) − √(x²+β²) + β`."""
+        require_floating(x, "x")
         return x * torch.asinh(x / self.beta) - self.dual_energy_entries(x)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`asinh(x/β)`."""
+        require_floating(x, "x")
         return asinh_ratio(x, self.beta)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`β sinh u`."""
+        require_floating(u, "u")
         half = torch.sinh(0.5 * u)
         # cosh and sinh of the half angle: β sinh u may be finite where sinh u is not.
         return torch.where(
             u.abs() < 1, self.beta * torch.sinh(u), (2 * self.beta * half) * torch.cosh(0.5 * u)
         )
 
+    def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
+        """`x (u_x − u_y) − (e(x) − e(y))`, the difference of duals as one logarithm."""
+        low, high = torch.minimum(x.abs(), y.abs()), torch.maximum(x.abs(), y.abs())
+        beta = torch.full_like(low, self.beta)
+        roots = torch.hypot(low, beta), torch.hypot(high, beta)
+        slope = 1 + (low + high) / (roots[0] + roots[1])
+        rise = torch.log1p((high - low) / (low + roots[0]) * slope)
+        rise = x.abs() * torch.where(x.abs() < y.abs(), -rise, rise)
+        return rise - (self.dual_energy_entries(x) - self.dual_energy_entries(y))
+
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`m' = m e^{−s} − d sinh s` with `m = |x|`, `s = sgn(x) delta`, `d = β²/(√(x²+β²) + m)`.
 
         The terms add up when the entry grows; when it shrinks their difference is the answer.
-        Half angles keep products finite, and below `s = ½` the increment is added to m.
+        Below `|s| = ½` the increment is added to m. What s has beyond ±64 multiplies last, so that
+        no factor overflows before the answer does.
         """
         m, s = magnitude(x), signed(delta, x)
-        root = torch.hypot(m, torch.full_like(m, self.beta))
-        d = self.beta * (self.beta / (root + m))
-        half = 0.5 * s
-        decay, sinh, cosh = torch.exp(-half), torch.sinh(half), torch.cosh(half)
-        near = m - 2 * sinh * (m * decay + d * cosh)
-        far = (m * decay) * decay - (2 * d * sinh) * cosh
-        return signed(torch.where(s < 0.5, near, far), x)
+        d = self.beta * (self.beta / (torch.hypot(m, torch.full_like(m, self.beta)) + m))
+        inner = s.clamp(-64, 64)
+        excess = torch.exp((s - inner).abs())
+        sinh = d * torch.sinh(inner)
+        near = m + (m * expm1(-inner) - sinh)
+        decay = m * torch.exp(-inner)
+        far = torch.where(s < 0, decay * excess, decay / excess) - sinh * excess
+        return signed(torch.where(s.abs() < 0.5, near, far), x)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`log asinh(e^l/β)`."""
@@ -96,6 +113,7 @@ class HyperbolicEntropy(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/√(x²+β²)`."""
+        require_floating(x, "x")
         return 1 / torch.hypot(x, torch.full_like(x, self.beta))
 
     def horizon(self) -> LpHorizon:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_scale
+from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     expm1,
@@ -47,23 +47,34 @@ class Logarithmic(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`(|x|+β) log(1+|x|/β) − |x| = β (z log(1+z) − (z − log(1+z)))`, `z = |x|/β`."""
+        require_floating(x, "x")
         z = magnitude(x) / self.beta
         return magnitude(x) * torch.log1p(z) - self.beta * minus_log1p(z)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`|x| − β log(1+|x|/β)`."""
+        require_floating(x, "x")
         return self.beta * minus_log1p(magnitude(x) / self.beta)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x log(1+|x|/β)`."""
+        require_floating(x, "x")
         return signed(torch.log1p(magnitude(x) / self.beta), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u β expm1|u|`."""
+        require_floating(u, "u")
         m = magnitude(u)
         # In halves: β expm1|u| may be finite where expm1|u| is not.
         far = (2 * self.beta * torch.sinh(0.5 * m)) * torch.exp(0.5 * m)
         return signed(torch.where(m < 1, self.beta * expm1(m), far), u)
+
+    def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
+        """`x (u_x − u_y) − (e(x) − e(y))`, the difference of duals as one logarithm."""
+        low, high = torch.minimum(x.abs(), y.abs()), torch.maximum(x.abs(), y.abs())
+        rise = torch.log1p((high - low) / (low + self.beta))
+        rise = x.abs() * torch.where(x.abs() < y.abs(), -rise, rise)
+        return rise - (self.dual_energy_entries(x) - self.dual_energy_entries(y))
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`m' = m e^{−s} − β(1 − e^{−s})`, then `(m − β expm1 s)β/(m+β)` past 0."""
@@ -89,6 +100,7 @@ class Logarithmic(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/(|x|+β)`."""
+        require_floating(x, "x")
         return 1 / (x.abs() + self.beta)
 
     def horizon(self) -> LpHorizon:

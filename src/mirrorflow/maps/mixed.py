@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.base import SeparableMap, require_floating, require_number
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 from mirrorflow.maps.power import Power
@@ -43,6 +43,7 @@ class Mixed(SeparableMap):
     def __post_init__(self) -> None:
         Power(self.p)
         for name, value in (("a", self.a), ("b", self.b)):
+            require_number(value, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} = {value} is not a weight; choose 0 <= {name} < inf")
         if self.a == 0 and self.b == 0:
@@ -66,20 +67,24 @@ class Mixed(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`a x²/2 + b |x|^p/p`."""
+        require_floating(x, "x")
         e = self._exponent
         return 0.5 * self.a * x * x + (self.b / self.p) * power(magnitude(x), e + 1)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`a x²/2 + b (1 − 1/p)|x|^p`."""
+        require_floating(x, "x")
         e = self._exponent
         return 0.5 * self.a * x * x + self.b * float(e / (e + 1)) * power(magnitude(x), e + 1)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`a x + b sgn x |x|^{p−1}`."""
+        require_floating(x, "x")
         return self.a * x + self.b * signed(power(magnitude(x), self._exponent), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """The inverse of `to_dual`, by Newton's method on `log |x|` (convex, so monotone)."""
+        require_floating(u, "u")
         w = magnitude(u)
         start = self._above(w)
         excess = (self.a * start + self.b * power(start, self._exponent)) - w
@@ -115,6 +120,7 @@ class Mixed(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`a + b (p−1)|x|^{p−2}`: infinite at 0 for p < 2."""
+        require_floating(x, "x")
         return self.a + (self.b * Power(self.p).hessian(x) if self.b > 0 else torch.zeros_like(x))
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.double_exponential import DoubleExponential
+from mirrorflow.maps.entropy import NegativeEntropy, SimplexEntropy
 from mirrorflow.maps.exponential import Exponential
 from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
+from mirrorflow.maps.pnorm import PNorm
 from mirrorflow.maps.power import Power
 from mirrorflow.maps.quadratic import Quadratic
+from mirrorflow.maps.scaled import Scaled
+from mirrorflow.maps.spectral import Spectral
 
 __all__ = ["MAPS", "parse_map"]
 
@@ -27,6 +33,11 @@ MAPS: dict[str, type[MirrorMap]] = {
     "cosh": Cosh,
     "exponential": Exponential,
     "double_exponential": DoubleExponential,
+    "p_norm": PNorm,
+    "spectral": Spectral,
+    "scaled": Scaled,
+    "negative_entropy": NegativeEntropy,
+    "simplex_entropy": SimplexEntropy,
 }
 
 
@@ -60,35 +71,60 @@ def _valid() -> str:
 
 
 def _value(node: ast.expr, text: str) -> Any:
-    if isinstance(node, ast.Name) and node.id.lower() in ("inf", "nan"):
-        return float(node.id)
-    if isinstance(node, ast.Name):
+    if isinstance(node, ast.Name) and node.id.lower() not in ("inf", "nan"):
         return _build(node.id, [], {}, text)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        _find(node.func.id, text)
         args = [_value(arg, text) for arg in node.args]
+        if any(word.arg is None for word in node.keywords):
+            raise ValueError(f"{text!r} is not a map; {_valid()}")
         named = {str(word.arg): _value(word.value, text) for word in node.keywords}
         return _build(node.func.id, args, named, text)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_number(node.operand, text)
     return _number(node, text)
 
 
 def _number(node: ast.expr, text: str) -> float:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_number(node.operand, text)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return _number(node.left, text) / _number(node.right, text)
-    if isinstance(node, ast.Name) and node.id.lower() == "inf":
-        return float("inf")
+        top, bottom = _number(node.left, text), _number(node.right, text)
+        if bottom != 0:
+            return top / bottom
+    if isinstance(node, ast.Name) and node.id.lower() in ("inf", "nan"):
+        return float(node.id)
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return node.value  # type: ignore[return-value]
     raise ValueError(f"{ast.unparse(node)!r} in {text!r} is not a number; {_valid()}")
 
 
-def _build(name: str, args: list[Any], named: dict[str, Any], text: str) -> MirrorMap:
+def _find(name: str, text: str) -> str:
     plain = name.replace("_", "").lower()
-    for known, kind in MAPS.items():
+    if plain == "custom":
+        raise ValueError(f"{text!r}: a custom map is made in Python, maps.Custom(gradient=...)")
+    for known in MAPS:
         if known.replace("_", "") == plain:
-            try:
-                return kind(*args, **named)
-            except TypeError as error:
-                raise ValueError(f"{text!r}: {error}") from None
+            return known
     raise ValueError(f"{name!r} in {text!r} is no mirror map; {_valid()}")
+
+
+def _build(name: str, args: list[Any], named: dict[str, Any], text: str) -> MirrorMap:
+    known = _find(name, text)
+    return _call(known, MAPS[known], args, named)
+
+
+def _call(name: str, kind: Callable[..., MirrorMap], args: list[Any], named: Any) -> MirrorMap:
+    """`kind(*args, **named)`, with what is missing or too much named."""
+    parameters = signature(kind).parameters
+    for word in named:
+        if word not in parameters:
+            raise ValueError(f"{name} has no parameter {word}; it has {', '.join(parameters)}")
+    if len(args) > len(parameters):
+        raise ValueError(f"{name} takes at most {len(parameters)} parameters, got {len(args)}")
+    given = {*list(parameters)[: len(args)], *named}
+    missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
+    if missing:
+        raise ValueError(f"{name} needs {', '.join(missing)}, as in '{name}({missing[0]}=...)'")
+    try:
+        return kind(*args, **named)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from None

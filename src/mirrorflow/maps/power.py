@@ -8,7 +8,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.base import SeparableMap, require_floating, require_number
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 
@@ -28,6 +28,7 @@ class Power(SeparableMap):
 
     Raises:
         ValueError: p ≤ 1, infinite or NaN.
+        TypeError: p is not a number.
 
     Source: Azizan, Lale & Hassibi, IEEE TNNLS 2022 (q-norm stochastic mirror descent).
     """
@@ -35,6 +36,7 @@ class Power(SeparableMap):
     p: float
 
     def __post_init__(self) -> None:
+        require_number(self.p, "p")
         if not 1 < self.p < float("inf"):
             raise ValueError(
                 f"p = {self.p} gives no Legendre potential; choose 1 < p < inf "
@@ -58,34 +60,50 @@ class Power(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`|x|^p/p`."""
+        require_floating(x, "x")
         return power(magnitude(x), self._exponent + 1) / self.p
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`(1 − 1/p)|x|^p`."""
+        require_floating(x, "x")
         e = self._exponent
         return float(e / (e + 1)) * power(magnitude(x), e + 1)
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`(1 − 1/p)|u|^{p/(p−1)}`."""
+        require_floating(u, "u")
         e = self._exponent
         return float(e / (e + 1)) * power(magnitude(u), 1 + 1 / e)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x |x|^{p−1}`."""
+        require_floating(x, "x")
         return signed(power(magnitude(x), self._exponent), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u |u|^{1/(p−1)}`."""
+        require_floating(u, "u")
         return signed(power(magnitude(u), 1 / self._exponent), u)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`(p−1)|x|^{p−2}`: infinite at 0 for p < 2, zero there for p > 2."""
+        require_floating(x, "x")
         e = self._exponent
         if e == 1:
             return torch.ones_like(x)
         if e > 1:
             return float(e) * power(magnitude(x), e - 1)
         return float(e) / power(magnitude(x), 1 - e)
+
+    def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
+        """For p < 2 `x (u_x − u_y) − (e(x) − e(y))`: every term has the factor `p − 1`."""
+        e = float(self._exponent)
+        if e >= 1:
+            return super()._bregman_far(x, y)
+        change = e * torch.log(x.abs() / y.abs())
+        ends = [power(m.abs(), self._exponent) for m in (x, y)]
+        rise = torch.where(change.abs() < 1, ends[1] * expm1(change), ends[0] - ends[1])
+        return x.abs() * rise - (self.dual_energy_entries(x) - self.dual_energy_entries(y))
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`m (1 − s/u)^{1/(p−1)}` while `|s| ≤ u/2`, beyond that `(u − s)^{1/(p−1)}`.

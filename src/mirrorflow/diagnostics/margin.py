@@ -1,0 +1,134 @@
+"""Margins measured by the horizon function, in the log domain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mirrorflow.diagnostics.geometry import check_finite, geometry
+from mirrorflow.losses import check_labels, pairwise_margins
+from mirrorflow.maps import MapLike
+
+__all__ = ["Margin", "batched_margins", "margin"]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The margin of a network at one point θ; nothing overflows at `q = 1e300` and beyond.
+
+    Attributes:
+        degree: `L`.
+        margin: the Q-margin `γ_Q = min_i q_i/Q(θ)^L`, or `min q/Π_g Q_g^{k_g}` where maps differ.
+        smoothed: `log(1/ℓ)/Q^L` with the exponential loss `ℓ = Σ exp(−q)`; at most `margin`.
+        q_min: `min_i q_i` (±inf if it leaves the float range: see `log_q_min`).
+        log_q_min: its logarithm, NaN if `q_min <= 0`.
+        log_gauge: `log Q(θ)`; where maps differ `Σ_g (k_g/L) log Q_g`.
+        log_scale: `L log Q`, so that `q = γ_Q exp(log_scale)`.
+        log_loss: `log Σ exp(−q)` over points (and wrong classes), −inf beyond the float range.
+        log_gauges: `log Q_g` of the parameters of each map, by the first of them.
+        joint: True if one horizon function measures all parameters.
+        misclassified: number of points with `q_i <= 0`.
+    """
+
+    degree: float
+    margin: float
+    smoothed: float
+    q_min: float
+    log_q_min: float
+    log_gauge: float
+    log_scale: float
+    log_loss: float
+    log_gauges: dict[str, float]
+    joint: bool
+    misclassified: int
+
+    @property
+    def separated(self) -> bool:
+        """True if every point has a positive margin."""
+        return self.misclassified == 0
+
+
+@torch.no_grad()
+def batched_margins(
+    net: nn.Module, parameters: dict[str, Tensor], x: Tensor, y: Tensor, batch_size: int
+) -> Tensor:
+    """`q_{ik}` of every point at other parameters, (n, 1) or (n, C−1), in float64.
+
+    An output of shape (n, 1) counts as binary.
+
+    Raises:
+        ValueError: labels or outputs of a wrong kind, or outputs that are not finite.
+    """
+    buffers = dict(net.named_buffers())
+    parts = []
+    for start in range(0, len(x), batch_size):
+        outputs = functional_call(net, {**parameters, **buffers}, (x[start : start + batch_size],))
+        if outputs.ndim == 2 and outputs.shape[1] == 1:
+            outputs = outputs[:, 0]
+        labels = y[start : start + batch_size]
+        check_labels(outputs, labels)
+        parts.append(pairwise_margins(outputs.to(torch.float64), labels))
+    if not parts:
+        raise ValueError(f"x has shape {tuple(x.shape)}: there are no points to measure on")
+    q = torch.cat(parts)
+    if not bool(torch.isfinite(q).all()):
+        raise ValueError("the net returns NaN or infinity on x; check x and the parameters")
+    return q
+
+
+@torch.no_grad()
+def margin(
+    net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike, *, batch_size: int = 4096
+) -> Margin:
+    """The Q-margin `γ_Q(θ) = min_i q_i(θ)/Q(θ)^L` and its smoothed form.
+
+    The net is evaluated at `θ/Q(θ)`, where nothing overflows; homogeneity gives the rest. With
+    one map for all parameters Q is its horizon function of all of θ; where maps differ the
+    margin is `min q/Π_g Q_g^{k_g}`, g over the maps. For the quadratic map it is the normalised
+    margin `min q/‖θ‖₂^L`.
+
+    Args:
+        net: a homogeneous net, in its own dtype; its homogeneity is not checked here.
+        x: (n, …) points.
+        y: (n,) labels, ±1 or class indices.
+        mirror_map: one map, or a mapping from parameter names to maps.
+        batch_size: points at a time.
+
+    Raises:
+        ValueError: bad labels, NaN parameters, zero parameters, or dropout in train mode.
+        NoHorizonError: a map without a horizon function.
+
+    Source: arXiv 2605.19458; smoothed margin: Lyu & Li, ICLR 2020.
+    """
+    check_finite(net)
+    shape = geometry(net, mirror_map, x[:8])
+    parameters = {k: p.detach() for k, p in net.named_parameters()}
+    logs = shape.log_gauges(parameters)
+    scaled, log_gauge = shape.normalise(parameters)
+    q = batched_margins(net, scaled, x, y, batch_size)
+    least = float(q.min())
+    log_scale = shape.degree * log_gauge
+    scale = math.exp(min(log_scale, 709.0)) if log_scale < 709.0 else math.inf
+    excess = float(torch.logsumexp(_times(-(q - least), scale).reshape(-1), 0))
+    return Margin(
+        degree=shape.degree,
+        margin=least,
+        smoothed=least - excess / scale if scale > 0 else -math.inf,
+        q_min=least * scale if least != 0 else 0.0,
+        log_q_min=math.log(least) + log_scale if least > 0 else math.nan,
+        log_gauge=log_gauge,
+        log_scale=log_scale,
+        log_loss=(-least * scale if least != 0 else 0.0) + excess,
+        log_gauges={g.names[0]: v for g, v in zip(shape.groups, logs, strict=True)},
+        joint=shape.joint,
+        misclassified=int((q.amin(1) <= 0).sum()),
+    )
+
+
+def _times(values: Tensor, scale: float) -> Tensor:
+    """`values·scale` with `0·inf = 0`."""
+    return torch.where(values == 0, values, values * scale)

@@ -1,0 +1,157 @@
+"""The horizon of a whole net: blocks of parameters, each with its map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mirrorflow.maps.assignment import MapLike, assign
+from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.horizon import Horizon, lp_norm
+
+__all__ = ["BlockHorizon"]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The blocks that share one map: jointly they have the ℓα combination of their gauges."""
+
+    horizon: Horizon
+    index: float
+    names: tuple[str, ...]
+    degree: float
+
+    @property
+    def dual_index(self) -> float:
+        if self.index == 1:
+            return math.inf
+        return 1.0 if math.isinf(self.index) else self.index / (self.index - 1)
+
+
+class BlockHorizon:
+    """`Q(θ)` of named blocks: joint over blocks of one map, a product over different maps.
+
+    Blocks with equal maps of index α have one potential, whose horizon is the ℓα combination of
+    the block gauges (the maximum for α = ∞): for separable maps the ℓα norm of all entries.
+    Between different maps `g` the norms diverge at different rates, and the margin is normalised by
+    `Π_g Q_g^{k_g}` (theory.md §3). To keep one notation, here `Q = Π_g Q_g^{k_g/L}`, `L = Σ k_g`:
+    1-homogeneous, equal to the joint gauge if there is only one map, and `min q / Q^L` is the
+    Q-margin in every case.
+
+    Args:
+        mirror_map: one map, or a mapping as for `assign`.
+        names: the parameter names, as in `net.named_parameters()`.
+        degrees: degree of the net in each parameter, by name; by default 1 each. A bias that shares
+            its layer's degree counts 0. Only products need them.
+
+    Raises:
+        NoHorizonError: a map without a horizon function.
+        ValueError: a name without a degree, or a group of maps whose degrees add up to 0.
+    """
+
+    def __init__(
+        self,
+        mirror_map: MapLike,
+        names: Iterable[str],
+        degrees: Mapping[str, float] | None = None,
+    ) -> None:
+        maps = assign(mirror_map, names)
+        if degrees is None:
+            degrees = dict.fromkeys(maps, 1.0)
+        missing = [name for name in maps if name not in degrees]
+        if missing:
+            raise ValueError(f"degrees lacks {missing}; it has {sorted(degrees)}")
+        members: dict[MirrorMap, list[str]] = {}
+        for name, each in maps.items():
+            members.setdefault(each, []).append(name)
+        self.groups = tuple(
+            _Group(each.horizon(), each.index, tuple(own), sum(degrees[name] for name in own))
+            for each, own in members.items()
+        )
+        self.joint = len(self.groups) == 1
+        for group in self.groups:
+            if not self.joint and not group.degree > 0:
+                raise ValueError(
+                    f"degrees of {list(group.names)} add up to {group.degree}; a product of gauges "
+                    "needs a positive degree for every map"
+                )
+        self.degree = sum(group.degree for group in self.groups)
+
+    @property
+    def order(self) -> float | None:
+        """The order of the one horizon if the blocks are joint and it combines to a norm."""
+        group = self.groups[0]
+        return group.horizon.order if self.joint and group.horizon.order == group.index else None
+
+    def log_gauge(self, params: Mapping[str, Tensor]) -> Tensor:
+        """`log Q(θ)`: joint, or `Σ_g (k_g/L) log Q_g`."""
+        logs = [torch.log(self._gauge(group, params)) for group in self.groups]
+        return self._mean(logs)
+
+    def gauge(self, params: Mapping[str, Tensor]) -> Tensor:
+        """`Q(θ)`, a scalar tensor."""
+        if self.joint:
+            return self._gauge(self.groups[0], params)
+        return torch.exp(self.log_gauge(params))
+
+    def log_normalizer(self, params: Mapping[str, Tensor]) -> Tensor:
+        """`L log Q = Σ_g k_g log Q_g`: the Q-margin is `min q / exp` of it."""
+        return self.degree * self.log_gauge(params)
+
+    def dual_gauge(self, grads: Mapping[str, Tensor]) -> Tensor:
+        """`Q°(g)`; for a product `Π_g (L Q_g°/k_g)^{k_g/L}`.
+
+        The product form bounds `⟨g, θ⟩ ≤ Q°(g) Q(θ)` for every g with `⟨g_g, θ_g⟩ = (k_g/L)⟨g,
+        θ⟩`, as Euler's identity gives for gradients of a homogeneous net, with equality exactly
+        when every group is aligned: so `1 − ⟨g, θ⟩/(Q°(g) Q(θ))` is a Hölder gap in both cases.
+        """
+        if self.joint:
+            return self._dual(self.groups[0], grads)
+        logs = [
+            torch.log(self._dual(group, grads) * (self.degree / group.degree))
+            for group in self.groups
+        ]
+        return torch.exp(self._mean(logs))
+
+    def subgradient(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One `s` in `∂Q(θ)` by name, `⟨s, θ⟩ = Q(θ)`; of a product, its gradient."""
+        whole = self.gauge(params)
+        result: dict[str, Tensor] = {}
+        for group in self.groups:
+            gauge = self._gauge(group, params)
+            factor = whole.new_ones(()) if self.joint else whole / gauge * self._share(group)
+            weights = self._weights(group, params, gauge)
+            for name, weight in zip(group.names, weights, strict=True):
+                result[name] = factor * weight * group.horizon.subgradient(params[name])
+        return {name: result[name] for name in params if name in result}
+
+    def _mean(self, logs: list[Tensor]) -> Tensor:
+        if self.joint:
+            return logs[0]
+        total = logs[0] * self._share(self.groups[0])
+        for group, each in zip(self.groups[1:], logs[1:], strict=True):
+            total = total + self._share(group) * each
+        return total
+
+    def _share(self, group: _Group) -> float:
+        return group.degree / self.degree
+
+    def _gauge(self, group: _Group, params: Mapping[str, Tensor]) -> Tensor:
+        blocks = [group.horizon.gauge(params[name]) for name in group.names]
+        return lp_norm(torch.stack(blocks), group.index)
+
+    def _dual(self, group: _Group, grads: Mapping[str, Tensor]) -> Tensor:
+        blocks = [group.horizon.dual_gauge(grads[name]) for name in group.names]
+        return lp_norm(torch.stack(blocks), group.dual_index)
+
+    def _weights(self, group: _Group, params: Mapping[str, Tensor], gauge: Tensor) -> list[Tensor]:
+        """A subgradient of the ℓα combination with respect to the block gauges."""
+        blocks = torch.stack([group.horizon.gauge(params[name]) for name in group.names])
+        if math.isinf(group.index):
+            maximal = (blocks == gauge).to(blocks.dtype)
+            return list(maximal / maximal.sum().clamp(min=1))
+        return list((blocks / torch.where(gauge > 0, gauge, 1.0)) ** (group.index - 1))

@@ -1,0 +1,105 @@
+"""A map times a positive weight: a learning rate of its own for a layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.horizon import Horizon
+
+__all__ = ["Scaled"]
+
+
+@dataclass(frozen=True)
+class Scaled(SeparableMap):
+    """`w R`: `u = w ∇R(x)`, the same horizon. A step of `w R` by delta is one of `R` by `delta/w`.
+
+    So a mapping from layers to scaled maps gives each layer its own time scale.
+
+    Args:
+        map: a separable map.
+        weight: w, in (0, ∞).
+
+    Raises:
+        TypeError: `map` is not separable.
+        ValueError: w is not in (0, ∞).
+    """
+
+    map: SeparableMap
+    weight: float
+
+    def __post_init__(self) -> None:
+        require_scale(self.weight, "weight")
+        if not isinstance(self.map, SeparableMap):
+            raise TypeError(
+                f"map = {self.map!r} is not separable; scale the learning rate of its parameter "
+                "group "
+                "instead, or put the weight inside: Spectral(Scaled(map, weight))"
+            )
+
+    @property
+    def even(self) -> bool:  # type: ignore[override]
+        """As the map."""
+        return self.map.even
+
+    @property
+    def index(self) -> float:
+        """As the map."""
+        return self.map.index
+
+    @property
+    def homogeneous(self) -> bool:
+        """As the map."""
+        return self.map.homogeneous
+
+    def require_domain(self, x: Tensor, name: str = "x") -> None:
+        """As the map."""
+        self.map.require_domain(x, name)
+
+    def potential_entries(self, x: Tensor) -> Tensor:
+        """`w r(x)`."""
+        return self.weight * self.map.potential_entries(x)
+
+    def dual_energy_entries(self, x: Tensor) -> Tensor:
+        """`w e(x)`."""
+        return self.weight * self.map.dual_energy_entries(x)
+
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`w r*(u/w)`."""
+        require_floating(u, "u")
+        return self.weight * self.map.conjugate_entries(u / self.weight)
+
+    def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
+        """`w d(x, y)`."""
+        return self.weight * self.map.bregman_entries(x, y)
+
+    def to_dual(self, x: Tensor) -> Tensor:
+        """`w r'(x)`."""
+        return self.weight * self.map.to_dual(x)
+
+    def to_primal(self, u: Tensor) -> Tensor:
+        """`r'^{-1}(u/w)`."""
+        require_floating(u, "u")
+        return self.map.to_primal(u / self.weight)
+
+    def hessian(self, x: Tensor) -> Tensor:
+        """`w r''(x)`."""
+        return self.weight * self.map.hessian(x)
+
+    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+        return self.map.step(x, delta / self.weight)
+
+    def log_to_dual(self, log_x: Tensor) -> Tensor:
+        """`log w + log r'(e^l)`."""
+        return self.map.log_to_dual(log_x) + math.log(self.weight)
+
+    def log_to_primal(self, log_u: Tensor) -> Tensor:
+        """The inverse of `log_to_dual`."""
+        return self.map.log_to_primal(log_u - math.log(self.weight))
+
+    def horizon(self) -> Horizon:
+        """As the map."""
+        return self.map.horizon()

@@ -1,0 +1,104 @@
+"""A scalar map on singular values: sparse rank or flat spectrum instead of sparse entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mirrorflow.maps.base import MirrorMap, SeparableMap, keep, require_floating
+from mirrorflow.maps.horizon import as_matrix
+from mirrorflow.maps.schatten import SchattenHorizon, thin_svd
+
+__all__ = ["Spectral"]
+
+
+@dataclass(frozen=True)
+class Spectral(MirrorMap):
+    """`R(X) = Σ_k r(σ_k(X))`, `∇R(X) = U diag(r'(σ)) Vᵀ`: horizon the Schatten norm of the map's.
+
+    A tensor of more than two dimensions (a convolution kernel) is the matrix of its first dimension
+    by the rest; a vector is a matrix of one row. `R` is invariant and `∇R` equivariant under
+    rotations, `∇R(PXQ) = P ∇R(X) Q`. On a diagonal matrix it is the scalar map; with a single row
+    or column it acts on the Euclidean norm.
+
+    Singular values come with an error of the size of the last digit of the largest, and so does
+    everything here: small singular values are not relatively accurate, as in any SVD. float32 and
+    shorter are computed in float64 (on devices that have it) and rounded once. Second derivatives
+    by autograd, that is derivatives of `to_dual`, need distinct singular values.
+
+    Args:
+        map: a separable map with `r` even, for instance `Power(3)`.
+
+    Raises:
+        TypeError: `map` is not a separable map of this kind.
+
+    Source: Lewis, J. Convex Analysis 1995 (spectral functions are convex with their scalar map).
+    """
+
+    map: SeparableMap
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.map, SeparableMap) or not self.map.even:
+            raise TypeError(
+                f"map = {self.map!r} cannot act on singular values; pass a separable map with an "
+                "even "
+                "potential, such as maps.Power(3)"
+            )
+
+    @property
+    def index(self) -> float:
+        """That of the scalar map."""
+        return self.map.index
+
+    @property
+    def homogeneous(self) -> bool:
+        """As the scalar map."""
+        return self.map.homogeneous
+
+    def potential(self, x: Tensor) -> Tensor:
+        """`Σ_k r(σ_k)`."""
+        require_floating(x, "x")
+        return self.map.potential(torch.linalg.svdvals(as_matrix(_long(x)))).to(x.dtype)
+
+    def dual_energy(self, x: Tensor) -> Tensor:
+        """`Σ_k e(σ_k)`."""
+        require_floating(x, "x")
+        return self.map.dual_energy(torch.linalg.svdvals(as_matrix(_long(x)))).to(x.dtype)
+
+    def conjugate(self, u: Tensor) -> Tensor:
+        """`Σ_k r*(σ_k(U))`."""
+        require_floating(u, "u")
+        return self.map.conjugate(torch.linalg.svdvals(as_matrix(_long(u)))).to(u.dtype)
+
+    def to_dual(self, x: Tensor) -> Tensor:
+        """`U diag(r'(σ)) Vᵀ`."""
+        require_floating(x, "x")
+        left, values, right = thin_svd(as_matrix(_long(x)))
+        return ((left * self.map.to_dual(values)) @ right).reshape(x.shape).to(x.dtype)
+
+    def to_primal(self, u: Tensor) -> Tensor:
+        """`U diag(r*'(σ)) Vᵀ`."""
+        require_floating(u, "u")
+        left, values, right = thin_svd(as_matrix(_long(u)))
+        return ((left * self.map.to_primal(values)) @ right).reshape(u.shape).to(u.dtype)
+
+    def step(self, x: Tensor, delta: Tensor) -> Tensor:
+        """`∇R*(∇R(X) − delta)`; where all of delta is 0, x bit for bit.
+
+        Singular values far below the largest are accurate relative to the largest only.
+        """
+        require_floating(x, "x")
+        require_floating(delta, "delta")
+        moved = self.to_primal(self.to_dual(_long(x)) - _long(delta)).to(x.dtype)
+        return keep((delta == 0).all(), x, moved)
+
+    def horizon(self) -> SchattenHorizon:
+        """The Schatten norm of the order of the scalar map."""
+        order = self.map.horizon().order
+        return SchattenHorizon(self.map.index if order is None else order)
+
+
+def _long(x: Tensor) -> Tensor:
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
