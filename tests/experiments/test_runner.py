@@ -175,7 +175,7 @@ def test_labels_that_cannot_be_separated_are_told_with_the_best_margin(tmp_path:
 
 
 def test_a_diverging_learning_rate_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    config = dataclasses.replace(SMALL, mirror_map="quadratic", lr=1e300)
+    config = dataclasses.replace(SMALL, mirror_map="quadratic", lr=1e30)
     with pytest.raises(DivergedError, match="smaller lr"):
         train(config, tmp_path / "run")
     assert (tmp_path / "run" / "manifest.json").exists()

@@ -118,7 +118,7 @@ def test_weight_decay_in_both_readings():
         ({"lr": -1.0}, "lr = -1.0"),
         ({"lr": float("nan")}, "lr = nan"),
         ({"lr": "fast"}, "'auto'"),
-        ({"lr": torch.ones(2)}, "lr has 2 entries"),
+        ({"lr": torch.ones(2)}, "1-element, got 2"),
         ({"momentum": -0.1}, "momentum = -0.1"),
         ({"nesterov": True}, "nesterov needs momentum > 0"),
         ({"weight_decay": -1}, "weight_decay = -1"),

@@ -137,3 +137,20 @@ def test_hopeless_cases_are_errors():
     p.grad = torch.ones(3)
     with pytest.raises(ValueError, match="one scalar for the whole net"):
         opt.step()
+
+
+def test_a_closure_on_minibatches_is_noticed():
+    p = nn.Parameter(torch.tensor([1.0, 2.0]))
+    opt = MirrorDescent([p], LossScaled(0.1), mirror_map=maps.Quadratic())
+    losses = iter([-10.0, -3.0, -5.0, -1.0])
+
+    def closure():
+        opt.zero_grad()
+        p.sum().backward()
+        return next(losses)
+
+    for _ in range(3):
+        opt.step(closure)
+    assert next(losses, None) is None  # one evaluation to find out, none after
+    assert opt.param_groups[0]["auto_noisy"]
+    assert opt.param_groups[0]["auto_backoff"] == 1.0

@@ -1,23 +1,40 @@
 """Measurements: pure functions of a net, its mirror map and data, returning frozen records."""
 
 from mirrorflow.diagnostics.balance import Balance, Drift, balance, drift
+from mirrorflow.diagnostics.certificate import Certificate, Rung
 from mirrorflow.diagnostics.features import Features, HiddenFeatures, WeightFeatures, features
+from mirrorflow.diagnostics.growth import Growth, Law, fit_growth
+from mirrorflow.diagnostics.kkt import certify
+from mirrorflow.diagnostics.laws import Prediction, predict
 from mirrorflow.diagnostics.margin import Margin, margin
+from mirrorflow.diagnostics.monotone import Energy, Monotone, check_monotone, energy
 from mirrorflow.diagnostics.structure import Layer, Structure, Units, structure
 
 __all__ = [
     "Balance",
+    "Certificate",
     "Drift",
+    "Energy",
     "Features",
+    "Growth",
     "HiddenFeatures",
+    "Law",
     "Layer",
     "Margin",
+    "Monotone",
+    "Prediction",
+    "Rung",
     "Structure",
     "Units",
     "WeightFeatures",
     "balance",
+    "certify",
+    "check_monotone",
     "drift",
+    "energy",
     "features",
+    "fit_growth",
     "margin",
+    "predict",
     "structure",
 ]

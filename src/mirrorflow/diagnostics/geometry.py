@@ -1,4 +1,4 @@
-"""The horizon function of a whole network: joint for one map, a product where maps differ."""
+"""The horizon function of a whole network: joint for one map, a product over different maps."""
 
 from __future__ import annotations
 
@@ -11,21 +11,17 @@ from torch import Tensor, nn
 from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.maps import Horizon, MapLike, MirrorMap, assign
 
-__all__ = ["Block", "Geometry", "check_finite", "geometry"]
+__all__ = ["Block", "Geometry", "Group", "check_finite", "geometry"]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Parameters measured together by one horizon function; `degree` is their `k_l`."""
+    """Parameters measured together by one horizon function: a whole group if its map is
+    separable, else one tensor. `degree` is their `k` (NaN if unknown)."""
 
     names: tuple[str, ...]
-    mirror_map: MirrorMap
     horizon: Horizon
     degree: float
-
-    def gauge(self, parameters: dict[str, Tensor]) -> float:
-        """`Q_l` of these parameters."""
-        return float(self.horizon.gauge(self.gather(parameters)))
 
     def gather(self, parameters: dict[str, Tensor]) -> Tensor:
         """The parameter itself if it is one (a matrix keeps its shape), else all in one vector."""
@@ -33,103 +29,140 @@ class Block:
             return parameters[self.names[0]]
         return torch.cat([parameters[name].reshape(-1) for name in self.names])
 
+    def gauge(self, parameters: dict[str, Tensor]) -> float:
+        """`Q_b` of these parameters."""
+        return float(self.horizon.gauge(self.gather(parameters)))
+
+    def dual_gauge(self, gradients: dict[str, Tensor]) -> float:
+        """`Q_b°` of gradients."""
+        return float(self.horizon.dual_gauge(self.gather(gradients)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """The parameters of one map: `Q_g = (Σ_b Q_b^α)^{1/α}`, α its index; `degree` is `k_g`."""
+
+    mirror_map: MirrorMap
+    blocks: tuple[Block, ...]
+    degree: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All its parameters."""
+        return tuple(name for block in self.blocks for name in block.names)
+
+    @property
+    def alpha(self) -> float:
+        """The index of the map."""
+        return self.mirror_map.index
+
+    def gauge(self, parameters: dict[str, Tensor]) -> float:
+        """`Q_g`."""
+        return _norm([block.gauge(parameters) for block in self.blocks], self.alpha)
+
+    def dual_gauge(self, gradients: dict[str, Tensor]) -> float:
+        """`Q_g°`."""
+        if math.isinf(self.alpha):
+            dual = 1.0
+        else:
+            dual = math.inf if self.alpha == 1 else self.alpha / (self.alpha - 1)
+        return _norm([block.dual_gauge(gradients) for block in self.blocks], dual)
+
+
+def _norm(values: list[float], p: float) -> float:
+    top = max(values)
+    if len(values) == 1 or math.isinf(p) or not 0 < top < math.inf:
+        return top
+    total: float = math.fsum((v / top) ** p for v in values) ** (1 / p)
+    return top * total
+
 
 @dataclass(frozen=True)
 class Geometry:
-    """How `Q` is built from blocks.
+    """`Q` of a net: joint over parameters of one map, a product `Π_g Q_g^{k_g/L}` over maps.
 
-    Joint (one map everywhere): `Q = (Σ_l Q_l^α)^{1/α}` with α the index of the map, which for a
-    separable map is one block. Product (maps differ): the margin is `min q / Π_l Q_l^{k_l}`, and
-    `log_gauge` is `Σ_l (k_l/L) log Q_l`.
+    Different maps let the norms of their parameters diverge at different rates, so only the
+    product is meaningful; the margin is `min q/Q^L` in both cases.
     """
 
-    blocks: tuple[Block, ...]
+    groups: tuple[Group, ...]
     degree: float
-    joint: bool
-    alpha: float
+
+    @property
+    def joint(self) -> bool:
+        """True if there is one map."""
+        return len(self.groups) == 1
 
     def log_gauges(self, parameters: dict[str, Tensor]) -> tuple[float, ...]:
-        """`log Q_l` per block; −inf for a block of zeros."""
-        values = [block.gauge(parameters) for block in self.blocks]
+        """`log Q_g` per group; −inf for a group of zeros."""
+        values = [group.gauge(parameters) for group in self.groups]
         return tuple(math.log(v) if v > 0 else -math.inf for v in values)
 
     def log_gauge(self, logs: tuple[float, ...]) -> float:
-        """`log Q` from the `log Q_l`."""
-        if not self.joint:
-            parts = zip(self.blocks, logs, strict=True)
-            return sum(b.degree * log for b, log in parts if b.degree) / self.degree
-        top = max(logs)
-        if math.isinf(self.alpha) or math.isinf(top):
-            return top
-        total = sum(math.exp(self.alpha * (log - top)) for log in logs)
-        return top + math.log(total) / self.alpha
+        """`log Q` from the `log Q_g`."""
+        if self.joint:
+            return logs[0]
+        parts = zip(self.groups, logs, strict=True)
+        return math.fsum(g.degree * log for g, log in parts) / self.degree
 
     def normalise(self, parameters: dict[str, Tensor]) -> tuple[dict[str, Tensor], float]:
-        """θ scaled to `Q = 1` (every `Q_l = 1` for a product), with `log Q` of what came in.
+        """θ scaled to `Q_g = 1` for every group, with `log Q` of what came in.
 
         Raises:
-            ValueError: the parameters (a layer, for a product) are zero.
+            ValueError: the parameters (all of one map) are zero.
         """
         logs = self.log_gauges(parameters)
         log_gauge = self.log_gauge(logs)
         if math.isinf(log_gauge):
             raise ValueError(
-                "the parameters (or, where maps differ, all those of one layer) are zero: "
+                "the parameters (or, where maps differ, all those of one map) are zero: "
                 "there is no direction to speak of; start from other weights"
             )
         scaled = dict(parameters)
-        for block, log in zip(self.blocks, logs, strict=True):
-            # A product of two factors, because exp(−log Q) alone can leave the float range.
-            half = math.exp(-0.5 * (log_gauge if self.joint else log))
-            for name in block.names:
+        for group, log in zip(self.groups, logs, strict=True):
+            half = math.exp(-0.5 * log)  # twice, because exp(−log Q) can leave the float range
+            for name in group.names:
                 scaled[name] = parameters[name] * half * half
         return scaled, log_gauge
-
-    @property
-    def blocks_by_name(self) -> dict[str, Block]:
-        """Blocks by their first parameter."""
-        return {block.names[0]: block for block in self.blocks}
 
 
 def geometry(
     net: nn.Module, mirror_map: MapLike, x: Tensor | None = None, *, found: Structure | None = None
 ) -> Geometry:
-    """Choose between the joint horizon function and the product over layers.
+    """Group the parameters of a net by map.
 
     Raises:
         NoHorizonError: a map without a horizon function.
-        ValueError: maps differ, but a parameter has no degree of its own, or one layer two maps.
+        ValueError: maps differ, but the degree in the parameters of one of them is unknown.
     """
-    names = [name for name, _ in net.named_parameters()]
-    maps = assign(mirror_map, names)
+    maps = assign(mirror_map, [name for name, _ in net.named_parameters()])
     found = found or structure(net, x)
-    first = maps[names[0]]
-    if all(m == first for m in maps.values()):
-        horizon = first.horizon()
-        if first.separable:
-            block = Block(tuple(names), first, horizon, found.degree)
-            return Geometry((block,), found.degree, True, first.index)
-        degrees = {name: layer.degree for layer in found.layers for name in layer.names}
-        blocks = tuple(Block((n,), first, horizon, degrees.get(n, math.nan)) for n in names)
-        return Geometry(blocks, found.degree, True, first.index)
-    product = []
-    for layer in found.layers:
-        own = {maps[name] for name in layer.names}
-        mirror = maps[layer.name]
-        if len(own) > 1 or (len(layer.names) > 1 and not mirror.separable):
-            raise ValueError(
-                f"the parameters {list(layer.names)} form one layer and need one separable map, "
-                f"got {sorted(map(repr, own))}"
-            )
-        product.append(Block(layer.names, mirror, mirror.horizon(), layer.degree))
-    covered = {name for block in product for name in block.names}
-    missing = [name for name in names if name not in covered]
-    if missing:
+    members: dict[MirrorMap, list[str]] = {}
+    for name, mirror in maps.items():
+        members.setdefault(mirror, []).append(name)
+    single = {layer.name: layer.degree for layer in found.layers if len(layer.names) == 1}
+    groups = []
+    for mirror, names in members.items():
+        whole = found.degree if len(members) == 1 else _degree(names, found)
+        horizon = mirror.horizon()
+        if mirror.separable:
+            blocks = [Block(tuple(names), horizon, whole)]
+        else:
+            blocks = [Block((name,), horizon, single.get(name, math.nan)) for name in names]
+        groups.append(Group(mirror, tuple(blocks), whole))
+    return Geometry(tuple(groups), found.degree)
+
+
+def _degree(names: list[str], found: Structure) -> float:
+    layers = [layer for layer in found.layers if set(layer.names) <= set(names)]
+    missing = set(names) - {name for layer in layers for name in layer.names}
+    total = math.fsum(layer.degree for layer in layers)
+    if missing or not total > 0:
         raise ValueError(
-            f"maps differ between parameters, but the net is not homogeneous in {missing} alone; "
-            "use one map for all, or a net that declares its layer degrees"
+            f"maps differ between parameters, but the net is not homogeneous in {names} alone "
+            f"(unknown: {sorted(missing) or names}); use one map for all, or for whole layers"
         )
-    return Geometry(tuple(product), found.degree, False, math.nan)
+    return total
 
 
 def check_finite(net: nn.Module) -> None:

@@ -22,14 +22,14 @@ class Margin:
 
     Attributes:
         degree: `L`.
-        margin: the Q-margin `γ_Q = min_i q_i/Q(θ)^L`, or `min q/Π_l Q_l^{k_l}` where maps differ.
+        margin: the Q-margin `γ_Q = min_i q_i/Q(θ)^L`, or `min q/Π_g Q_g^{k_g}` where maps differ.
         smoothed: `log(1/ℓ)/Q^L` with the exponential loss `ℓ = Σ exp(−q)`; at most `margin`.
         q_min: `min_i q_i` (±inf if it leaves the float range: see `log_q_min`).
         log_q_min: its logarithm, NaN if `q_min <= 0`.
-        log_gauge: `log Q(θ)`; where maps differ `Σ_l (k_l/L) log Q_l`.
+        log_gauge: `log Q(θ)`; where maps differ `Σ_g (k_g/L) log Q_g`.
         log_scale: `L log Q`, so that `q = γ_Q exp(log_scale)`.
         log_loss: `log Σ exp(−q)` over points (and wrong classes), −inf beyond the float range.
-        log_gauges: `log Q_l` by the first parameter of each block.
+        log_gauges: `log Q_g` of the parameters of each map, by the first of them.
         joint: True if one horizon function measures all parameters.
         misclassified: number of points with `q_i <= 0`.
     """
@@ -88,8 +88,8 @@ def margin(
 
     The net is evaluated at `θ/Q(θ)`, where nothing overflows; homogeneity gives the rest. With
     one map for all parameters Q is its horizon function of all of θ; where maps differ the
-    margin is `min q/Π_l Q_l(W_l)^{k_l}`. For the quadratic map it is the normalised margin
-    `min q/‖θ‖₂^L`.
+    margin is `min q/Π_g Q_g^{k_g}`, g over the maps. For the quadratic map it is the normalised
+    margin `min q/‖θ‖₂^L`.
 
     Args:
         net: a homogeneous net, in its own dtype; its homogeneity is not checked here.
@@ -123,7 +123,7 @@ def margin(
         log_gauge=log_gauge,
         log_scale=log_scale,
         log_loss=(-least * scale if least != 0 else 0.0) + excess,
-        log_gauges={b.names[0]: v for b, v in zip(shape.blocks, logs, strict=True)},
+        log_gauges={g.names[0]: v for g, v in zip(shape.groups, logs, strict=True)},
         joint=shape.joint,
         misclassified=int((q.amin(1) <= 0).sum()),
     )

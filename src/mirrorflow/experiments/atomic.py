@@ -27,6 +27,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o666 & ~_umask())
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -42,6 +43,13 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _umask() -> int:
+    # It can only be read by setting it. mkstemp's own mode would keep everybody else out.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Finding", "Verdict", "plain"]
+__all__ = ["Finding", "Verdict", "map_label", "plain", "slug"]
 
 Verdict = Literal["yes", "no", "not yet reached"]
 
@@ -29,6 +29,21 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return asdict(self)
+
+
+def map_label(mirror_map: str) -> str:
+    """`power(p=1.5)` as a legend says it: "power 1.5"."""
+    name, _, rest = mirror_map.partition("(")
+    values = dict(part.strip().split("=") for part in rest.rstrip(")").split(",") if part)
+    shown = {"p": "{}", "beta": "β={}"}
+    words = [shown[key].format(value) for key, value in values.items() if key in shown]
+    return " ".join([name.replace("_", " "), *words])
+
+
+def slug(mirror_map: str) -> str:
+    """`power(p=1.5)` as a part of a file name: "power-p1.5"."""
+    text = mirror_map.replace("(", "-").replace(")", "")
+    return text.replace("=", "").replace(", ", "-").replace(",", "-")
 
 
 def plain(value: float, digits: int = 3) -> str:

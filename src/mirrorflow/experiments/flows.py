@@ -68,7 +68,6 @@ def flow_record(
     set_direction(net, torch.as_tensor(trajectory.direction[-1]))
     certificate = certify(net, data.x, data.y, mirror_map)
     summary = {
-        "map": repr(mirror_map),
         "order": mirror_map.index,
         "outcome": trajectory.outcome,
         "log_t": float(trajectory.log_t[-1]),

@@ -11,12 +11,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mirrorflow import __version__
 from mirrorflow.errors import RunError
 from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
 from mirrorflow.experiments.config import RunConfig
@@ -171,12 +171,8 @@ class RunFolder:
 
 def surroundings(seed: int) -> dict[str, Any]:
     """Versions, seed, commit and machine: what a number may depend on."""
-    try:
-        own = version("mirrorflow")
-    except PackageNotFoundError:
-        own = "unknown"
     return {
-        "mirrorflow": own,
+        "mirrorflow": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "seed": seed,

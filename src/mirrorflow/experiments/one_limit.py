@@ -10,7 +10,7 @@ import torch
 
 from mirrorflow.data import blobs
 from mirrorflow.exact import max_margin
-from mirrorflow.experiments.finding import Finding, plain
+from mirrorflow.experiments.finding import Finding, Verdict, plain, slug
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.maps import parse_map
@@ -42,6 +42,7 @@ def linear_limit(folder: Path, *, mirror_map: str, seed: int, log_t_end: float) 
     cosine = float(end @ weights / end.norm())
     summary = {
         **record.summary,
+        "map": mirror_map,
         "exact_margin": float(exact.margin),
         "exact_gap": float(exact.gap),
         "shortfall": 1 - record.summary["margin"] / float(exact.margin),
@@ -53,7 +54,7 @@ def linear_limit(folder: Path, *, mirror_map: str, seed: int, log_t_end: float) 
 
 
 def _name(mirror_map: str, seed: int) -> str:
-    return f"linear-{mirror_map.split('(')[0]}-{seed}"
+    return f"linear-{slug(mirror_map)}-{seed}"
 
 
 def tasks(seeds: int, first: int) -> list[Task]:
@@ -86,6 +87,7 @@ def _finding(
     short = [abs(s["shortfall"]) for both in ends for s in both]
     apart = [abs(a["margin"] - b["margin"]) / max(a["exact_margin"], 1e-300) for a, b in ends]
     names = " and ".join(text.split("(")[0].replace("_", " ") for text in pair)
+    verdict: Verdict
     if len(ends) < seeds:
         verdict = "not yet reached"
     elif max(short) <= _TOLERANCE:
@@ -104,5 +106,5 @@ def _finding(
             f"(relative), apart by {plain(max(apart, default=math.nan))}"
         ),
         rule=f"relative shortfall of both maps at most {_TOLERANCE:g}",
-        verdict=verdict,  # type: ignore[arg-type]
+        verdict=verdict,
     )

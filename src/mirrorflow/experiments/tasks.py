@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from mirrorflow import __version__
 from mirrorflow.errors import MirrorFlowError, RunError
 from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
 from mirrorflow.experiments.folder import FORMAT
@@ -43,7 +44,12 @@ class Task:
     def key(self) -> dict[str, Any]:
         """What the record is the answer to."""
         function = f"{self.function.__module__}.{self.function.__qualname__}"
-        return {"format": FORMAT, "function": function, "arguments": self.arguments}
+        return {
+            "format": FORMAT,
+            "mirrorflow": __version__,
+            "function": function,
+            "arguments": self.arguments,
+        }
 
 
 def read_records(folder: Path) -> dict[str, Record]:

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from mirrorflow.errors import DivergedError
 from mirrorflow.maps import MapLike, MirrorMap, assign
 from mirrorflow.maps.base import require_floating
 from mirrorflow.optim import rules
+from mirrorflow.optim.kernels import supports
+from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
+from mirrorflow.optim.state import (
+    AS_TEXT,
+    LOW_PRECISION,
+    keep_precision,
+    keep_previous,
+    master,
+    restore_previous,
+    take_own,
+)
 from mirrorflow.optim.step_size import LossScaled
+from mirrorflow.optim.update import Update
 
-__all__ = ["LearningRate", "MirrorOptimizer", "Update"]
+__all__ = ["LearningRate", "MirrorOptimizer", "require_at_least_zero"]
 
 LearningRate = float | Tensor | Literal["auto"] | LossScaled
-_LOW_PRECISION = (torch.float16, torch.bfloat16)
-_AS_TEXT = ("mirror_map", "step_rule")
-
-
-@dataclass
-class Update:
-    """One parameter on its way: value `x` (float32 for half precision), direction, options."""
-
-    parameter: Tensor
-    x: Tensor
-    direction: Tensor
-    group: dict[str, Any]
-    denominator: Tensor | None = None
-    correction: float = 1.0
 
 
 class MirrorOptimizer(torch.optim.Optimizer):
@@ -98,7 +95,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
             require_floating(p, f"params[{i}]")
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError(f"lr has {lr.numel()} entries; a tensor lr must hold one number")
+            raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")
         require_at_least_zero(float(lr), "lr")
         require_at_least_zero(group["weight_decay"], "weight_decay")
         if group["decay"] not in rules.decay_names():
@@ -130,31 +127,82 @@ class MirrorOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         rule: LossScaled | None = self.param_groups[0]["step_rule"]
-        if rule is not None and closure is not None and rule.reject:
+        rejecting = rule is not None and rule.reject and closure is not None
+        if rejecting and closure is not None:
             loss = self._take_back(loss, closure)
-        found = self._with_gradient()
+        found = self.with_gradient()
         if rule is None:
-            for p, group in found:
-                update = self._begin(p, group)
-                self._direction(update)
-                self._apply(update)
+            for group in self.param_groups:
+                self._step_group(group, [p for p, its in found if its is group])
             return loss
         updates = [self._begin(p, group) for p, group in found]
         if not updates:
             return loss
-        if closure is not None and rule.reject:
-            self._keep_previous(updates)
+        if rejecting:
+            for update in updates:
+                keep_previous(update.parameter, self.state[update.parameter])
+        elif closure is None:
+            self._relative().forget()
         for update in updates:
-            self._direction(update)
+            self._turn(update)
         for update, moved in zip(updates, self._relative().step(rule, updates), strict=True):
-            self._write(update, moved)
+            update.write(moved)
         return loss
+
+    def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        lr = group["lr"]
+        if isinstance(lr, Tensor) and lr.device.type == "cpu" and not is_compiling():
+            lr = lr.item()
+        updates = [self._begin(p, group) for p in params]
+        if group["compiled"] and not is_compiling():
+            updates = self._step_fused(group, updates, lr)
+        joined: dict[Any, list[Update]] = {}
+        for update in updates:
+            self._turn(update)
+            if not group["foreach"] or not joinable(update):
+                step_blocked(update, lr)
+                continue
+            key = (update.x.dtype, update.x.device, update.correction)
+            joined.setdefault(key, []).append(update)
+        for together in joined.values():
+            step_joined(together, lr)
+
+    def _step_fused(self, group: dict[str, Any], updates: list[Update], lr: float) -> list[Update]:
+        """Step what the kernels know; returns the rest."""
+        if group["weight_decay"] and group["decay"] != "primal":
+            return updates
+        batches: dict[torch.dtype, list[Update]] = {}
+        rest = []
+        for update in updates:
+            if supports(group["mirror_map"], update.x, update.direction) and self._can_fuse(group):
+                batches.setdefault(update.x.dtype, []).append(update)
+            else:
+                rest.append(update)
+        for batch in batches.values():
+            self._fuse(group, batch, lr)
+            for update in batch:
+                if update.x is not update.parameter:
+                    update.parameter.copy_(update.x)
+        return rest
+
+    def _can_fuse(self, group: dict[str, Any]) -> bool:
+        raise NotImplementedError
+
+    def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
+        """The fused step of updates of one dtype, state included."""
+        raise NotImplementedError
+
+    def _turn(self, update: Update) -> None:
+        if update.group["maximize"]:
+            update.direction = update.direction.neg()
+        self._direction(update)
 
     def _direction(self, update: Update) -> None:
         """Turn the gradient in `update.direction` into the direction, with the state's help."""
         raise NotImplementedError
 
-    def _with_gradient(self) -> list[tuple[Tensor, dict[str, Any]]]:
+    def with_gradient(self) -> list[tuple[Tensor, dict[str, Any]]]:
+        """Every parameter that has a gradient, checked, with its group."""
         found = []
         for group in self.param_groups:
             for i, p in enumerate(group["params"]):
@@ -165,29 +213,11 @@ class MirrorOptimizer(torch.optim.Optimizer):
 
     def _begin(self, p: Tensor, group: dict[str, Any]) -> Update:
         g = p.grad
-        assert g is not None  # `_with_gradient` has looked
+        assert g is not None  # `with_gradient` has looked
         x = p
-        if p.dtype in _LOW_PRECISION:
-            x, g = self._master(p), g.float()
-        return Update(p, x, g.neg() if group["maximize"] else g, group)
-
-    def _master(self, p: Tensor) -> Tensor:
-        """The float32 value behind a half-precision parameter, following outside changes."""
-        state = self.state[p]
-        if "master" not in state:
-            state["master"] = p.float()
-        master: Tensor = state["master"]
-        same = master.to(p.dtype) == p
-        return master.copy_(torch.where(same, master, p.float()))
-
-    def _apply(self, update: Update) -> None:
-        lr = update.group["lr"]
-        self._write(update, moved(update, lr if isinstance(lr, Tensor) else float(lr)))
-
-    def _write(self, update: Update, value: Tensor) -> None:
-        update.x.copy_(value)
-        if update.x is not update.parameter:
-            update.parameter.copy_(update.x)
+        if p.dtype in LOW_PRECISION:
+            x, g = master(p, self.state[p]), g.float()
+        return Update(p, x, g, group)
 
     # -- the relative step ------------------------------------------------------------------
 
@@ -200,18 +230,11 @@ class MirrorOptimizer(torch.optim.Optimizer):
             return loss
         for group in self.param_groups:
             for p in group["params"]:
-                _restore(p, self.state[p])
-        relative.back_off()
+                restore_previous(p, self.state[p])
         with torch.enable_grad():
-            return closure()
-
-    def _keep_previous(self, updates: list[Update]) -> None:
-        for update in updates:
-            state = self.state[update.parameter]
-            for key in [key for key in state if not key.startswith("previous_")]:
-                value = state[key]
-                state["previous_" + key] = value.clone() if isinstance(value, Tensor) else value
-            state["previous_value"] = update.parameter.detach().clone()
+            loss = closure()
+        relative.back_off(_number(loss))
+        return loss
 
     # -- the state --------------------------------------------------------------------------
 
@@ -219,7 +242,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         """As in torch, with maps and step rules written as text."""
         state_dict = super().state_dict()
         for group in state_dict["param_groups"]:
-            for key in _AS_TEXT:
+            for key in AS_TEXT:
                 group[key] = None if group[key] is None else repr(group[key])
         return state_dict
 
@@ -229,42 +252,14 @@ class MirrorOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: the state was saved with another map or step rule.
         """
-        own = [{key: group[key] for key in _AS_TEXT} for group in self.param_groups]
+        own = [{key: group[key] for key in AS_TEXT} for group in self.param_groups]
         saved = [dict(group) for group in state_dict["param_groups"]]
         for number, (kept, group) in enumerate(zip(own, saved, strict=False)):
-            for key, value in kept.items():
-                text = None if value is None else repr(value)
-                if group.get(key, text) not in (text, value):
-                    raise ValueError(
-                        f"group {number} was saved with {key} = {group[key]}, this optimizer has "
-                        f"{text}; build it with the saved one"
-                    )
-                group[key] = None
+            take_own(kept, group, number)
         super().load_state_dict({**state_dict, "param_groups": saved})
         for kept, group in zip(own, self.param_groups, strict=True):
             group.update(kept)
-        # torch rounds every state tensor to the parameter's dtype; masters must stay float32.
-        ids = chain.from_iterable(group["params"] for group in saved)
-        parameters = chain.from_iterable(group["params"] for group in self.param_groups)
-        for key, p in zip(ids, parameters, strict=True):
-            if p.dtype in _LOW_PRECISION:
-                for name, value in state_dict["state"].get(key, {}).items():
-                    if isinstance(value, Tensor):
-                        self.state[p][name] = value.detach().to(p.device, copy=True)
-
-
-def moved(update: Update, lr: float | Tensor) -> Tensor:
-    """The new value of a parameter after a step of size lr."""
-    group = update.group
-    return rules.mirror_step(
-        group["mirror_map"],
-        update.x,
-        update.direction,
-        lr / update.correction,
-        weight_decay=group["weight_decay"],
-        decay=group["decay"],
-        denominator=update.denominator,
-    )
+        keep_precision(self.param_groups, self.state, saved, state_dict["state"])
 
 
 def require_at_least_zero(value: float, name: str) -> None:
@@ -314,16 +309,3 @@ def _check_gradient(p: Tensor, name: str, *, finite: bool) -> None:
             f"the gradient of {name} holds {int((~torch.isfinite(g)).sum())} entries that are NaN "
             "or infinite; no parameter was moved. Lower lr, clip the gradient, or skip the batch"
         )
-
-
-def _restore(p: Tensor, state: dict[str, Any]) -> None:
-    if "previous_value" not in state:
-        return
-    p.copy_(state["previous_value"])
-    for key in [key for key in state if not key.startswith("previous_")]:
-        if "previous_" + key not in state:
-            del state[key]
-        elif isinstance(state[key], Tensor):
-            state[key].copy_(state["previous_" + key])
-        else:
-            state[key] = state["previous_" + key]

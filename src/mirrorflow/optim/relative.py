@@ -3,56 +3,69 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mirrorflow.errors import DivergedError
-from mirrorflow.optim import rules
 from mirrorflow.optim.step_size import LossScaled, solve_step
-
-if TYPE_CHECKING:
-    from mirrorflow.optim.base import Update
+from mirrorflow.optim.update import Update
 
 __all__ = ["RelativeStep"]
 
 # A halved η doubles again in 70 accepted steps: halved for good, it was two to three times slower.
 _RECOVERY = 1.01
+_MEMORY = {"t": 0, "gain": 0.0, "backoff": 1.0, "log_loss": math.inf, "noisy": False}
 
 
 class RelativeStep:
     """One scalar step for all parameters, with `ρ(s) = η_t` (see `step_size`).
 
-    Contract: its memory is four numbers in the first parameter group: accepted steps, step times
-    gradient norm at unit η (the feedback), the factor left by rejections, the last log loss.
+    Contract: its memory is five entries of the first parameter group: accepted steps, step times
+    gradient norm at unit η (the feedback), the factor left by rejections, the last log loss, and
+    whether the closure was found to be another function every time (minibatches, dropout).
     """
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         self.groups = groups
         self.memory = groups[0]
-        for key, value in (("t", 0), ("gain", 0.0), ("backoff", 1.0), ("log_loss", math.inf)):
+        for key, value in _MEMORY.items():
             self.memory.setdefault("auto_" + key, value)
 
     def accepts(self, log_loss: float) -> bool:
         """Remember the log loss; False if the last step has to be taken back."""
         before = self.memory["auto_log_loss"]
-        if LossScaled.is_worse(before, log_loss):
-            if math.isnan(log_loss) and math.isinf(before):
+        if LossScaled.is_worse(before, log_loss) and not self.memory["auto_noisy"]:
+            if math.isinf(before):
                 raise DivergedError("log loss is NaN before the first step; no parameter was moved")
             return False
         self.memory["auto_log_loss"] = log_loss
         self.memory["auto_backoff"] = min(1.0, _RECOVERY * self.memory["auto_backoff"])
         return True
 
-    def back_off(self) -> None:
-        """After a rejection: halve η, and count the step as not taken."""
-        self.memory["auto_backoff"] /= 2
+    def forget(self) -> None:
+        """A step without a closure: the next log loss has nothing to be compared with."""
+        self.memory["auto_log_loss"] = math.inf
+
+    def back_off(self, again: float) -> None:
+        """After a rejection: halve η, and count the step as not taken.
+
+        Args:
+            again: the log loss at the restored parameters. If it is not what it was, the closure
+                evaluates other data each time, and nothing is taken back from then on.
+        """
+        before = self.memory["auto_log_loss"]
         self.memory["auto_t"] -= 1
+        if not abs(again - before) <= 1e-2 * abs(before):
+            self.memory["auto_noisy"] = True
+            self.memory["auto_log_loss"] = again
+            return
+        self.memory["auto_backoff"] /= 2
         if self.memory["auto_backoff"] < 2.0**-60:
             raise DivergedError(
                 "the step was halved 60 times and log loss still falls back; the parameters are "
-                "those of the last good step. Is the closure the log of the same loss every time?"
+                "those of the last good step"
             )
 
     def step(self, rule: LossScaled, updates: list[Update]) -> list[Tensor]:
@@ -91,7 +104,7 @@ class _Trial:
 
     def __init__(self, updates: list[Update]) -> None:
         self.updates = updates
-        self.directions = [_direction(u) for u in updates]
+        self.directions = [u.full_direction() for u in updates]
         pairs = zip(updates, self.directions, strict=True)
         self.norm = math.sqrt(sum(_inner(d, d) for d in self.directions))
         self.energy = sum(_inner(u.group["mirror_map"].to_dual(u.x), u.x) for u, _ in pairs)
@@ -103,29 +116,12 @@ class _Trial:
         self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
 
     def __call__(self, s: float) -> float:
-        from mirrorflow.optim.base import moved
-
-        self.s, self.moved = s, [moved(u, s) for u in self.updates]
+        self.s, self.moved = s, [u.moved(s) for u in self.updates]
         change = 0.0
         for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
-            change += _inner(d, _start(u, s) - new)
+            change += _inner(d, u.start(s) - new)  # weight decay is no part of it
         self.rho = math.sqrt(max(0.0, s * change / self.energy)) if change == change else math.nan
         return self.rho
-
-
-def _direction(update: Update) -> Tensor:
-    if update.denominator is None:
-        return update.direction
-    return update.direction / update.denominator / update.correction
-
-
-def _start(update: Update, s: float) -> Tensor:
-    # weight decay is no part of the relative step
-    group = update.group
-    amount = s * group["weight_decay"]
-    return (
-        rules.shrink(group["mirror_map"], update.x, amount, group["decay"]) if amount else update.x
-    )
 
 
 def _inner(a: Tensor, b: Tensor) -> float:

@@ -94,6 +94,7 @@ def mirror_step(
     weight_decay: float = 0.0,
     decay: Decay = "primal",
     denominator: Tensor | None = None,
+    correction: float = 1.0,
 ) -> Tensor:
     """`x' = ∇R*(∇R(x) − lr·d)`, with decoupled weight decay λ; where nothing is to move, x bitwise.
 
@@ -109,12 +110,14 @@ def mirror_step(
         lr: the step, a number or a 0-dimensional tensor.
         weight_decay: λ ≥ 0.
         decay: which reading.
-        denominator: if given, `d = direction/denominator` entry by entry (Adam).
+        denominator: if given, `d = direction/denominator/correction` entry by entry (Adam).
+        correction: a number > 0 that divides the direction, not the weight decay.
 
     Returns:
         A new tensor.
     """
     x = shrink(mirror_map, x, lr * weight_decay, decay) if weight_decay else x
+    lr = lr / correction
     if isinstance(mirror_map, Quadratic):
         # One rounding (fused multiply-add), bitwise what torch.optim.SGD and AdamW do.
         if denominator is not None:

@@ -27,9 +27,10 @@ class LossScaled:
         eta: η, the relative step in (0, 1); 0.02 full batch, about 0.01 for minibatches.
         decay: see above.
         steps: the time scale, ≥ 1.
-        reject: take a step back if it halves `|log loss|`, and halve η. Needs
-            `step(closure)` with a closure that returns the *logarithm* of the loss on the same
-            data at every step; without a closure nothing is ever taken back.
+        reject: take a step back if it halves `|log loss|`, and halve η (it recovers by 1 % per
+            accepted step). Needs `step(closure)` with a closure that returns the *logarithm* of
+            the loss on the same data at every step. Without a closure nothing is taken back; with
+            one that is found to evaluate other data each time, neither.
 
     Raises:
         ValueError: η outside (0, 1), steps < 1, unknown decay.

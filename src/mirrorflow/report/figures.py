@@ -9,11 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mirrorflow.experiments import Record
-from mirrorflow.report.style import colour, figure, label, log_log_axis
+from mirrorflow.experiments.finding import map_label as label
+from mirrorflow.report.style import colour, figure, log_log_axis
 
 __all__ = ["activation_pictures", "digit_measures", "limits", "neurons", "slowness", "weights"]
 
 _LN10 = math.log(10)
+_STYLES = {"double": ":", "logarithmic": "--", "mixed": "--"}
 
 
 def log10_log10(rows: list[dict[str, Any]]) -> Any:
@@ -40,7 +42,7 @@ def limits(records: list[Record]) -> Figure:
     axes[0].legend(fontsize=8, loc="lower right")
     for ax in axes:
         log_log_axis(ax)
-        ax.set_xlim(0, None)
+        ax.set_xlim(0, 20)
     return made
 
 
@@ -50,9 +52,7 @@ def slowness(records: list[Record]) -> Figure:
     for record in records:
         x = log10_log10(record.rows)
         paint, name = colour(record.summary["order"]), label(record.summary["map"])
-        style = (
-            ":" if "double" in name else "--" if "0.01" in name or "logarithmic" in name else "-"
-        )
+        style = _STYLES.get(name.split()[0], "-")
         away = np.array([row["degrees_to_limit"] for row in record.rows])
         with np.errstate(divide="ignore", invalid="ignore"):
             shown = np.where(away > 1e-9, np.log10(away), np.nan)
@@ -118,7 +118,12 @@ def digit_measures(records: list[Record]) -> Figure:
     seen = set()
     for record in records:
         name = record.summary["map"]
-        rows = [row for row in record.rows if row["log10_loss"] < -0.3]
+        # The loss oscillates between measurements: draw each new low of it.
+        rows, low = [], -0.3
+        for row in record.rows:
+            if row["log10_loss"] < low:
+                rows.append(row)
+                low = row["log10_loss"]
         x = np.log10([-row["log10_loss"] for row in rows])
         for ax, (key, _) in zip(axes, panels, strict=True):
             text = label(name) if name not in seen and key == panels[0][0] else None

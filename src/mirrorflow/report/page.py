@@ -8,14 +8,17 @@ from typing import Any
 
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments import PRESETS, Record, read_records
-from mirrorflow.experiments.atomic import write_text
+from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
 from mirrorflow.experiments.folder import FORMAT
+from mirrorflow.report.parts import Picture
 
 __all__ = ["write_page"]
 
 
 def write_page(folder: Path) -> Path:
     """Write `folder/report.html` from the records in `folder`; no network, no other file needed.
+
+    The figures are also written one by one, to `folder/figures`.
 
     Args:
         folder: where `mirrorflow reproduce` worked.
@@ -43,13 +46,22 @@ def write_page(folder: Path) -> Path:
     chosen: dict[str, Record] = {name: records[name] for name in names if name in records}
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    made = sections(chosen, list(preset.thresholds))
     text = environment.from_string(template).render(
         **{k: summary[k] for k in ("findings", "failed", "preset", "surroundings")},
-        sections=sections(chosen, list(preset.thresholds)),
+        sections=made,
     )
+    make_folder(folder / "figures")
+    for section in made:
+        for picture in section.figures:
+            _save(picture, folder / "figures")
     page = folder / "report.html"
     write_text(page, text)
     return page
+
+
+def _save(picture: Picture, folder: Path) -> None:
+    write_atomic(folder / picture.file, lambda file: file.write(picture.content))
 
 
 def _names(preset: Any, seed: int) -> list[str]:

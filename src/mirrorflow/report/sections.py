@@ -7,10 +7,11 @@ from typing import Any
 
 from mirrorflow.experiments import Record
 from mirrorflow.experiments.digits import LADDER as DIGIT_MAPS
+from mirrorflow.experiments.finding import map_label as label
 from mirrorflow.experiments.finding import plain
 from mirrorflow.report import figures
 from mirrorflow.report.parts import Picture, Section, Table
-from mirrorflow.report.style import inline, label
+from mirrorflow.report.style import inline
 
 __all__ = ["sections"]
 
@@ -26,7 +27,9 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
         prefix: [record for name, record in records.items() if name.startswith(prefix)]
         for prefix in ("linear-", "slow-", "net-", "digits-")
     }
-    groups = {prefix: _first_seed(found) for prefix, found in groups.items()}
+    for prefix in ("linear-", "net-", "digits-"):
+        groups[prefix] = _first_seed(groups[prefix])
+    groups["net-"].sort(key=lambda record: record.summary["order"])
     made = []
     if groups["linear-"]:
         made.append(_limits(groups["linear-"], groups["net-"]))
@@ -51,7 +54,7 @@ def _certificates(found: list[Record], caption: str) -> Table:
     rows = []
     for record in found:
         s = record.summary
-        own = [plain(s["exact_margin"], 7)] if exact else []
+        own = [plain(s.get("exact_margin", math.nan), 7)] if exact else []
         rows.append(
             [
                 label(s["map"]),
@@ -77,7 +80,11 @@ def _limits(linear: list[Record], nets: list[Record]) -> Section:
         )
     ]
     if nets:
-        caption = "Two-layer nets (no exact optimum is known for these horizons in general)."
+        caption = (
+            "Two-layer nets with smooth ReLU (ε = 1e-2). For ℓ2 the exact column is the global "
+            "optimum over all widths of exact ReLU nets, a convex program; a KKT point need not "
+            "reach it. For the other horizons no global optimum is known."
+        )
         tables.append(_certificates(nets, caption))
     return Section(
         "1. Distinct maps, one max-margin solution",
@@ -89,10 +96,12 @@ def _limits(linear: list[Record], nets: list[Record]) -> Section:
         ],
         [
             Picture(
+                "limits",
                 inline(figures.limits(linear)),
                 "Margins of six maps against log log t, each pair running into the exact value",
                 "Left: margin over the exact max margin of the horizon. Right: what is still "
-                "missing. The time axis is doubly logarithmic: 100 is t = 10^(10^100).",
+                "missing, down to the relative temperature of the integrator. The time axis is "
+                "doubly logarithmic: 20 is t = 10^(10^20); the table is at t = exp(1e100).",
             )
         ],
         tables,
@@ -109,6 +118,7 @@ def _slowness(found: list[Record]) -> Section:
         ],
         [
             Picture(
+                "slowness",
                 inline(figures.slowness(found)),
                 "Angle to the limit and decay exponent of the loss against log log t",
                 "Left: degrees that are still missing to the limit direction. Maps without a scale "
@@ -128,7 +138,7 @@ def _angles(found: list[Record]) -> Table:
     for record in found:
         angles = record.summary["angles"]
         error = max(abs(row["flow"] - row["exact"]) for row in angles)
-        cells = [plain(row["flow"], 7) for row in angles]
+        cells = [f"{row['flow']:.5f}" for row in angles]
         rows.append([label(record.summary["map"]), *cells, plain(error, 2)])
     caption = (
         "Degrees from the first axis along the flow, and the largest error against the closed form."
@@ -143,6 +153,7 @@ def _sparse_to_dense(
     if nets:
         pictures.append(
             Picture(
+                "neurons",
                 inline(figures.neurons(nets), raster=True),
                 "Decision boundaries and neurons of a two-layer net for each map",
                 "A two-layer net on random labels in the plane, at the end of its flow. Each line "
@@ -154,6 +165,7 @@ def _sparse_to_dense(
         ordered = sorted(digits, key=lambda r: DIGIT_MAPS.index(r.summary["map"]))
         pictures += [
             Picture(
+                "digit-measures",
                 inline(figures.digit_measures(every)),
                 "Measures of sparsity on digits as the loss falls",
                 "Digits, 64-64-64-10 ReLU net, mirror descent with lr='auto', full batch. The "
@@ -161,12 +173,14 @@ def _sparse_to_dense(
                 "than weights.",
             ),
             Picture(
+                "weights",
                 inline(figures.weights(ordered), raster=True),
                 "First-layer weights of the 16 strongest units for each map",
                 "First-layer weights of the 16 strongest units, each scaled to its largest weight, "
                 "at the end of training.",
             ),
             Picture(
+                "activations",
                 inline(figures.activation_pictures(ordered), raster=True),
                 "Which first-layer units are active on 60 test digits for each map",
                 "Active units (columns, ordered by frequency) on 60 test digits (rows).",

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["colour", "figure", "inline", "label", "log_log_axis"]
+__all__ = ["colour", "figure", "inline", "log_log_axis"]
 
 _SETTINGS: Any = {
     "font.size": 10,
@@ -47,19 +47,6 @@ def inline(made: Figure, *, raster: bool = False) -> str:
             made.savefig(buffer, format="svg", metadata={"Date": None})
     kind = "png" if raster else "svg+xml"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def label(mirror_map: str) -> str:
-    """`power(p=1.5)` as a legend says it: "power 1.5"."""
-    name, _, rest = mirror_map.partition("(")
-    values = [part.partition("=")[2] or part for part in rest.rstrip(")").split(",") if part]
-    words = {"beta": "β"}
-    shown = " ".join(value.strip() for value in values)
-    if name in ("hyperbolic_entropy", "logarithmic"):
-        shown = f"{words['beta']}={shown}" if shown else ""
-    if name in ("cosh", "mixed"):
-        shown = ""
-    return f"{name.replace('_', ' ')} {shown}".strip()
 
 
 def colour(order: float, low: float = 1.0, high: float = 4.0) -> Any:

@@ -1,0 +1,204 @@
+"""The best multipliers: the distance between a cone of margin gradients and a subdifferential.
+
+`minimise ‖s − Cᵀλ‖ over λ >= 0, s ∈ S`. Eliminating s leaves `F(λ) = ½ dist(Cᵀλ, S)²`, convex and
+once differentiable. For polyhedral S it is piecewise quadratic: every Newton step is a
+non-negative least-squares problem (SciPy's active-set solver), and a few of them end at the exact
+minimiser. For other S (Schatten 1 and ∞) accelerated alternating projections do it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear, nnls
+
+from mirrorflow.diagnostics.subdifferential import Array, Piece, Subdifferential
+
+__all__ = ["Fit", "fit"]
+
+Matrix = NDArray[Any]
+
+_DIRECT = 2_000_000
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`λ` (m,), the element s of the subdifferential (d,), and `s − Cᵀλ` (d,)."""
+
+    multipliers: Array
+    element: Array
+    residual: Array
+
+    @property
+    def epsilon(self) -> float:
+        """`‖s − Cᵀλ‖/‖s‖`."""
+        return float(np.linalg.norm(self.residual) / np.linalg.norm(self.element))
+
+
+def fit(columns: Matrix, target: Subdifferential, *, max_iter: int = 60) -> Fit:
+    """Solve `min ‖s − Cᵀλ‖, λ >= 0, s ∈ S`.
+
+    Args:
+        columns: (m, d) generators of the cone, float64 (or float32, to save memory).
+        target: the convex set S.
+        max_iter: limit of Newton steps, and five times that for alternating projections.
+    """
+    if target.general:
+        return _alternate(columns, target, 5 * max_iter)
+    lam = np.zeros(len(columns))
+    v = np.zeros(columns.shape[1])
+    value = _distance(v, target)
+    for _ in range(1 if target.is_point else max_iter):
+        wanted = _least_squares(columns, target.piece(v))
+        moved = apply(columns, wanted)
+        if target.is_point:
+            lam, v = wanted, moved
+            break
+        step = 1.0
+        while step > 1e-6:
+            trial = v + step * (moved - v)
+            found = _distance(trial, target)
+            if found < value:
+                break
+            step /= 2
+        else:
+            break
+        gain = value - found
+        lam, v, value = lam + step * (wanted - lam), trial, found
+        if gain <= 1e-15 * max(value, 1e-30) or value == 0:
+            break
+    s = target.project(v)
+    return Fit(lam, s, s - v)
+
+
+def apply(columns: Matrix, lam: Array) -> Array:
+    """`Cᵀλ` in float64, chunk by chunk if C is float32."""
+    if columns.dtype == np.float64:
+        product: Array = lam @ columns
+        return product
+    parts = [
+        lam @ columns[:, i : i + _CHUNK].astype(np.float64)
+        for i in range(0, columns.shape[1], _CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def _distance(v: Array, target: Subdifferential) -> float:
+    return 0.5 * float(np.square(v - target.project(v)).sum())
+
+
+def _alternate(columns: Matrix, target: Subdifferential, max_iter: int) -> Fit:
+    """FISTA with restarts on `½ dist(s, cone)²` over s ∈ S: project in turn, extrapolate."""
+    s = target.project(np.zeros(columns.shape[1]))
+    y, t, best = s, 1.0, np.inf
+    everything = np.arange(columns.shape[1])
+    gram = _gram(columns, everything) if columns.size > _DIRECT else None
+    for _ in range(max_iter):
+        lam = _least_squares(columns, Piece(everything, y, []), gram)
+        v = apply(columns, lam)
+        new = target.project(v)
+        value = float(np.linalg.norm(new - v))
+        if value < 1e-12 * np.linalg.norm(new) or float(np.linalg.norm(new - s)) < 1e-13:
+            s = new
+            break
+        if value > best:
+            y, t = s, 1.0  # restart
+            best = value
+            continue
+        best = value
+        following = (1 + (1 + 4 * t * t) ** 0.5) / 2
+        y, s, t = new + (t - 1) / following * (new - s), new, following
+    lam = _least_squares(columns, Piece(everything, s, []), gram)
+    v = apply(columns, lam)
+    s = target.project(v)
+    return Fit(lam, s, s - v)
+
+
+def _least_squares(columns: Matrix, piece: Piece, gram: Array | None = None) -> Array:
+    """`min_{λ>=0} ‖target − C[:, rows]ᵀ λ‖² + Σ (total − ⟨weights, C[:, index]ᵀλ⟩)²/len`."""
+    m = len(columns)
+    if m == 0:
+        return np.zeros(0)
+    extra = [
+        (columns[:, i].astype(np.float64) @ w / len(i) ** 0.5, total / len(i) ** 0.5)
+        for i, w, total in piece.sums
+    ]
+    tall = len(piece.rows) + len(extra)
+    if m * tall <= _DIRECT or tall <= m:
+        a = np.vstack([columns[:, piece.rows].astype(np.float64).T, *(r[None] for r, _ in extra)])
+        b = np.append(piece.target, [t for _, t in extra])
+        size: Array = np.maximum(np.linalg.norm(a, axis=0), 1e-300)
+        direct: Array = _nnls(a / size, b) / size
+        return direct
+    k = _gram(columns, piece.rows) if gram is None else gram
+    right = _correlate(columns, piece.rows, piece.target)
+    for row, total in extra:
+        k = k + np.outer(row, row)
+        right = right + total * row
+    size = np.sqrt(np.maximum(np.diag(k), 1e-300))
+    values, vectors = np.linalg.eigh(k / np.outer(size, size))
+    keep = values > 1e-13 * values[-1]
+    root = np.sqrt(values[keep])
+    lam = _nnls(root[:, None] * vectors[:, keep].T, (vectors[:, keep].T @ (right / size)) / root)
+    return _refine(columns, piece, extra, k, lam / size)
+
+
+def _refine(
+    columns: Matrix,
+    piece: Piece,
+    extra: list[tuple[Array, float]],
+    gram: Array,
+    lam: Array,
+) -> Array:
+    """Corrected semi-normal equations on the active set: undoes the squared condition number."""
+    for _ in range(2):
+        on = np.flatnonzero(lam > 0)
+        residual = piece.target - apply(columns, lam)[piece.rows]
+        right = _correlate(columns, piece.rows, residual)
+        for row, total in extra:
+            right = right + (total - row @ lam) * row
+        step = np.linalg.lstsq(gram[np.ix_(on, on)], right[on], rcond=1e-12)[0]
+        moved = lam.copy()
+        moved[on] += step
+        if (moved < 0).any() or not np.isfinite(moved).all():
+            break
+        lam = moved
+    return lam
+
+
+def _nnls(a: Array, b: Array) -> Array:
+    try:
+        return np.asarray(nnls(a, b)[0], dtype=np.float64)
+    except RuntimeError:  # the iteration limit of the active-set method
+        return np.asarray(lsq_linear(a, b, bounds=(0, np.inf), tol=1e-14).x, dtype=np.float64)
+
+
+def _gram(columns: Matrix, rows: NDArray[np.intp]) -> Array:
+    whole = len(rows) == columns.shape[1]
+    if whole and columns.dtype == np.float64:
+        product: Array = columns @ columns.T
+        return product
+    out = np.zeros((len(columns), len(columns)))
+    for i in range(0, len(rows), _CHUNK):
+        part = columns[:, i : i + _CHUNK] if whole else columns[:, rows[i : i + _CHUNK]]
+        wide = part.astype(np.float64)
+        out += wide @ wide.T
+    return out
+
+
+def _correlate(columns: Matrix, rows: NDArray[np.intp], values: Array) -> Array:
+    if len(rows) == columns.shape[1] and (np.diff(rows) == 1).all():
+        if columns.dtype == np.float64:
+            product: Array = columns @ values
+            return product
+        out = np.zeros(len(columns))
+        for i in range(0, len(values), _CHUNK):
+            out += columns[:, i : i + _CHUNK].astype(np.float64) @ values[i : i + _CHUNK]
+        return out
+    spread = np.zeros(columns.shape[1])
+    spread[rows] = values
+    return _correlate(columns, np.arange(columns.shape[1]), spread)

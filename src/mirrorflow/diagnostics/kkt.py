@@ -1,0 +1,293 @@
+"""Certificates: which max-margin problem a network solves, and how well."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mirrorflow.diagnostics.certificate import Certificate, Rung
+from mirrorflow.diagnostics.cone import KinkCone, fit_cone
+from mirrorflow.diagnostics.fit import Fit
+from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, geometry
+from mirrorflow.diagnostics.gradients import (
+    find_kinks,
+    kink_gradients,
+    margin_gradients,
+)
+from mirrorflow.diagnostics.margin import batched_margins
+from mirrorflow.diagnostics.problem import Chosen, Problem, select
+from mirrorflow.diagnostics.structure import Structure, structure
+from mirrorflow.diagnostics.subdifferential import Array, Subdifferential, subdifferential
+from mirrorflow.errors import NotHomogeneousError
+from mirrorflow.maps import MapLike
+from mirrorflow.nets import check_degree
+
+__all__ = ["certify"]
+
+BANDS = (1e-7, 1e-5, 1e-3, 1e-2, 5e-2, 0.2, 1.0)
+
+
+def certify(
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    mirror_map: MapLike,
+    *,
+    band: float | None = None,
+    max_points: int = 2000,
+    memory: float = 2.0,
+    zero_tolerance: float = 1e-6,
+    kink_tolerance: float = 1e-6,
+    max_kinks: int = 2000,
+    batch_size: int = 4096,
+) -> Certificate:
+    """Measure how far θ is from a KKT point of the max-margin problem of its mirror map.
+
+    The flow of a mirror map with horizon function Q tends, in direction, to a KKT point of
+
+        minimise Q(θ)  subject to  q_i(θ) >= 1:   s = Σ λ_i ∇q_i(θ), s ∈ ∂Q(θ), λ_i (q_i − 1) = 0.
+
+    An (ε, δ) certificate scales θ to min q = 1 and fits λ >= 0 by bounded least squares,
+    together with the free part of the subdifferential (zero entries at ℓ1, maximal entries at
+    ℓ∞, singular values likewise) and, at ReLU kinks, a derivative in [0, 1] per unit and point
+    (times λ_i it is linear; kinks of one point in different layers are varied one at a time).
+    A wide band of margins lowers ε and raises δ: unless `band` is given, the band with
+    the smallest max(ε, δ) is taken and all are reported. θ and cθ have the same certificate.
+
+    All is computed in float64 on a copy; the net is left as it was.
+
+    Args:
+        net: a homogeneous net; (n,) or (n, 1) outputs for labels ±1, (n, C) for class indices.
+        x: (n, …) points.
+        y: (n,) labels.
+        mirror_map: one map, or a mapping from parameter names to maps: then
+            `Q^L = Π_g Q_g^{k_g}` over the maps.
+        band: fit multipliers to margins `q <= (1 + band) min q` only.
+        max_points: at most so many margins enter the fit, the smallest ones.
+        memory: GiB for their gradients; above it float32 is used, then fewer margins.
+        zero_tolerance: relative size of an entry that counts as zero (as maximal: 1 − it).
+        kink_tolerance: relative size of a ReLU input that counts as zero.
+        max_kinks: at most so many kinks enter, those of the largest influence.
+        batch_size: points at a time.
+
+    Returns:
+        A `Certificate`; if the net does not separate the points, one that says so.
+
+    Raises:
+        NotHomogeneousError: `f(cθ; x) = c^L f(θ; x)` fails; the message names what breaks it.
+        NoHorizonError: the map has no horizon function.
+        ValueError: labels neither ±1 nor class indices, NaN parameters, dropout in train mode,
+            zero parameters, or a band or tolerance out of range.
+
+    Source: arXiv 2605.19458; (ε, δ)-KKT: Lyu & Li, ICLR 2020, and Dutta et al. 2013.
+    """
+    _check(band, max_points, memory, zero_tolerance, kink_tolerance)
+    check_finite(net)
+    model = copy.deepcopy(net).to(torch.float64).eval()
+    x = x.to(torch.float64) if x.is_floating_point() else x
+    with torch.no_grad():
+        log_peak = _shrink(model)
+        found = _verified(model, x)
+        shape = geometry(model, mirror_map, found=found)
+        parameters, log_gauge = shape.normalise(
+            {k: p.detach() for k, p in model.named_parameters()}
+        )
+    q = batched_margins(model, parameters, x, y, batch_size)
+    problem = Problem(model, parameters, shape, x, y, q)
+    log_gauge += log_peak
+    least = float(q.min())
+    head: dict[str, Any] = {
+        "degree": shape.degree,
+        "separated": least > 0,
+        "misclassified": int((q.amin(1) <= 0).sum()),
+        "joint": shape.joint,
+        "problem": _describe(shape),
+        "margin": least,
+        "product_margin": _product_margin(problem, found),
+        "log_gauge": log_gauge,
+        "points": len(x),
+        "zero_tolerance": zero_tolerance,
+        "kink_tolerance": kink_tolerance,
+    }
+    natural = torch.softmax(-_scaled(q - least, shape.degree * log_gauge).reshape(-1), 0)
+    natural = natural.reshape(q.shape)
+    if least <= 0:
+        return _not_separated(head, problem, natural)
+    with _frozen(model):
+        target = subdifferential(shape, parameters, zero_tolerance)
+        chosen = select(problem, BANDS[-1] if band is None else band, max_points, memory)
+        cone, kinks_left_out = _cone(problem, chosen, kink_tolerance, max_kinks)
+        ladder = [band] if band is not None else list(BANDS)
+        rungs, best, lam = _climb(cone, target, chosen, ladder)
+        values = torch.zeros_like(q)
+        values[chosen.point, chosen.column] = torch.from_numpy(lam)
+        g = best.element - best.residual
+        nature = problem.gradient(natural / least)
+        nature_fit = fit_cone(KinkCone.plain(nature[None]), target)
+    factor = math.exp(-math.log(least) / shape.degree) if shape.joint else 1.0
+    shares = values.sum(1)
+    order = torch.argsort(shares, descending=True, stable=True)
+    return Certificate(
+        **head,
+        epsilon=best.epsilon,
+        delta=rungs[1].delta,
+        multipliers=problem.place(values * factor),
+        support=order[shares[order] > 1e-6 * shares.sum()].cpu(),
+        natural_multipliers=problem.place(natural),
+        natural_epsilon=nature_fit.epsilon,
+        gap=problem.holder_gap(g),
+        natural_gap=problem.holder_gap(nature),
+        considered=rungs[1].rows,
+        left_out=chosen.left_out,
+        cut=chosen.cut,
+        band=rungs[1].band,
+        tradeoff=rungs[0],
+        free=target.free,
+        kinks=len(cone.owner),
+        kinks_left_out=kinks_left_out,
+    )
+
+
+def _cone(problem: Problem, chosen: Chosen, tolerance: float, limit: int) -> tuple[KinkCone, int]:
+    """Generators `∇q/min q` of the cone, with their kinks."""
+    rows = problem.rows(chosen.point, chosen.column)
+    least = float(problem.q.min())
+    kinks = find_kinks(problem.net, problem.parameters, rows, tolerance, limit)
+    if len(kinks.row) == 0:
+        base = margin_gradients(problem.net, problem.parameters, rows, chosen.dtype)
+        base /= least
+        return KinkCone.plain(base), kinks.left_out
+    base, extra = kink_gradients(problem.net, problem.parameters, rows, kinks, chosen.dtype)
+    return KinkCone(base / least, extra / least, kinks.row.numpy()), kinks.left_out
+
+
+def _climb(
+    cone: KinkCone, target: Subdifferential, chosen: Chosen, bands: list[float]
+) -> tuple[tuple[tuple[Rung, ...], Rung], Fit, Array]:
+    """Fit band by band; keep the one with the smallest max(ε, δ)."""
+    tried: list[Rung] = []
+    best: tuple[float, Rung, Fit, Array] | None = None
+    before = 0
+    for band in bands:
+        count = max(1, int(np.searchsorted(chosen.ratio, 1 + band, side="right")))
+        if count == before:
+            continue
+        before = count
+        found = fit_cone(cone.head(count), target)
+        lam = np.zeros(len(chosen.ratio))
+        lam[:count] = found.multipliers
+        total = lam.sum()
+        delta = float((lam * (chosen.ratio - 1)).max() / total) if total > 0 else math.nan
+        rung = Rung(band, count, found.epsilon, delta)
+        tried.append(rung)
+        score = max(found.epsilon, delta) if total > 0 else math.inf
+        if best is None or score < best[0]:
+            best = score, rung, found, lam
+        if found.epsilon <= best[1].delta:  # a wider band can only raise δ further
+            break
+    if best is None:
+        raise RuntimeError("no band was tried")
+    return (tuple(tried), best[1]), best[2], best[3]
+
+
+def _verified(net: nn.Module, x: Tensor) -> Structure:
+    """Declared degrees, checked against measured ones."""
+    sample = x[:16]
+    measured = check_degree(net, sample)
+    found = structure(net, sample)
+    if abs(found.degree - measured.total) > 1e-6 * measured.total:
+        raise NotHomogeneousError(
+            f"{type(net).__name__} declares degree {found.degree:g}, but f(cθ; x) grows like "
+            f"c^{measured.total:g}; correct its layer_degrees",
+            state=measured,
+        )
+    return found
+
+
+def _shrink(net: nn.Module) -> float:
+    """Divide all parameters by the largest entry; its logarithm."""
+    peak = max(float(p.abs().max()) if p.numel() else 0.0 for p in net.parameters())
+    if peak == 0:
+        raise ValueError("all parameters are zero: there is no direction to certify")
+    for p in net.parameters():
+        p.div_(peak)
+    return math.log(peak)
+
+
+def _scaled(excess: Tensor, log_scale: float) -> Tensor:
+    scale = math.exp(log_scale) if log_scale < 709 else math.inf
+    return torch.where(excess == 0, excess, excess * scale)
+
+
+def _product_margin(problem: Problem, found: Structure) -> float | None:
+    """`min q/Π_l Q_l(W_l)^{k_l}`, every layer measured by its own map."""
+    owner = {name: group for group in problem.shape.groups for name in group.names}
+    names = {name for layer in found.layers for name in layer.names}
+    if names != set(problem.parameters):
+        return None
+    log = 0.0
+    for layer in found.layers:
+        group = owner[layer.name]
+        separable = group.mirror_map.separable
+        if len(layer.names) > 1 and (not separable or len({owner[k] for k in layer.names}) > 1):
+            return None
+        block = Block(layer.names, group.blocks[0].horizon, layer.degree)
+        gauge = block.gauge(problem.parameters)
+        if gauge == 0:
+            return None
+        log += layer.degree * math.log(gauge)
+    return float(problem.q.min()) / math.exp(log)
+
+
+def _describe(shape: Geometry) -> str:
+    words = []
+    for group in shape.groups:
+        inner = repr(group.blocks[0].horizon)
+        if len(group.blocks) > 1:
+            inner = f"ℓ{group.alpha:g} over tensors of {inner}"
+        words.append(inner if shape.joint else f"({inner} of {', '.join(group.names)})")
+        if not shape.joint:
+            words[-1] += f"^{group.degree:g}"
+    what = "Q(θ) = " + words[0] if shape.joint else "the product of " + " and ".join(words)
+    return f"minimise {what} subject to q_i(θ) >= 1"
+
+
+def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> Certificate:
+    nan = math.nan
+    zeros = torch.zeros_like(problem.q)
+    return Certificate(
+        **head,
+        epsilon=nan, delta=nan, multipliers=problem.place(zeros),
+        support=torch.zeros(0, dtype=torch.long), natural_multipliers=problem.place(natural),
+        natural_epsilon=nan, gap=nan, natural_gap=nan, considered=0, left_out=0, cut=math.inf,
+        band=nan, tradeoff=(), free=0, kinks=0, kinks_left_out=0,
+    )  # fmt: skip
+
+
+def _check(band: float | None, max_points: int, memory: float, zero: float, kink: float) -> None:
+    if band is not None and not 0 <= band < math.inf:
+        raise ValueError(f"band = {band} is no relative width of margins; pass band >= 0, or None")
+    if max_points < 1 or not memory > 0:
+        raise ValueError(
+            f"max_points = {max_points} and memory = {memory} leave nothing to fit; pass "
+            "max_points >= 1 and memory > 0 (GiB)"
+        )
+    for name, value in (("zero_tolerance", zero), ("kink_tolerance", kink)):
+        if not 0 <= value < 0.5:
+            raise ValueError(f"{name} = {value} is no relative tolerance; pass one in [0, 0.5)")
+
+
+@contextmanager
+def _frozen(net: nn.Module) -> Iterator[None]:
+    """Gradients are taken with respect to given parameters only."""
+    for p in net.parameters():
+        p.requires_grad_(False)
+    with torch.enable_grad():
+        yield

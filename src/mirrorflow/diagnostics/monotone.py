@@ -1,0 +1,147 @@
+"""The smoothed margin along a run, and the check that it never decreases."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from mirrorflow.diagnostics.structure import structure
+from mirrorflow.maps import MirrorMap
+
+__all__ = ["Energy", "Monotone", "check_monotone", "energy"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Energy:
+    """`log E(θ)` and the local index `ᾱ(θ) = ⟨θ, ∇²R(θ) θ⟩/E(θ)`; `degree` is `L`."""
+
+    log_energy: float
+    local_index: float
+    degree: float
+
+
+@dataclass(frozen=True)
+class Monotone:
+    """The logarithm of the smoothed margin along a run.
+
+    Attributes:
+        log_margin: (T,) `log log(1/ℓ) − L ∫ d log E/ᾱ`, ᾱ the running maximum of the local index,
+            up to a constant; NaN where ℓ >= 1. For a p-homogeneous map `log(log(1/ℓ)/E^{L/p})`.
+        largest_drop: the largest fall below an earlier value (of a logarithm: relative).
+        where: the index at which it was reached, −1 if there is no fall.
+        holds: `largest_drop <= tolerance`.
+        tolerance: what was allowed.
+    """
+
+    log_margin: Array
+    largest_drop: float
+    where: int
+    holds: bool
+    tolerance: float
+
+
+@torch.no_grad()
+def energy(net: nn.Module, mirror_map: MirrorMap, *, x: Tensor | None = None) -> Energy:
+    """Dual energy and local index of all parameters under one map, in float64.
+
+    `ᾱ = p` exactly for a p-homogeneous map; it tends to the index of a map of regular variation.
+
+    Args:
+        net: a homogeneous net.
+        mirror_map: one map for all parameters.
+        x: points to measure the degree on, for a net that declares none.
+
+    Raises:
+        TypeError: a mapping of maps: the inequality is about one map.
+    """
+    if not isinstance(mirror_map, MirrorMap):
+        raise TypeError(
+            f"mirror_map is a {type(mirror_map).__name__}; the monotone quantity needs one "
+            "MirrorMap for all parameters"
+        )
+    parameters = [p.detach().to(torch.float64) for p in net.parameters()]
+    total = math.fsum(float(mirror_map.dual_energy(p)) for p in parameters)
+    degree = structure(net, x).degree
+    if mirror_map.homogeneous:
+        log_energy = (
+            math.log(total) if 0 < total < math.inf else _log_homogeneous(mirror_map, parameters)
+        )
+        return Energy(log_energy, mirror_map.index, degree)
+    second = math.fsum(_curvature(mirror_map, p) for p in parameters)
+    return Energy(math.log(total) if total > 0 else -math.inf, second / total, degree)
+
+
+def check_monotone(
+    log_loss: ArrayLike,
+    log_energy: ArrayLike,
+    degree: float,
+    local_index: float | ArrayLike,
+    *,
+    tolerance: float = 1e-6,
+) -> Monotone:
+    """Check that the smoothed margin never decreases along a run of mirror flow.
+
+    For the exponential loss below 1, `d log log(1/ℓ) >= (L/ᾱ) d log E` along the flow. For
+    a p-homogeneous map so `log(1/ℓ)/E^{L/p}` never decreases (p = 2: Lyu & Li 2020).
+
+    Args:
+        log_loss: (T,) logarithm of the summed exponential loss, in the order of time.
+        log_energy: (T,) `log E`; of a trajectory under a p-homogeneous map `p·log_gauge` will do.
+        degree: `L`.
+        local_index: ᾱ, one number (p) or (T,) values, of which the running maximum is taken.
+        tolerance: allowed fall; a discrete run is monotone only up to its step.
+
+    Returns:
+        A `Monotone`.
+
+    Raises:
+        ValueError: arrays of different lengths, or a degree or index that is not positive.
+    """
+    loss = np.asarray(log_loss, dtype=np.float64)
+    log_e = np.asarray(log_energy, dtype=np.float64)
+    index = np.broadcast_to(np.asarray(local_index, dtype=np.float64), loss.shape)
+    if loss.ndim != 1 or loss.shape != log_e.shape:
+        raise ValueError(
+            f"log_loss has shape {loss.shape} and log_energy {log_e.shape}; pass two (T,) arrays"
+        )
+    if not (degree > 0 and bool((index > 0).all())):
+        raise ValueError(f"degree = {degree} and local_index must be positive")
+    running = np.maximum.accumulate(index)
+    if len(running) and np.ptp(running) == 0:
+        drag = log_e / running
+    else:
+        # The right-hand index is the larger: for a growing energy this is the weaker claim.
+        drag = np.concatenate([[0.0], np.cumsum(np.diff(log_e) / running[1:])])
+    with np.errstate(all="ignore"):
+        value = np.where(loss < 0, np.log(np.maximum(-loss, 1e-300)) - degree * drag, np.nan)
+    value = np.where(np.isfinite(value), value, np.nan)
+    best = np.fmax.accumulate(value) if len(value) else value
+    drop = np.nan_to_num(best - value, nan=0.0)
+    where = int(drop.argmax()) if len(drop) else -1
+    largest = float(drop[where]) if len(drop) else 0.0
+    return Monotone(value, largest, where if largest > 0 else -1, largest <= tolerance, tolerance)
+
+
+def _curvature(mirror_map: MirrorMap, p: Tensor) -> float:
+    if mirror_map.separable:
+        return float((p.square() * mirror_map.hessian(p)).sum())
+    with torch.enable_grad():
+        c = torch.ones((), dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad((p * mirror_map.to_dual(c * p)).sum(), c)
+    return float(slope)
+
+
+def _log_homogeneous(mirror_map: MirrorMap, parameters: list[Tensor]) -> float:
+    """`E(cθ) = c^p E(θ)` where E itself leaves the float range."""
+    peak = max(float(p.abs().max()) for p in parameters)
+    if peak == 0:
+        return -math.inf
+    scaled = math.fsum(float(mirror_map.dual_energy(p / peak)) for p in parameters)
+    return mirror_map.index * math.log(peak) + math.log(scaled)

@@ -1,0 +1,6 @@
+"""Continuous mirror flow, from the first step to times beyond exp(1e100)."""
+
+from mirrorflow.flow.api import mirror_flow
+from mirrorflow.flow.trajectory import FlowPoint, Outcome, Trajectory
+
+__all__ = ["FlowPoint", "Outcome", "Trajectory", "mirror_flow"]

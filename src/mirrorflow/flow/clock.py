@@ -1,0 +1,87 @@
+"""Physical time from the step's own clock, in logarithms.
+
+`dt = e^phi dtau` with `phi = -log sum w` and `tau = sum mu`.  Over a step phi may change by 1
+or by 1e100; what is integrated is `exp(phi(y) + log tau'(y))` with both exponents cubic in the
+radial variable y, on nodes graded towards the end where all of the time is spent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from mirrorflow.flow.scaled import Array
+
+_GAUSS, _WEIGHT = np.polynomial.legendre.leggauss(4)
+_EDGES = np.concatenate(
+    [np.linspace(0.0, 1.0 - 1 / 24, 24), 1.0 - 2.0 ** -np.arange(4.6, 52.0), [1.0]]
+)
+_LEFT, _WIDTH = _EDGES[:-1, None], np.diff(_EDGES)[:, None]
+NODES: Array = (_LEFT + 0.5 * _WIDTH * (1.0 + _GAUSS)).ravel()
+_LOG_WEIGHTS: Array = np.log((0.5 * _WIDTH * _WEIGHT).ravel())
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One step in y over [0, h]: phi and its slope at both ends, log dtau/dy, the whole dtau.
+
+    Phi is in units `e^log_unit` (the exponent may exceed doubles); the rest is true.
+    """
+
+    h: float
+    phi: tuple[float, float]
+    slope: tuple[float, float]
+    log_rate: Array  # at equispaced points of [0, h], ends included
+    log_tau: float
+    log_unit: float
+
+
+def log_elapsed(s: Segment) -> tuple[float, float]:
+    """`log` of the step's time as `(level, excess)`: `level e^log_unit + excess`.
+
+    The level is phi at the end, so the sum is finite whenever it is a double at all.
+    """
+    unit = float(np.exp(min(s.log_unit, 690.0)))
+    rate = _lagrange(len(s.log_rate)) @ s.log_rate
+    peak = float(s.log_rate.max())
+    # bend the rate so that the step's total is the integrator's
+    have = np.exp(rate - peak + _LOG_WEIGHTS)
+    bump = NODES * (1.0 - NODES)
+    target = s.log_tau - float(np.log(s.h)) - peak
+    if np.isfinite(target):
+        bend = 0.0
+        for _ in range(8):
+            e = have * np.exp(bend * bump)
+            gap = np.log(e.sum()) - target
+            bend -= gap / max((e * bump).sum() / e.sum(), 1e-12)
+            bend = float(np.clip(bend, -8.0, 8.0))
+            if abs(gap) < 1e-13:
+                break
+        rate = rate + bend * bump
+    fall = (s.phi[1] - s.phi[0]) * unit
+    d0, d1 = (_limited(d * s.h, s.phi[1] - s.phi[0]) for d in s.slope)
+    x = 1.0 - NODES  # distance from the end, where cancellation must not happen
+    below = x * x * (1.0 + 2.0 * NODES) * fall - unit * (
+        NODES * x * x * d0 - NODES * NODES * x * d1
+    )
+    exponent = -below + rate + _LOG_WEIGHTS
+    top = float(exponent.max())
+    return s.phi[1], top + float(np.log(np.exp(exponent - top).sum())) + float(np.log(s.h))
+
+
+@cache
+def _lagrange(points: int) -> Array:
+    """Interpolation from equispaced points of [0, 1] to `NODES`, shape (nodes, points)."""
+    at = np.linspace(0.0, 1.0, points)
+    columns = [np.prod([(NODES - b) / (a - b) for b in at if b != a], axis=0) for a in at]
+    return np.stack(columns, 1)
+
+
+def _limited(d: float, secant: float) -> float:
+    """Keep a Hermite slope within three secants (Fritsch-Carlson), so that phi stays monotone."""
+    if not np.isfinite(d):
+        return 3.0 * secant
+    low, high = sorted((0.0, 3.0 * secant))
+    return float(min(max(d, low), high))

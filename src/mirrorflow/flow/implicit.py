@@ -1,0 +1,229 @@
+"""The implicit stepper: SDIRK in the dual variable, in a radial clock, with primal-dual stages.
+
+The clock is the linear functional `Lambda = <x_n, u>`, advanced by `<x_n, u(e^h x_n) - u(x_n)>`:
+a converged direction is linear in it, so any Runge-Kutta method follows it exactly and `h` is
+`d log Q` for every map. Before alignment the clock is `tau = sum mu`. The choice is made anew at
+each step, so no event has to be located.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mirrorflow.flow.clock import Segment
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.newton import Clock, Stage, solve_stage
+from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.tableau import TABLEAUX
+
+_SHAPE = np.linspace(0.0, 1.0, 5)  # where the radial rate is evaluated over a step
+_ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is used
+
+
+@dataclass(frozen=True)
+class State:
+    """A point of the flow: `x`, `u` (d,), normalised weights `p` (n,), margins, `J' p`."""
+
+    x: Array
+    u: Array
+    p: Array
+    q: Array
+    g: Array
+    phi_rate: float  # d phi / d tau
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was taken, not yet accepted: `error` is relative, per unit of tolerance."""
+
+    state: State
+    error: float
+    segment: Segment
+    h: float
+
+
+def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
+    """Evaluate margins and gradient; `p` None takes the loss's own weights."""
+    q, jac = frame.margins.jacobian(x)
+    if p is None:
+        b = frame.barrier(q)
+        p = np.exp(-np.minimum((b - b.min()) / max(frame.one(), 1e-300), 700.0))
+        p = p / p.sum()
+    g = jac.T @ p
+    bend = frame.barrier_jacobian(q)
+    lead = g if bend is None else jac.T @ (bend.T @ p)
+    with np.errstate(divide="ignore"):
+        mobility = 1.0 / frame.map.slope(x, u)
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = np.where(g == 0.0, 0.0, lead * mobility * g)
+    return State(x, u, p, q, g, float(moved.sum()))
+
+
+class ImplicitStepper:
+    """Order 1, 2, 3 (Alexander) or 4 (Hairer-Wanner), stiffly accurate and L-stable."""
+
+    def __init__(
+        self, order: int, tol: float, delta: float, max_step: float, max_early: float
+    ) -> None:
+        self.tableau = TABLEAUX[order]
+        self.order, self.error_order = order, self.tableau.error_order
+        self.tol, self.delta, self.max_step, self.max_early = tol, delta, max_step, max_early
+
+    def temperature(self, frame: Frame, q_min: float) -> float:
+        return max(frame.one(), self.delta * q_min)
+
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
+        """Try one step of relative length h from `state` at `rho`; None if Newton failed."""
+        x, p, g, q = state.x, state.p, state.g, state.q
+        low = float(q.min())
+        size, reach = frame.map.gauge(x), frame.map.dual_gauge(g)
+        radial = bool(low > 0 and size > 0 and g @ x > _ALIGNED * reach * size)
+        h = min(h, self.max_step if radial else self.max_early)
+        tab, gamma = self.tableau, self.tableau.gamma
+        before = frame.map.scale
+        frame.set_level(rho, x, h if radial else 0.0, self.delta)
+        # the dual unit may move with h (rapid maps): so does the unit of tau
+        moved = float(np.exp(np.clip(frame.map.scale - before, -700.0, 700.0)))
+        state = replace(state, phi_rate=state.phi_rate * moved)
+        u = state.u if frame.map.primary == "dual" else frame.map.dual(x)
+        if radial:
+            grown = x * np.exp(h)
+            u_end = (
+                frame.map.dual(grown)
+                if frame.map.primary == "primal"
+                else self._grown(frame, x, u, h)
+            )
+            advance = float(x @ (u_end - u))
+            total = advance / float(g @ x)
+        else:
+            top = max(float(np.abs(u).max()), 1e-3 * float(frame.map.dual(np.ones(1))[0]))
+            total = h * top / float(np.abs(g).max())
+            u_end, advance = u, total
+        if not (np.isfinite(total) and total > 0):
+            return None
+        parts: list[Array] = []
+        xs, us, mus = x, u, p * (gamma * total)
+        out = None
+        sums = np.zeros(len(tab.a))
+        for s in range(len(tab.a)):
+            base = u + sum((tab.a[s, j] / gamma * parts[j] for j in range(s)), np.zeros_like(u))
+            xg, ug = self._guess(
+                frame, radial, s, h, x, u, u_end, base, parts, xs, us, gamma * total * g
+            )
+            if radial:
+                ratio = frame.map.gauge(xg) / size
+                temp = max(frame.one(), self.delta * low * ratio**frame.margins.degree)
+                clock = Clock(gamma * advance, x)
+            else:
+                temp, clock = self.temperature(frame, low), Clock(gamma * total)
+            out = solve_stage(frame, xg, ug, mus, base, temp, clock, min(1e-2 * self.tol, 1e-5))
+            if out is None:
+                return None
+            xs, us, mus = out.x, out.u, out.mu
+            parts.append(us - base)
+            sums[s] = mus.sum()
+        if out is None:
+            raise RuntimeError("the tableau has no stage")
+        tau = float(sums @ tab.a[-1]) / gamma
+        error = self._error(frame, parts, out, state, total) / self.tol
+        end = make_state(frame, xs, us, mus / mus.sum())
+        segment = self._segment(frame, radial, h, state, u, end, tau)
+        return Step(end, error, segment, h)
+
+    def _grown(self, frame: Frame, x: Array, u: Array, h: float) -> Array:
+        """`u(e^h x)`, with the dual kept where x has underflowed."""
+        return np.where(np.abs(x) > 1e-200, frame.map.dual(x * np.exp(h)), u)
+
+    def _guess(
+        self,
+        frame: Frame,
+        radial: bool,
+        s: int,
+        h: float,
+        x: Array,
+        u: Array,
+        u_end: Array,
+        base: Array,
+        parts: list[Array],
+        xs: Array,
+        us: Array,
+        explicit: Array,
+    ) -> tuple[Array, Array]:
+        if not radial:
+            # a zero slope (p > 2 at 0) gives Newton no direction: start such entries explicitly
+            still = frame.map.slope(xs, us) == 0.0
+            if not still.any():
+                return xs, us
+            xg = np.where(still, frame.map.primal(us + explicit), xs)
+            return xg, frame.map.dual(xg)
+        c = float(self.tableau.nodes[s])
+        if frame.map.rapid:
+            k = int(np.abs(x).argmax())
+            at = u[k] + c * (u_end[k] - u[k])
+            guess = x * (float(frame.map.primal(np.array([at]))[0]) / x[k])
+            return guess, frame.map.dual(guess)
+        ug = u + c * (u_end - u) if s == 0 or h > 0.6 else base + parts[-1]
+        return frame.map.primal(ug), ug
+
+    def _error(
+        self,
+        frame: Frame,
+        parts: list[Array],
+        last: Stage,
+        start: State,
+        total: float,
+    ) -> float:
+        """The filtered embedded difference, relative, in the horizon norm and in the dual."""
+        tab, x, u = self.tableau, last.x, last.u
+        if tab.order == 1:
+            # backward Euler carries no embedded method: half the difference to the explicit step
+            e = 0.5 * (parts[0] - total * start.g)
+        else:
+            e = sum((w / tab.gamma * f for w, f in zip(tab.error, parts, strict=True)), 0.0 * u)
+        dx = last.filter(e)
+        if not frame.map.rapid:
+            direct = frame.map.primal(u + e) - x
+            dx = np.where(np.abs(direct) < np.abs(dx), direct, dx)
+        with np.errstate(over="ignore", invalid="ignore"):
+            du = frame.map.slope(x, u) * dx
+        du = np.where(np.isfinite(du), np.clip(du, -np.abs(e), np.abs(e)), e)
+        size = max(frame.map.gauge(x), frame.map.gauge(start.x))
+        return max(frame.map.gauge(dx) / size, float(np.abs(du).max() / np.abs(u).max()))
+
+    def _segment(
+        self,
+        frame: Frame,
+        radial: bool,
+        h: float,
+        start: State,
+        u: Array,
+        end: State,
+        tau: float,
+    ) -> Segment:
+        """What the quadrature of physical time needs of the step."""
+        unit = frame.log_mu_unit
+        phi = (frame.soft_level(start.q), frame.soft_level(end.q))
+        log_tau = unit + float(np.log(tau))
+        if not radial:
+            slopes = (start.phi_rate, end.phi_rate)
+            return Segment(tau, phi, slopes, np.array([unit, unit]), log_tau, frame.log_unit)
+        # y in [0, h] runs along Lambda(y) = <x_n, u(e^y x_n)>, which has the step's own ends
+        rates = np.array([_radial_rate(frame, start.x, u, h * c) for c in _SHAPE])
+        pull = np.log([float(start.g @ start.x), float(end.g @ start.x)])
+        log_rate = (
+            np.log(np.maximum(rates, 1e-290 * rates.max())) - pull[0] - _SHAPE * np.diff(pull)
+        )
+        ends = np.exp(log_rate[[0, -1]])
+        slope = (start.phi_rate * float(ends[0]), end.phi_rate * float(ends[1]))
+        return Segment(h, phi, slope, log_rate + unit, log_tau, frame.log_unit)
+
+
+def _radial_rate(frame: Frame, x: Array, u: Array, y: float) -> float:
+    """`d<x, u(e^y x)>/dy`, where `u` is the dual at y = 0."""
+    grown = x * np.exp(y)
+    with np.errstate(over="ignore", invalid="ignore"):
+        at = u if y == 0.0 else frame.map.dual(grown)
+        terms = x * frame.map.radial_slope(grown, at) * grown
+    return float(np.where(np.isfinite(terms), terms, 0.0).sum())

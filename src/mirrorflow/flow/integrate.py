@@ -1,0 +1,141 @@
+"""The one loop: try a step, judge it, advance, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from mirrorflow.flow.clock import Segment, log_elapsed
+from mirrorflow.flow.control import Controller
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.implicit import State, Step, make_state
+from mirrorflow.flow.recorder import Recorder
+from mirrorflow.flow.scaled import Array
+
+_SMALLEST_STEP = 1e-13
+
+
+class Stepper(Protocol):
+    """What a method declares and does."""
+
+    order: int
+    error_order: int
+
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
+        """One step of relative length h, or None if it could not be made."""
+
+
+@dataclass
+class Position:
+    """Where the integration stands; enough to continue it."""
+
+    rho: float
+    x: Array
+    u: Array
+    p: Array | None
+    log_t: float
+    log_log_t: float
+    h: float
+    error: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why the loop ended: `done` if the time was reached; `reason` in words."""
+
+    done: bool
+    reason: str
+
+
+def integrate(
+    frame: Frame,
+    stepper: Stepper,
+    position: Position,
+    recorder: Recorder,
+    *,
+    log_t_end: float,
+    log_log_t_end: float,
+    max_steps: int,
+    delta: float,
+    stop: Callable[[State, Recorder], str | None] | None = None,
+    watch: Callable[[Position, Recorder], None] | None = None,
+) -> tuple[Ending, dict[str, Any]]:
+    """Advance `position` to the earlier of the two ends, in at most `max_steps` attempts."""
+    control = Controller(stepper.error_order, position.error)
+    counts = {"steps": 0, "rejected": 0, "failed": 0}
+    begin = time.perf_counter()
+    frame.set_level(position.rho, position.x, 0.0, delta)
+    state = make_state(frame, position.x, position.u, position.p)
+    if not recorder.rows:
+        recorder.add(state, position.log_t, position.log_log_t)
+    ending = None
+    while ending is None:
+        if counts["steps"] + counts["rejected"] + counts["failed"] >= max_steps:
+            ending = Ending(False, f"max_steps = {max_steps} was used up")
+            break
+        trial = stepper.step(frame, position.rho, state, position.h)
+        if trial is None or not trial.error <= 1.0:
+            frame.set_level(position.rho, position.x, 0.0, delta)
+        if trial is None:
+            counts["failed"] += 1
+            position.h *= 0.25
+        elif not trial.error <= 1.0:
+            counts["rejected"] += 1
+            position.h = control.retry(trial.h, trial.error)
+        else:
+            counts["steps"] += 1
+            position.steps += 1
+            _advance_time(position, trial.segment)
+            position.h = control.next(trial.h, trial.error)
+            position.error = control.last
+            state = _rescale(frame, position, trial.state, delta)
+            recorder.add(state, position.log_t, position.log_log_t)
+            if watch is not None:
+                watch(position, recorder)
+            if position.log_t >= log_t_end or position.log_log_t >= log_log_t_end:
+                ending = Ending(True, "log_t_end was reached")
+            elif stop is not None and (why := stop(state, recorder)):
+                ending = Ending(False, why)
+        if ending is None and position.h < _SMALLEST_STEP:
+            ending = Ending(
+                False, f"the step size fell to {position.h:.1e}: Newton does not converge"
+            )
+    stats = {**counts, "newton": frame.newton_count, "seconds": time.perf_counter() - begin}
+    return ending, stats
+
+
+def _advance_time(position: Position, segment: Segment) -> None:
+    level, excess = log_elapsed(segment)
+    unit = segment.log_unit
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        step = level * float(np.exp(unit)) + excess if unit < 709 else np.inf
+        if np.isfinite(step):
+            position.log_t = float(np.logaddexp(position.log_t, step))
+            position.log_log_t = float(np.log(position.log_t)) if position.log_t > 0 else -np.inf
+        else:
+            scaled = level + excess * float(np.exp(-unit))
+            position.log_t, position.log_log_t = np.inf, unit + float(np.log(scaled))
+
+
+def _rescale(frame: Frame, position: Position, state: State, delta: float) -> State:
+    """Put the level of `state` back to unit gauge; the truth does not move."""
+    size = frame.map.gauge(state.x)
+    before = frame.map.scale
+    if size > 0.0 and (position.rho != 0.0 or size > 1.0):
+        position.rho += float(np.log(size))
+    else:
+        size = 1.0
+    x = state.x / size
+    frame.set_level(position.rho, x, 0.0, delta)
+    u = (
+        state.u * float(np.exp(before - frame.map.scale))
+        if frame.map.primary == "dual"
+        else frame.map.dual(x)
+    )
+    position.x, position.u, position.p = x, u, state.p
+    return make_state(frame, x, u, state.p)

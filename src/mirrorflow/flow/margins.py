@@ -1,0 +1,78 @@
+"""What the integrator needs of a network: margins, their Jacobian, and the weighted Hessian."""
+
+# ruff: noqa: ARG002  one interface: some maps need x, some u
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirrorflow.flow.scaled import Array
+
+
+class Margins:
+    """Margins `q` (n,) of a network as a function of its flat parameters (d,).
+
+    `degree` is L in `q(c x) = c^L q(x)`.  The coordinates may be permuted for the sake of block
+    structure: `order[k]` is the place of internal coordinate k in `net.parameters()`.  `point`
+    (n,) says which data point a margin belongs to, for losses that couple the margins of a point.
+    """
+
+    degree: float
+    size: int
+    blocks: tuple[int, int]
+    order: NDArray[np.int64]
+    point: NDArray[np.int64]
+    junctions: list[tuple[NDArray[np.int64], NDArray[np.int64], float]] = []  # noqa: RUF012
+
+    def values(self, x: Array) -> Array:
+        raise NotImplementedError
+
+    def jacobian(self, x: Array) -> tuple[Array, Array]:
+        """Margins (n,) and their gradients (n, d)."""
+        raise NotImplementedError
+
+    def curvature(self, x: Array, mu: Array) -> Array:
+        """Diagonal blocks (B, k, k), B k = d, of `sum_i mu_i hess q_i`: exact, zero elsewhere."""
+        raise NotImplementedError
+
+    def attach_junctions(
+        self,
+        incoming: list[NDArray[np.int64]],
+        outgoing: list[NDArray[np.int64]],
+        degrees: list[float],
+    ) -> None:
+        """Say which coordinates come into and go out of which hidden unit, junction by junction."""
+        self.junctions = list(zip(incoming, outgoing, degrees, strict=True))
+
+    def imbalance(self, energy: Array) -> Array:
+        """`sum_in e / k - sum_out e` of every hidden unit, which the flow conserves."""
+        parts = []
+        for into, out, degree in self.junctions:
+            units = int(into.max()) + 1
+            parts.append(
+                np.bincount(into[into >= 0], energy[into >= 0], units) / degree
+                - np.bincount(out[out >= 0], energy[out >= 0], units)
+            )
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+
+class LinearMargins(Margins):
+    """`q = A x` with A (n, d)."""
+
+    degree = 1.0
+
+    def __init__(self, a: Array) -> None:
+        self.a = a
+        self.size = a.shape[1]
+        self.blocks = (self.size, 1)
+        self.order = np.arange(self.size)
+        self.point = np.arange(len(a))
+
+    def values(self, x: Array) -> Array:
+        return np.asarray(self.a @ x)
+
+    def jacobian(self, x: Array) -> tuple[Array, Array]:
+        return self.a @ x, self.a
+
+    def curvature(self, x: Array, mu: Array) -> Array:
+        return np.zeros((self.size, 1, 1))

@@ -1,0 +1,167 @@
+"""From a torch module and its data to margins with derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jacrev
+
+from mirrorflow.flow.layered import LayeredMargins
+from mirrorflow.flow.margins import LinearMargins, Margins
+from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.two_layer import TwoLayerMargins
+from mirrorflow.losses import check_labels, pairwise_margins
+from mirrorflow.nets import MLP, HomogeneousNet, Linear, check_degree
+
+__all__ = ["flat_parameters", "net_margins"]
+
+
+class ModuleMargins(Margins):
+    """Margins of any homogeneous module, by reverse-over-reverse differentiation; dense Hessian."""
+
+    def __init__(self, net: nn.Module, x: Tensor, y: Tensor, degree: float) -> None:
+        self.degree = degree
+        names = [name for name, _ in net.named_parameters()]
+        shapes = [p.shape for _, p in net.named_parameters()]
+        sizes = [p.numel() for _, p in net.named_parameters()]
+        self.size = sum(sizes)
+        self.blocks = (1, self.size)
+        self.order = np.arange(self.size)
+        buffers = {
+            name: b.double() if b.is_floating_point() else b for name, b in net.named_buffers()
+        }
+
+        def q(theta: Tensor) -> Tensor:
+            parts = torch.split(theta, sizes)
+            parameters = {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+            out: Tensor = functional_call(net, {**parameters, **buffers}, (x,))
+            return pairwise_margins(out, y).flatten()
+
+        with torch.no_grad():
+            out = q(torch.from_numpy(flat_parameters(net)))
+        per_point = len(out) // len(y)
+        self.point = np.repeat(np.arange(len(y)), per_point)
+        self._q = q
+        self._jac: Callable[[Tensor], Tensor] = jacrev(q)
+        self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(lambda t, mu: mu @ q(t)))
+
+    def values(self, x: Array) -> Array:
+        with torch.no_grad():
+            out: Array = self._q(torch.from_numpy(x)).numpy()
+        return out
+
+    def jacobian(self, x: Array) -> tuple[Array, Array]:
+        theta = torch.from_numpy(x)
+        return self.values(x), self._jac(theta).detach().numpy()
+
+    def curvature(self, x: Array, mu: Array) -> Array:
+        out: Array = self._hess(torch.from_numpy(x), torch.from_numpy(mu)).detach().numpy()
+        return out[None]
+
+
+def flat_parameters(net: nn.Module) -> Array:
+    """All parameters as one float64 vector (d,), in the order of `net.parameters()`."""
+    return np.concatenate([_numpy(p).ravel() for p in net.parameters()])
+
+
+def _numpy(t: Tensor) -> Array:
+    out: Array = t.detach().to("cpu", torch.float64).numpy().copy()
+    return out
+
+
+def _heads(y: Tensor, classes: int | None) -> tuple[Array, NDArray[np.int64]]:
+    """Output adjoints (n', C) of the margins and the point (n',) of each, as `pairwise_margins`."""
+    labels = _numpy(y)
+    if classes is None:
+        return labels[:, None], np.arange(len(labels))
+    right = labels.astype(np.int64)
+    others = np.array([[k for k in range(classes) if k != c] for c in right])
+    eye = np.eye(classes)
+    heads = eye[right][:, None] - eye[others]
+    return heads.reshape(-1, classes), np.repeat(np.arange(len(right)), classes - 1)
+
+
+def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margins:
+    """Margins of `net` on the data, with analytic derivatives for the library's dense nets.
+
+    Args:
+        net: the network; a `relu` net is followed as the `smooth_relu` net with eps = smoothing.
+        x: (n, …) points.
+        y: (n,) labels.
+        smoothing: the eps for `relu`.
+
+    Raises:
+        ValueError: labels that do not fit, or data that are not finite.
+        NotHomogeneousError: the module has no degree.
+    """
+    x = x.detach().to("cpu", torch.float64)
+    y = y.detach().to("cpu")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("x holds NaN or infinity; clean the data first")
+    if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
+        raise ValueError("the net's parameters hold NaN or infinity; start from finite weights")
+    if isinstance(net, Linear | MLP):
+        margins = _dense(net, x, y, smoothing)
+    else:
+        copy = deepcopy(net).to("cpu", torch.float64).requires_grad_(False)
+        check_labels(copy(x), y)
+        degree = net.degree if isinstance(net, HomogeneousNet) else check_degree(copy, x).total
+        margins = ModuleMargins(copy, x, y, degree)
+    if isinstance(net, HomogeneousNet):
+        margins.attach_junctions(*_junction_indices(net, margins))
+    return margins
+
+
+def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float) -> Margins:
+    classes = None if net.binary else (net.sizes[-1] if isinstance(net, MLP) else len(net.weight))
+    check_labels(x.new_zeros((len(x),) if classes is None else (len(x), classes)), y)
+    points = _numpy(x.flatten(1) if x.ndim > 1 else x[:, None])
+    features = net.d if isinstance(net, Linear) else net.sizes[0]
+    if points.shape[1] != features:
+        raise ValueError(
+            f"x has {points.shape[1]} features a point, but the net takes {features}; "
+            f"pass x of shape (n, {features})"
+        )
+    if net.bias:
+        points = np.concatenate([points, np.ones((len(points), 1))], 1)
+    heads, point = _heads(y, classes)
+    if isinstance(net, Linear) or len(net.weights) == 1:
+        rows = heads[:, :, None] * points[point][:, None, :]
+        margins: Margins = LinearMargins(rows.reshape(len(rows), -1))
+        margins.point = point
+        return margins
+    eps = net.eps if net.activation == "smooth_relu" else smoothing
+    kind = "smooth_relu" if net.activation == "relu" else net.activation
+    if len(net.weights) == 2 and classes is None and kind == "smooth_relu":
+        return TwoLayerMargins(points, heads[:, 0], net.sizes[1], eps)
+    shapes = [(int(w.shape[0]), int(w.shape[1])) for w in net.weights]
+    return LayeredMargins(points, heads, point, shapes, kind, eps, net.degree)
+
+
+def _junction_indices(
+    net: HomogeneousNet, margins: Margins
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], list[float]]:
+    """For each junction, the unit that a coordinate comes into and goes out of (-1: none)."""
+    where, start = {}, 0
+    for name, p in net.named_parameters():
+        where[name] = (start, tuple(p.shape))
+        start += p.numel()
+    incoming, outgoing, degrees = [], [], []
+    for junction in net.junctions:
+        into, out = np.full(start, -1), np.full(start, -1)
+        begin, shape = where[junction.incoming]
+        size = int(np.prod(shape))
+        into[begin : begin + size] = np.repeat(np.arange(shape[0]), size // shape[0])
+        begin, shape = where[junction.outgoing]
+        index = np.indices(shape)
+        unit = index[1] if len(shape) == 4 else index[-1] // junction.repeat
+        out[begin : begin + int(np.prod(shape))] = unit.ravel()
+        incoming.append(into[margins.order])
+        outgoing.append(out[margins.order])
+        degrees.append(junction.degree)
+    return incoming, outgoing, degrees

@@ -1,0 +1,208 @@
+"""One implicit stage: primal-dual Newton on the dual equation, the weights and the clock.
+
+With `base` the known part of the dual, the unknowns are `x` (d,), `mu` (n,) and `kappa`:
+
+    u(x) = base + J(x)' mu,      T log mu_i + b_i(q(x)) = kappa,      clock(u, mu) = target,
+
+where `b = -log w` is the barrier of the loss.  So `mu` is `kappa`'s softmax at temperature T,
+and `kappa` is the multiplier of the clock.
+"""
+
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return,return-value"
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.scaled import Array
+
+_FLOOR = 1e-14  # share of the total weight below which a margin does not act
+_IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
+_TRUST = 0.5  # largest relative move of x in one Newton step
+
+
+@dataclass(frozen=True)
+class Clock:
+    """`<direction, u - base> = target`; without a direction `sum mu = target`."""
+
+    target: float
+    direction: Array | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A solved stage; `filter(e)` is the response of x to a dual perturbation e (d,)."""
+
+    x: Array
+    u: Array
+    mu: Array
+    filter: Callable[[Array], Array]
+
+
+class _Bordered:
+    """The factored linear system of one Newton iteration, scaled so that slopes may be 0 or inf."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        x: Array,
+        slope: Array,
+        mu: Array,
+        temperature: float,
+        jac: Array,
+        barrier_jac: Array | None,
+    ) -> None:
+        b, k = frame.margins.blocks
+        self.shape, self.jac = (b, k), jac
+        self.hess = frame.margins.curvature(x, mu)
+        i = np.arange(k)
+        self.own = np.abs(self.hess[:, i, i]).ravel()
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            self.s = 1.0 / np.sqrt(slope + self.own + 1e-290)
+            lead = np.where(slope > 1e280, 1.0, slope * self.s**2)
+        self.s = np.minimum(self.s, 1e100)
+        s = self.s.reshape(b, k)
+        self.k = -s[:, :, None] * self.hess * s[:, None, :]
+        self.k[:, i, i] += lead.reshape(b, k)
+        self.y = self.apply_inverse(jac.T)
+        self.rows = jac if barrier_jac is None else barrier_jac @ jac
+        self.w = mu / temperature
+        self.a = (self.rows @ self.y) * self.w[:, None]
+        self.a[np.diag_indices(len(mu))] += 1.0
+
+    def apply_inverse(self, r: Array) -> Array:
+        """`(diag(u') - H)^-1 r` for r (d, m)."""
+        b, k = self.shape
+        scaled = self.s[:, None] * r
+        if k == 1:
+            return self.s[:, None] * scaled / self.k.reshape(-1, 1)
+        z = np.linalg.solve(self.k, scaled.reshape(b, k, -1)).reshape(b * k, -1)
+        return self.s[:, None] * z
+
+    def hess_times(self, v: Array) -> Array:
+        b, k = self.shape
+        if k == 1:
+            return self.hess.ravel() * v
+        return np.asarray((self.hess @ v.reshape(b, k, 1)).ravel())
+
+    def solve(self, a: Array, r: Array) -> tuple[Array, ...]:
+        """Particular and kappa-direction parts of `dx, dmu, du` for the two residual rows."""
+        z = self.apply_inverse(a[:, None])[:, 0]
+        m = np.linalg.solve(self.a, np.stack([self.w * (r - self.rows @ z), self.w], 1))
+        m0, m1 = m[:, 0], m[:, 1]
+        x0, x1 = z + self.y @ m0, self.y @ m1
+        u0 = a + self.hess_times(x0) + self.jac.T @ m0
+        u1 = self.hess_times(x1) + self.jac.T @ m1
+        return x0, x1, m0, m1, u0, u1
+
+
+def solve_stage(
+    frame: Frame,
+    x: Array,
+    u: Array,
+    mu: Array,
+    base: Array,
+    temperature: float,
+    clock: Clock,
+    tol: float,
+    max_iterations: int = 30,
+) -> Stage | None:
+    """Newton from `(x, u, mu)`; None if it does not converge (the caller shortens the step)."""
+    kappa: float | None = None
+    best = np.inf
+    dual_primary = frame.map.primary == "dual"
+    for iteration in range(max_iterations):
+        frame.newton_count += 1
+        q, jac = frame.margins.jacobian(x)
+        mu = np.maximum(mu, _FLOOR * mu.sum())
+        log_mu = np.log(mu)
+        b = frame.barrier(q)
+        if kappa is None:
+            kappa = float(mu @ (b + temperature * log_mu) / mu.sum())
+        if not dual_primary:
+            u = frame.map.dual(x)
+        slope = frame.map.slope(x, u)
+        r1 = u - base - jac.T @ mu
+        r2 = b + temperature * log_mu - kappa
+        total = mu.sum()
+        idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
+        mu[idle] = _FLOOR * total
+        r2[idle | ((mu <= 1.01 * _FLOOR * total) & (r2 > 0))] = 0.0
+        try:
+            system = _Bordered(frame, x, slope, mu, temperature, jac, frame.barrier_jacobian(q))
+            x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
+        except np.linalg.LinAlgError:
+            return None
+        if clock.direction is None:
+            den, num = m1.sum(), clock.target - mu.sum() - m0.sum()
+        else:
+            den = clock.direction @ u1
+            num = clock.target - clock.direction @ (u - base) - clock.direction @ u0
+        if not np.isfinite(den) or den == 0:
+            return None
+        dk = float(num / den)
+        dmu, dx, du = m0 + dk * m1, x0 + dk * x1, u0 + dk * u1
+        if not (np.all(np.isfinite(dx)) and np.all(np.isfinite(du))):
+            return None
+        size = frame.map.gauge(x)
+        if size == 0.0:
+            size = max(frame.map.gauge(dx), 1e-300)
+        sx = frame.map.gauge(dx) / size
+        sm = float(np.abs(dmu[mu > 1e-9 * mu.max()]).sum() / mu.sum())
+        damp = min(1.0, _TRUST / sx) if sx > 0 else 1.0
+        if not np.any(x):
+            damp = 1.0
+        x_line = x + damp * dx
+        v = u + damp * du
+        x_dual = (
+            frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
+        )
+        near = np.abs(v - u) < 0.1 * np.abs(u)
+        take = (np.abs(x_line - x) <= np.abs(x_dual - x)) | (slope < system.own) | near
+        if dual_primary:
+            # where x underflows, or the two agree, the dual update keeps what x cannot hold
+            take &= (slope < 1e12) & ~near
+            new = np.where(take, x_line, x_dual)
+            u = np.where(take, frame.map.dual(x_line), v)
+        else:
+            new = np.where(take, x_line, x_dual)
+        rel = damp * dmu / mu
+        mu = mu * np.where(
+            rel > -0.5,
+            1.0 + np.maximum(rel, -0.5),
+            np.maximum(0.5 * np.exp(np.minimum(rel + 0.5, 0.0)), 1e-5),
+        )
+        kappa += damp * dk
+        curved = frame.map.gauge(new - x - dx) / size
+        x = new
+        done = sx < tol and sm < 30 * tol and curved < tol
+        settled = (
+            iteration > 4
+            and sm < 30 * tol
+            and curved < 1e-2
+            and np.abs(r1).max() < 1e-12 * np.abs(u).max()
+        )
+        if done or settled:
+            if not dual_primary:
+                u = frame.map.dual(x)
+            return Stage(x, u, np.maximum(mu, 0.0), _filter(system, clock, x1, m1, u1))
+        if iteration > 5 and sx + sm > 10 * best:
+            return None
+        best = min(best, sx + sm)
+    return None
+
+
+def _filter(
+    system: _Bordered, clock: Clock, x1: Array, m1: Array, u1: Array
+) -> Callable[[Array], Array]:
+    def response(e: Array) -> Array:
+        x0, _, m0, _, u0, _ = system.solve(e, np.zeros_like(system.w))
+        if clock.direction is None:
+            return x0 - x1 * (m0.sum() / m1.sum())
+        return x0 - x1 * ((clock.direction @ u0) / (clock.direction @ u1))
+
+    return response

@@ -1,0 +1,194 @@
+"""Log-scale forms of the rapidly varying maps, horizon l_inf.
+
+Near the largest coordinate `A` every one of them looks like an exponential of local width
+`width(A)`.  Two regularisations keep the equations resolvable in doubles; both are part of the
+stated method (docs/flow.md): the relative width never falls below `delta`, and a floor
+`kappa x / A` limits the mobility of coordinates whose true dual is below rounding.
+"""
+
+# ruff: noqa: ARG002  one interface: some maps need x, some u
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return"
+from __future__ import annotations
+
+import numpy as np
+
+from mirrorflow.flow.scaled import Array, ScaledMap
+
+_FLOOR_FROM = 30.0  # below this many e-folds doubles resolve the dual and no floor is added
+
+
+class ScaledRapid(ScaledMap):
+    primary = "primal"
+    rapid = True
+
+    def __init__(self, width: float, kappa: float = 1e-9) -> None:
+        super().__init__(np.inf)
+        self.width, self.kappa = width, kappa
+        self.tau, self.shift, self.floor, self.flat = 1.0, 0.0, 0.0, False
+
+    def log_unit(self, rho: float) -> float:
+        return self.log_size(float(np.exp(rho)))
+
+    def log_size(self, top: float) -> float:
+        """`log r'(top)` in true units."""
+        raise NotImplementedError
+
+    def local_width(self, top: float) -> float:
+        """`1 / (log r')'` at `top`."""
+        raise NotImplementedError
+
+    def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
+        self.rho = rho
+        top = float(np.abs(x).max()) * float(np.exp(step))
+        true = top * float(np.exp(rho))
+        self.flat = self.local_width(true) < delta * true
+        self.tau = delta * top if self.flat else self.width * float(np.exp(-rho))
+        self.scale = self.log_size(true)
+        self.shift = top / self.tau if self.flat else self.scale
+        folds = true / self.local_width(true)
+        self.floor = (self.kappa / float(np.abs(x).max())) if folds > _FLOOR_FROM else 0.0
+
+    def size(self, a: Array) -> Array:
+        """`r'(width a) exp(-shift)` for `a >= 0`; overridden with the exact form of the map."""
+        raise NotImplementedError
+
+    def dual(self, x: Array) -> Array:
+        a = np.abs(x) / self.tau
+        body = _sinh_scaled(a, self.shift) if self.flat else self.size(a)
+        return np.sign(x) * body + self.floor * x
+
+    def primal(self, u: Array) -> Array:
+        v = np.abs(u)
+        a = _asinh_scaled(v, self.shift) if self.flat else self.unsize(v)
+        x = self.tau * a
+        if self.floor > 0.0:  # inverse up to the floor: whichever of the two branches carries v
+            x = np.minimum(x, v / self.floor)
+        return np.sign(u) * x
+
+    def slope(self, x: Array, u: Array) -> Array:
+        return self.radial_slope(x, u) + self.floor
+
+    def radial_slope(self, x: Array, u: Array) -> Array:
+        a = np.abs(x) / self.tau
+        body = _cosh_scaled(a, self.shift) if self.flat else self.size_slope(a)
+        return body / self.tau
+
+    def unsize(self, v: Array) -> Array:
+        raise NotImplementedError
+
+    def size_slope(self, a: Array) -> Array:
+        raise NotImplementedError
+
+    def energy(self, x: Array, u: Array) -> Array:
+        if self.flat:
+            a = np.abs(x) / self.tau
+            return self.tau * (a * _sinh_scaled(a, self.shift) - _cosh_scaled(a, self.shift))
+        return self.tau * self.size_energy(np.abs(x) / self.tau)
+
+    def size_energy(self, a: Array) -> Array:
+        raise NotImplementedError
+
+
+def _sinh_scaled(a: Array, shift: float) -> Array:
+    with np.errstate(under="ignore"):
+        return 0.5 * np.exp(np.minimum(a - shift, 600.0)) * (-np.expm1(-2.0 * a))
+
+
+def _cosh_scaled(a: Array, shift: float) -> Array:
+    with np.errstate(under="ignore"):
+        return 0.5 * np.exp(np.minimum(a - shift, 600.0)) * (1.0 + np.exp(-2.0 * a))
+
+
+def _asinh_scaled(v: Array, shift: float) -> Array:
+    """`asinh(v exp(shift))`."""
+    with np.errstate(divide="ignore", over="ignore"):
+        z = np.log(v) + shift
+        return np.where(z > 20.0, z + np.log(2.0), np.arcsinh(np.exp(np.minimum(z, 20.0))))
+
+
+class ScaledCosh(ScaledRapid):
+    """`r'(x) = s sinh(x / s)`."""
+
+    def log_size(self, top: float) -> float:
+        a = top / self.width
+        return float(np.log(self.width)) + (max(a - 1.0, 0.0))
+
+    def local_width(self, top: float) -> float:
+        return self.width
+
+    def size(self, a: Array) -> Array:
+        return self.width * _sinh_scaled(a, self.shift)
+
+    def unsize(self, v: Array) -> Array:
+        return _asinh_scaled(v / self.width, self.shift)
+
+    def size_slope(self, a: Array) -> Array:
+        return self.width * _cosh_scaled(a, self.shift)
+
+    def size_energy(self, a: Array) -> Array:
+        small = np.exp(-self.shift)
+        return self.width * (a * _sinh_scaled(a, self.shift) - _cosh_scaled(a, self.shift) + small)
+
+
+class ScaledExponential(ScaledRapid):
+    """`r'(x) = sgn x (exp|x| - 1)`."""
+
+    def __init__(self, kappa: float = 1e-9) -> None:
+        super().__init__(1.0, kappa)
+
+    def log_size(self, top: float) -> float:
+        return max(top - 1.0, 0.0)
+
+    def local_width(self, top: float) -> float:
+        return 1.0
+
+    def size(self, a: Array) -> Array:
+        with np.errstate(under="ignore"):
+            return np.exp(np.minimum(a - self.shift, 600.0)) * (-np.expm1(-a))
+
+    def unsize(self, v: Array) -> Array:
+        with np.errstate(divide="ignore", over="ignore"):
+            z = np.log(v) + self.shift
+            return np.where(z > 40.0, z, np.log1p(np.exp(np.minimum(z, 40.0))))
+
+    def size_slope(self, a: Array) -> Array:
+        with np.errstate(under="ignore"):
+            return np.exp(np.minimum(a - self.shift, 600.0))
+
+    def size_energy(self, a: Array) -> Array:
+        small = np.exp(-self.shift)
+        return np.where(
+            a < 1e-4,
+            small * 0.5 * a * a,
+            (a - 1.0) * np.exp(np.minimum(a - self.shift, 600.0)) + small,
+        )
+
+
+class ScaledDoubleExponential(ScaledRapid):
+    """`r'(x) = sinh(sinh x)`."""
+
+    def __init__(self, kappa: float = 1e-9) -> None:
+        super().__init__(1.0, kappa)
+
+    def log_size(self, top: float) -> float:
+        return max(float(np.sinh(min(top, 700.0))) - 1.0, 0.0)
+
+    def local_width(self, top: float) -> float:
+        return 1.0 / float(np.cosh(min(top, 700.0)))
+
+    def size(self, a: Array) -> Array:
+        return _sinh_scaled(np.sinh(np.minimum(a, 700.0)), self.shift)
+
+    def unsize(self, v: Array) -> Array:
+        return np.arcsinh(_asinh_scaled(v, self.shift))
+
+    def size_slope(self, a: Array) -> Array:
+        b = np.minimum(a, 700.0)
+        return _cosh_scaled(np.sinh(b), self.shift) * np.cosh(b)
+
+    def size_energy(self, a: Array) -> Array:
+        # r has no elementary form; Gauss-Legendre on [0, a] of r' is exact to rounding for a <= 20
+        t, w = np.polynomial.legendre.leggauss(40)
+        nodes = 0.5 * a[:, None] * (1.0 + t)
+        return a * self.size(a) - 0.5 * a * (self.size(nodes) @ w)

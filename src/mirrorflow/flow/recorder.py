@@ -1,0 +1,114 @@
+"""Rows of a trajectory, in true units, from the states of the integrator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.implicit import State
+from mirrorflow.flow.residual import Residual, residual, subgradient_near
+from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.trajectory import Trajectory
+
+_RESOLVED = 1e7  # beyond this log t, t * rate cancels in doubles and its limit is used
+
+
+class Recorder:
+    """Collects one row a step; `latest` holds the last residual."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self.rows: list[dict[str, Any]] = []
+        self.initial: tuple[Array, float] | None = None
+        self.latest = Residual(1.0, 1.0, np.inf)
+
+    def add(self, state: State, log_t: float, log_log_t: float) -> None:
+        frame, scaled = self.frame, self.frame.map
+        size = scaled.gauge(state.x)
+        q, degree = state.q, frame.margins.degree
+        norm = size**degree if size > 0 else 1.0
+        w = state.x / size if size > 0 else state.x
+        self.latest = residual(scaled, state.x, q, state.g, state.p)
+        loss = -frame.loss_level(q) * float(np.exp(min(frame.log_unit, 709.0)))
+        row: dict[str, Any] = {
+            "log_t": log_t,
+            "log_log_t": log_log_t,
+            "log_loss": loss if frame.log_unit < 700 else _times_exp(loss, frame.log_unit - 709.0),
+            "log_gauge": frame.rho + np.log(size) if size > 0 else -np.inf,
+            "margin": float(q.min()) / norm,
+            "gap": self.latest.gap,
+            "epsilon": self.latest.epsilon,
+            "delta": self.latest.delta,
+            "balance_drift": self._drift(state),
+            "direction": np.empty_like(w),
+            "multipliers": state.p,
+            "margins": q / norm,
+        }
+        row["direction"][frame.margins.order] = w
+        row["rate"] = self._rate(state, w, size, norm, log_t, log_log_t)
+        self.rows.append(row)
+
+    def _drift(self, state: State) -> float:
+        scaled = self.frame.map
+        energy = scaled.energy(state.x, state.u)
+        now, unit = self.frame.margins.imbalance(energy), scaled.rho + scaled.scale
+        if now.size == 0:
+            return float("nan")
+        if self.initial is None:
+            self.initial = (now, unit)
+        start, before = self.initial
+        total = float(np.abs(energy).sum())
+        if total == 0.0:
+            return 0.0
+        return float(np.abs(now - start * np.exp(min(before - unit, 700.0))).max()) / total
+
+    def _rate(
+        self, state: State, w: Array, size: float, norm: float, log_t: float, log_log_t: float
+    ) -> Array:
+        frame = self.frame
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            v = np.where(state.g == 0, 0.0, state.g / frame.map.slope(state.x, state.u))
+            if log_t < _RESOLVED:
+                phi = frame.soft_level(state.q) * float(np.exp(frame.log_unit))
+                factor = np.exp(log_t - phi - frame.log_mu_unit) * max(log_t, 1.0)
+            else:
+                factor = np.exp(log_log_t - frame.log_unit) / state.phi_rate
+        if size == 0.0 or not np.isfinite(factor):
+            return np.full(len(w) + len(state.q) + 2, np.nan)
+        v = np.nan_to_num(v, posinf=0.0, neginf=0.0) * factor
+        s = subgradient_near(state.x, state.g * (size / float(state.g @ state.x)), frame.map.order)
+        grow = float(s @ v) / size
+        moved = np.empty_like(w)
+        moved[frame.margins.order] = v / size - w * grow
+        dq = frame.margins.jacobian(state.x)[1] @ v
+        margins = dq / norm - frame.margins.degree * grow * state.q / norm
+        unit = float(np.exp(min(frame.log_unit, 700.0)))
+        fall = -unit * float(self._loss_weights(state.q) @ dq)
+        return np.concatenate([moved, margins, [grow, fall]])
+
+    def _loss_weights(self, q: Array) -> Array:
+        """`-d log loss / dq` in units of q."""
+        frame = self.frame
+        b = frame.barrier(q)
+        one = max(frame.one(), 1e-300)
+        weights = np.exp(-np.minimum((b - b.min()) / one, 745.0))
+        if frame.loss.name == "exponential":
+            return np.asarray(weights / weights.sum())
+        # logistic: w_i / loss, with the weights and the loss taken relative to the largest weight
+        scale = np.exp(np.clip(-float(b.min()) / one + frame.loss_level(q) / one, -700.0, 700.0))
+        return np.asarray(weights * scale)
+
+    def finish(self, stats: Mapping[str, Any]) -> Trajectory:
+        """The record so far; its outcome is still to be judged."""
+        columns = {k: np.array([row[k] for row in self.rows]) for k in self.rows[0]}
+        return Trajectory(
+            **columns, degree=self.frame.margins.degree, outcome="stalled", stats=dict(stats)
+        )
+
+
+def _times_exp(value: float, power: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(value * np.exp(power))

@@ -1,0 +1,87 @@
+"""Mirror maps in log-scale form: the gradient of the potential on `theta = exp(rho) * x`.
+
+Doubles end long before the flow does, so a step works with `x` of size one and with the dual in a
+unit `exp(scale)`:
+
+    u = exp(-scale) * r'(exp(rho) * x),     x = exp(-rho) * r*'(exp(scale) * u).
+
+A family overrides the two directions with forms that never build `exp(rho)` itself.  `primary`
+says which of `x` and `u` carries the information when the other underflows.
+"""
+
+# ruff: noqa: ARG002  one interface: some maps need x, some u
+# NumPy types many reductions as Any
+# mypy: disable-error-code="no-any-return"
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class ScaledMap:
+    """One separable odd map at a level `rho`; arrays are flat coordinates of shape (d,)."""
+
+    primary: Literal["primal", "dual"] = "dual"
+    rapid = False
+
+    def __init__(self, order: float) -> None:
+        self.order = order
+        self.rho = 0.0
+        self.scale = 0.0
+
+    def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
+        """Move to `theta = exp(rho) x`; `step` is the relative growth the unit must hold."""
+        self.rho = rho
+        self.scale = self.log_unit(rho)
+
+    def log_unit(self, rho: float) -> float:
+        """Logarithm of the dual's size where the primal has size `exp(rho)`."""
+        raise NotImplementedError
+
+    def dual(self, x: Array) -> Array:
+        raise NotImplementedError
+
+    def primal(self, u: Array) -> Array:
+        raise NotImplementedError
+
+    def slope(self, x: Array, u: Array) -> Array:
+        """`du/dx`, shape (d,); infinite where the primal has underflowed."""
+        raise NotImplementedError
+
+    def radial_slope(self, x: Array, u: Array) -> Array:
+        """The slope without regularisation, for the pace of time along a ray."""
+        return self.slope(x, u)
+
+    def energy(self, x: Array, u: Array) -> Array:
+        """`x r'(x) - r(x)` per coordinate in units `exp(rho + scale)`."""
+        raise NotImplementedError
+
+    def gauge(self, x: Array) -> float:
+        """The horizon norm, shape () from (d,)."""
+        return lp_norm(x, self.order)
+
+    def dual_gauge(self, g: Array) -> float:
+        """The norm dual to the horizon."""
+        return lp_norm(g, conjugate_order(self.order))
+
+
+def conjugate_order(p: float) -> float:
+    """`p / (p - 1)` with 1 and infinity exchanged."""
+    if p == 1.0:
+        return np.inf
+    return 1.0 if np.isinf(p) else p / (p - 1.0)
+
+
+def lp_norm(x: Array, p: float) -> float:
+    """`(sum |x|^p)^(1/p)` without overflow; the maximum at `p = inf`."""
+    a = np.abs(x)
+    top = float(a.max(initial=0.0))
+    if top == 0.0 or np.isinf(p):
+        return top
+    if p == 1.0:
+        return float(a.sum())
+    return top * float(((a / top) ** p).sum()) ** (1.0 / p)

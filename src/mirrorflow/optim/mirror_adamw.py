@@ -1,0 +1,138 @@
+"""AdamW in the dual of a mirror map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from mirrorflow.maps import MapLike
+from mirrorflow.optim import rules
+from mirrorflow.optim.base import LearningRate, MirrorOptimizer, require_at_least_zero
+from mirrorflow.optim.kernels import Options, fused_step
+from mirrorflow.optim.update import Update
+
+__all__ = ["MirrorAdamW"]
+
+
+class MirrorAdamW(MirrorOptimizer):
+    """`∇R(θ) ← ∇R(θ) − lr·m̂/(√v̂ + ε)`: Adam's bias-corrected direction, applied in the dual.
+
+    `m ← β₁ m + (1−β₁) g`, `v ← β₂ v + (1−β₂) g²`, `m̂ = m/(1−β₁ᵗ)`, `v̂ = v/(1−β₂ᵗ)`. With
+    `HyperbolicEntropy(β)` it joins adaptive steps with an ℓ1 bias.
+
+    Args:
+        params: parameters, named parameters or groups, as in torch.
+        lr: as in `MirrorDescent`. The first step moves every dual entry by about lr.
+        mirror_map: as in `MirrorDescent`.
+        betas: `(β₁, β₂)`, each in [0, 1).
+        eps: ε ≥ 0.
+        weight_decay: decoupled, λ ≥ 0.
+        decay: "primal" (as AdamW) or "dual" (see `rules.mirror_step`).
+        amsgrad: use the largest v so far.
+        maximize: ascend.
+        foreach: as in `MirrorDescent`.
+        compiled: as in `MirrorDescent`.
+        check_finite: as in `MirrorDescent`.
+
+    Reduces to: `torch.optim.AdamW` (bitwise) for `Quadratic()`.
+
+    Does not promise: the horizon of the map. Adam scales the gradient entry by entry, so the
+    implicit bias is that of the preconditioned flow, on top of which the map sparsifies.
+
+    Raises:
+        ValueError: an option outside its range.
+        TypeError: parameters that are not real floating-point, or something that is no map.
+
+    Source: Loshchilov & Hutter 2019; the dual step as in `MirrorDescent`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: LearningRate = 1e-3,
+        *,
+        mirror_map: MapLike | None = None,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        decay: rules.Decay = "primal",
+        amsgrad: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        compiled: bool = False,
+        check_finite: bool = False,
+    ) -> None:
+        options = {
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decay": decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "compiled": compiled,
+            "check_finite": check_finite,
+        }
+        super().__init__(params, lr, mirror_map, options)
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        super()._check_group(group)
+        require_at_least_zero(group["eps"], "eps")
+        for i, beta in enumerate(group["betas"]):
+            if not 0 <= beta < 1:
+                raise ValueError(f"betas[{i}] = {beta} is not allowed; choose 0 <= beta < 1")
+
+    def _state_of(self, update: Update) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[update.parameter]
+        if "step" not in state:
+            state["step"] = torch.tensor(0.0, dtype=torch.float32)
+            state["exp_avg"] = torch.zeros_like(update.x)
+            state["exp_avg_sq"] = torch.zeros_like(update.x)
+            if update.group["amsgrad"]:
+                state["max_exp_avg_sq"] = torch.zeros_like(update.x)
+        state["step"] += 1
+        return state
+
+    def _can_fuse(self, group: dict[str, Any]) -> bool:
+        return not group["amsgrad"]
+
+    def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
+        states = [self._state_of(update) for update in updates]
+        beta1, beta2 = group["betas"]
+        options = [
+            Options(
+                lr=lr / (1 - beta1 ** state["step"].item()),
+                shrink=1 - lr * group["weight_decay"],
+                sign=-1 if group["maximize"] else 1,
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                root_correction=(1 - beta2 ** state["step"].item()) ** 0.5,
+            )
+            for state in states
+        ]
+        fused_step(
+            group["mirror_map"],
+            [u.x for u in updates],
+            [u.direction for u in updates],
+            options,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+        )
+
+    def _direction(self, update: Update) -> None:
+        group, state = update.group, self._state_of(update)
+        update.denominator, update.correction, first, second, largest = rules.adam(
+            update.direction,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            state["step"].item(),
+            betas=group["betas"],
+            eps=group["eps"],
+            largest=state["max_exp_avg_sq"] if group["amsgrad"] else None,
+        )
+        state["exp_avg"], state["exp_avg_sq"], update.direction = first, second, first
+        if largest is not None:
+            state["max_exp_avg_sq"] = largest

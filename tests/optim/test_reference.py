@@ -1,0 +1,133 @@
+"""Every map, option, dtype and path equals the NumPy reference; AdamW is met bitwise."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mirrorflow import maps
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, match_lr
+
+MAPS = [
+    maps.Quadratic(),
+    maps.Power(1.5),
+    maps.Power(3),
+    maps.Power(4),
+    maps.Power(2.5),
+    maps.HyperbolicEntropy(0.1),
+    maps.Logarithmic(0.1),
+    maps.Cosh(0.5),
+    maps.Exponential(),
+    maps.DoubleExponential(),
+]
+SGD_OPTIONS = [
+    {},
+    {"momentum": 0.9, "weight_decay": 0.1},
+    {"momentum": 0.8, "nesterov": True, "maximize": True},
+    {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1, "decay": "dual"},
+]
+ADAM_OPTIONS = [
+    {},
+    {"weight_decay": 0.0, "amsgrad": True},
+    {"betas": (0.5, 0.7), "eps": 1e-3, "maximize": True},
+    {"weight_decay": 0.3, "decay": "dual"},
+]
+# Relative to the entries, after 20 steps; half precision rounds the parameter itself.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 3e-5, torch.bfloat16: 4e-3, torch.float16: 1e-3}
+
+
+def problem(dtype, seed=0):
+    """A start and 20 gradients, exact in every dtype so that the reference sees the same."""
+    rng = np.random.default_rng(seed)
+    start = torch.tensor(rng.normal(size=(6, 5))).to(dtype)
+    return start, [torch.tensor(rng.normal(size=(6, 5))).to(dtype) for _ in range(20)]
+
+
+def run(optimizer, start, gradients, lr, **options):
+    p = nn.Parameter(start.clone())
+    opt = optimizer([p], lr, **options)
+    for g in gradients:
+        p.grad = g.clone()
+        opt.step()
+    return p.detach()
+
+
+def pair_of(reference, mirror_map):
+    return reference.geometry(type(mirror_map).__name__, *dataclasses.astuple(mirror_map))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("options", SGD_OPTIONS, ids=str)
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+def test_mirror_descent_is_the_reference(reference, mirror_map, options, dtype):
+    start, gradients = problem(dtype)
+    got = run(MirrorDescent, start, gradients, 0.02, mirror_map=mirror_map, **options)
+    wide = [g.double().numpy() for g in gradients]
+    pair = pair_of(reference, mirror_map)
+    want = reference.mirror_descent(start.double().numpy(), wide, pair, 0.02, **options)
+    np.testing.assert_allclose(got.double(), want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("options", ADAM_OPTIONS, ids=str)
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+def test_mirror_adamw_is_the_reference(reference, mirror_map, options, dtype):
+    start, gradients = problem(dtype)
+    got = run(MirrorAdamW, start, gradients, 0.01, mirror_map=mirror_map, **options)
+    wide = [g.double().numpy() for g in gradients]
+    pair = pair_of(reference, mirror_map)
+    want = reference.mirror_adamw(start.double().numpy(), wide, pair, 0.01, **options)
+    np.testing.assert_allclose(got.double(), want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [o for o in ADAM_OPTIONS if "decay" not in o], ids=str)
+@pytest.mark.parametrize("tensor_lr", [False, True])
+def test_quadratic_is_adamw_bitwise(options, dtype, tensor_lr):
+    start, gradients = problem(dtype)
+    lr = torch.tensor(0.01, dtype=torch.float64) if tensor_lr else 0.01
+    got = run(MirrorAdamW, start, gradients, lr, mirror_map=maps.Quadratic(), **options)
+    want = run(torch.optim.AdamW, start, gradients, 0.01, foreach=False, **options)
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+def test_match_lr_moves_as_far_as_sgd(mirror_map):
+    start, (g, *_) = problem(torch.float64)
+    p = nn.Parameter(start.clone())
+    p.grad = g
+    for like, optimizer, d in (
+        ("sgd", MirrorDescent, g),
+        ("adamw", MirrorAdamW, g / (g.abs() + 1e-8)),
+    ):
+        lr = match_lr([p], 0.03, mirror_map=mirror_map, like=like)
+        assert torch.equal(p.detach(), start)
+        options = {"weight_decay": 0.0} if like == "adamw" else {}
+        moved = run(optimizer, start, [g], lr, mirror_map=mirror_map, **options)
+        want = 0.03 * torch.linalg.vector_norm(d)
+        torch.testing.assert_close(torch.linalg.vector_norm(moved - start), want, rtol=1e-3, atol=0)
+
+
+def test_match_lr_needs_gradients():
+    p = nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match=r"after loss\.backward"):
+        match_lr([p], 0.1, mirror_map=maps.Quadratic())
+    with pytest.raises(ValueError, match="like = 'lion'"):
+        match_lr([p], 0.1, mirror_map=maps.Quadratic(), like="lion")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"betas": (1.0, 0.9)}, r"betas\[0\] = 1.0"),
+        ({"betas": (0.9, float("nan"))}, r"betas\[1\] = nan"),
+        ({"eps": -1.0}, "eps = -1.0"),
+    ],
+)
+def test_bad_adam_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        MirrorAdamW([nn.Parameter(torch.ones(2))], mirror_map=maps.Quadratic(), **options)
