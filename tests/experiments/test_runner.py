@@ -254,7 +254,7 @@ def test_configuration_round_trips_and_names_what_is_wrong(tmp_path: Path) -> No
     with pytest.raises(RunError, match="cannot be read"):
         RunConfig.read(path)
     for changes, text in (
-        ({"net": "cnn"}, "net = 'cnn' is unknown"),
+        ({"net": "cnm"}, "net = 'cnm' is unknown"),
         ({"steps": 0}, "steps = 0"),
         ({"lr": -1.0}, r"lr = -1\.0"),
         ({"lr": float("nan")}, "lr = nan"),

@@ -12,18 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirrorflow.data import Dataset
+from mirrorflow.data import Dataset, crop_flip
 from mirrorflow.errors import DivergedError, NotSeparableError, RunError
-from mirrorflow.experiments.build import build_data, build_map, build_net
+from mirrorflow.experiments.build import (
+    build_data,
+    build_map,
+    build_net,
+    build_optimizer,
+    schedule,
+)
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.measure import Meter
 from mirrorflow.losses import log_loss
 from mirrorflow.maps import MapLike
 from mirrorflow.nets import HomogeneousNet, check_degree
-from mirrorflow.optim import MirrorDescent
 
 __all__ = ["LoadedRun", "Progress", "load_run", "train"]
+
+# With minibatches a row waits until its evaluations are at most this share of those of training,
+# where a step counts three a point (forward, and backward twice as much).
+_SHARE = 0.08
+_MEASURE_POINTS = 2000
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class _State:
     step: int = 0
     reached: int = 0  # how many of the thresholds
     next_row: int = 0
+    evaluated: int = 0  # points, for the metrics
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -86,7 +97,8 @@ def train(
     """Train as `config` says, in the folder `path`; a folder that holds the run is resumed.
 
     The metrics are measured at geometric intervals of the step (ratio √2) and at the first state
-    below each threshold of `config.until`. Everything random depends on the seed and the step
+    below each threshold of `config.until`; with minibatches, not before the evaluation is paid
+    for by training (8 % of its evaluations). Everything random depends on the seed and the step
     alone, so that a run that was killed and resumed has the parameters and the metrics, bit for
     bit, of one that was not.
 
@@ -110,10 +122,8 @@ def train(
     data = build_data(config)
     net = build_net(config, data)
     mirror_map = build_map(config)
-    check_degree(net, data.x[:64])
-    optimizer = MirrorDescent(
-        net.named_parameters(), config.lr, mirror_map=mirror_map, **config.optimizer_options
-    )
+    check_degree(net, data.x[:64] if data.x.ndim == 2 else data.x[:8])
+    optimizer = build_optimizer(config, net, mirror_map, len(data.x))
     folder = RunFolder(path)
     folder.open(config)
     threads = torch.get_num_threads()
@@ -135,13 +145,16 @@ class _Loop:
         net: HomogeneousNet,
         data: Dataset,
         mirror_map: MapLike,
-        optimizer: MirrorDescent,
+        optimizer: torch.optim.Optimizer,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.config, self.folder, self.net, self.data = config, folder, net, data
         self.mirror_map, self.optimizer, self.progress = mirror_map, optimizer, progress
         self.state = _State()
-        self.meter = Meter(net, data, mirror_map, config.loss)
+        self.n, self.total = len(data.x), config.total_steps(len(data.x))
+        self.batches, self.spent = config.batches(self.n), 0.0
+        points = config.measure_points or (None if self.batches == 1 else _MEASURE_POINTS)
+        self.meter = Meter(net, data, mirror_map, config.loss, points)
 
     def run(self, checkpoint_seconds: float) -> LoadedRun:
         saved = self.folder.load_checkpoint()
@@ -153,35 +166,45 @@ class _Loop:
         if manifest["outcome"] in ("reached", "steps"):
             return self._result(manifest["outcome"])
         spent = float(manifest["seconds"])
+        self.spent = float(manifest.get("evaluation_seconds", 0.0))
         self.folder.log(f"step {self.state.step}: {'resumed' if saved else 'started'}")
+        for note in self.data.notes:
+            self.folder.log(note)
         begun = saved_at = shown = time.monotonic()
         if not self.state.rows:
-            self._record(self._measure())
+            self._measure()
         outcome = self._done()
         while outcome is None:
             value = self._step()
             now = time.monotonic()
             if self.progress is not None and now - shown > 0.1:
                 shown = now
-                at = Progress(self.state.step, self.config.steps, value / math.log(10))
+                at = Progress(self.state.step, self.total, value / math.log(10))
                 self.progress(at)
             outcome = self._done()
             if outcome is not None or now - saved_at > checkpoint_seconds:
                 self._save()
                 saved_at = now
-                self.folder.update_manifest(seconds=round(spent + now - begun, 3))
+                self.folder.update_manifest(
+                    seconds=round(spent + now - begun, 3), evaluation_seconds=round(self.spent, 3)
+                )
         return self._finish(outcome)
 
     def _step(self) -> float:
         x, y = self._batch()
+        if self.config.schedule != "constant":
+            factor = schedule(self.config, self.state.step, self.total)
+            for group in self.optimizer.param_groups:
+                group["lr"] = float(self.config.lr) * factor
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
             value = log_loss(self.net(x), y, self.config.loss)
-            value.backward()  # type: ignore[no-untyped-call]
+            target = value if self.config.follows_log_loss else value.exp()
+            target.backward()  # type: ignore[no-untyped-call]
             return value
 
-        value = float(self.optimizer.step(closure).detach())
+        value = float(self.optimizer.step(closure).detach())  # type: ignore[arg-type,attr-defined]
         if not math.isfinite(value):
             raise DivergedError(
                 f"the loss is {value} at step {self.state.step}; use lr='auto' or a smaller lr. "
@@ -191,31 +214,55 @@ class _Loop:
         # The value belongs to the state before the step, so a threshold is seen one step late;
         # the row that is recorded states its own loss.
         due = self.state.step >= self.state.next_row
-        until = self.config.until
-        crossed = self.state.reached < len(until) and value <= until[self.state.reached] * math.log(
-            10
-        )
-        if due or crossed or self.state.step == self.config.steps:
-            self._record(self._measure())
+        last = self.state.step == self.total
+        if last or ((due or self._below(value / math.log(10))) and self._paid_for()):
+            self._measure(full=last)
         return value
+
+    def _below(self, log10_loss: float) -> bool:
+        """Whether a loss is below the next threshold."""
+        until, reached = self.config.until, self.state.reached
+        return reached < len(until) and log10_loss <= until[reached]
+
+    def _paid_for(self) -> bool:
+        """Whether training so far allows for a row; always for the full batch, where rows are few.
+
+        It counts evaluations of the net and not time, so that a run is the same on any machine.
+        """
+        if self.batches == 1:
+            return True
+        trained = 3 * self.state.step * self.config.batch_size
+        return self.state.evaluated + self.meter.cost() <= _SHARE * trained
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         x, y, size = self.data.x, self.data.y, self.config.batch_size
-        if size == 0 or size >= len(x):
+        if self.batches == 1:
             return x, y
-        epoch, at = divmod(self.state.step, len(x) // size)
+        epoch, at = divmod(self.state.step, self.batches)
         g = torch.Generator().manual_seed((self.config.seed << 32) + epoch)
-        chosen = torch.randperm(len(x), generator=g)[at * size : (at + 1) * size]
-        return x[chosen], y[chosen]
+        chosen = torch.randperm(self.n, generator=g)[at * size : (at + 1) * size]
+        points = x[chosen]
+        if self.config.augment == "crop_flip":
+            g.manual_seed((self.config.seed << 32) + (1 << 31) + self.state.step)
+            points = crop_flip(points, g)
+        return points, y[chosen]
 
-    def _measure(self) -> dict[str, Any]:
-        return {"step": self.state.step, **self.meter(self.net)}
+    def _measure(self, *, full: bool = False) -> None:
+        begun = time.monotonic()
+        row = self.meter(self.net, full=full)
+        self.state.evaluated += self.meter.cost(full=full)
+        # What a subset says of a threshold is not enough.
+        if not full and self.meter.points < self.n and self._below(row["log10_loss"]):
+            row = self.meter(self.net, full=True)
+            self.state.evaluated += self.meter.cost(full=True)
+        self._record({"step": self.state.step, **row})
+        self.spent += time.monotonic() - begun
 
     def _record(self, row: dict[str, Any]) -> None:
-        state, until = self.state, self.config.until
+        state = self.state
         row["threshold"] = math.nan
-        while state.reached < len(until) and row["log10_loss"] <= until[state.reached]:
-            row["threshold"] = until[state.reached]
+        while row["points"] == self.n and self._below(row["log10_loss"]):
+            row["threshold"] = self.config.until[state.reached]
             state.reached += 1
         state.rows.append(row)
         if state.step >= state.next_row:
@@ -224,7 +271,7 @@ class _Loop:
     def _done(self) -> str | None:
         if self.state.reached == len(self.config.until) and self.config.until:
             return "reached"
-        return "steps" if self.state.step >= self.config.steps else None
+        return "steps" if self.state.step >= self.total else None
 
     def _save(self) -> None:
         self.folder.write_metrics(self.state.rows)
@@ -237,7 +284,8 @@ class _Loop:
         )
 
     def _finish(self, outcome: str) -> LoadedRun:
-        best = max(row["min_margin"] for row in self.state.rows)
+        whole = [row for row in self.state.rows if row["points"] == self.n]
+        best = max(row["min_margin"] for row in whole or self.state.rows)
         if outcome == "steps" and best <= 0 and self.config.until:
             self.folder.update_manifest(outcome="not_separated", best_margin=best)
             self.folder.log(f"step {self.state.step}: not separated, best margin {best:.6g}")
