@@ -114,7 +114,7 @@ def test_match_lr_moves_as_far_as_sgd(mirror_map):
 
 def test_match_lr_needs_gradients():
     p = nn.Parameter(torch.ones(2))
-    with pytest.raises(ValueError, match="after loss.backward"):
+    with pytest.raises(ValueError, match=r"after loss\.backward"):
         match_lr([p], 0.1, mirror_map=maps.Quadratic())
     with pytest.raises(ValueError, match="like = 'lion'"):
         match_lr([p], 0.1, mirror_map=maps.Quadratic(), like="lion")

@@ -24,15 +24,18 @@ with warnings.catch_warnings():
     )
 
 
+SPARSE, MILD = maps.HyperbolicEntropy(0.5), maps.Power(1.5)
+
+
 class Descent(MirrorDescent):
     """The database calls `cls(params, **kwargs)`: the map is fixed here."""
 
-    def __init__(self, params, lr=1e-3, *, mirror_map=maps.HyperbolicEntropy(0.5), **options):
+    def __init__(self, params, lr=1e-3, *, mirror_map=SPARSE, **options):
         super().__init__(params, lr, mirror_map=mirror_map, **options)
 
 
 class AdamW(MirrorAdamW):
-    def __init__(self, params, lr=1e-3, *, mirror_map=maps.Power(1.5), **options):
+    def __init__(self, params, lr=1e-3, *, mirror_map=MILD, **options):
         super().__init__(params, lr, mirror_map=mirror_map, **options)
 
 

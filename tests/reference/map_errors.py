@@ -37,6 +37,18 @@ CASES = [
     (maps.Cosh(0.1), reference.cosh("0.1"), (-15, 0.9), (-30, 1.8)),
     (maps.Exponential(), reference.exponential(), (-15, 1.9), (-30, 2.8)),
     (maps.DoubleExponential(), reference.double_exponential(), (-15, 0.68), (-30, 0.85)),
+    (
+        maps.Custom(gradient=lambda x: x + x * x * x, name="x + x**3"),
+        reference.mixed("4", "1", "1"),
+        (-9, 9),
+        (-70, 70),
+    ),
+    (
+        maps.Custom(potential=torch.cosh, name="cosh"),
+        reference.cosh("1"),
+        (-3, 1.9),
+        (-7, 2.8),
+    ),
 ]
 
 

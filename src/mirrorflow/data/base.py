@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from mirrorflow.data.images import Images
 
 __all__ = ["Dataset", "check_points"]
 
@@ -15,6 +17,7 @@ class Dataset:
     """Points `x` (n, …) with labels `y` (n,): ±1 if `classes` is None, else indices 0 … C−1.
 
     Contract: checked when it is made (see `check_points`); the test set may be empty (n = 0).
+    `notes` says what a reader of results has to know, such as that only a part was found.
     """
 
     name: str
@@ -23,6 +26,7 @@ class Dataset:
     x_test: Tensor
     y_test: Tensor
     classes: int | None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_points(self.x, self.y, self.classes)
@@ -36,13 +40,12 @@ class Dataset:
 
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Dataset:
         """The same data with points of another dtype, on another device."""
-        return Dataset(
-            self.name,
-            self.x.to(device, dtype),
-            self.y.to(device),
-            self.x_test.to(device, dtype),
-            self.y_test.to(device),
-            self.classes,
+        return replace(
+            self,
+            x=self.x.to(device, dtype),
+            y=self.y.to(device),
+            x_test=self.x_test.to(device, dtype),
+            y_test=self.y_test.to(device),
         )
 
 
@@ -70,8 +73,9 @@ def check_points(
             f"{xs} has shape {tuple(x.shape)} and {ys} {tuple(y.shape)}; pass {xs} of shape "
             f"(n, ...) and {ys} of shape (n,) with n >= 1"
         )
-    bad = ~torch.isfinite(x.flatten(1)).all(1)
-    if bool(bad.any()):
+    # Images come from bytes: they are finite, and looking would unfold them all.
+    bad = None if isinstance(x, Images) else ~torch.isfinite(x.flatten(1)).all(1)
+    if bad is not None and bool(bad.any()):
         raise ValueError(
             f"{xs} holds NaN or infinity in {int(bad.sum())} of {len(x)} points, first in point "
             f"{int(bad.nonzero()[0])}; drop or impute them"

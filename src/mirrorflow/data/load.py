@@ -14,13 +14,17 @@ import torch
 from mirrorflow.data.base import Dataset
 from mirrorflow.data.digits import digits
 from mirrorflow.data.synthetic import blobs, one_point, random_labels, teacher
+from mirrorflow.data.vision import cifar10, fashion_mnist, mnist
 from mirrorflow.errors import DataError
 
 __all__ = ["SOURCES", "load"]
 
 SOURCES: dict[str, Callable[..., Dataset]] = {
     "blobs": blobs,
+    "cifar10": cifar10,
     "digits": digits,
+    "fashion_mnist": fashion_mnist,
+    "mnist": mnist,
     "one_point": one_point,
     "random_labels": random_labels,
     "teacher": teacher,

@@ -101,11 +101,7 @@ def mirror_flow(
         log_log_t_end=math.inf if log_log_t_end is None else log_log_t_end,
         max_steps=max_steps,
         delta=relative_temperature,
-<<<<<<< HEAD
-        stop=_stopping(kkt_tol if stop_when_converged else -1.0),
-=======
         stop=_stopping(kkt_tol if stop_when_converged else None),
->>>>>>> flow
     )
     stats |= {"reason": ending.reason, "order": order, "tol": tol, "map": repr(mirror_map)}
     trajectory = recorder.finish(stats)

@@ -150,16 +150,16 @@ def _require_steady(mirror_map: SeparableMap, end: float) -> None:
 
 
 def _extrapolate(slopes: list[float]) -> tuple[float, float]:
-    """Iterated Aitken extrapolation; the error is the last change that it made."""
+    """Iterated Aitken extrapolation: the row that has settled best, and its last change."""
     best, error = slopes[-1], abs(slopes[-1] - slopes[-2])
     row = slopes
-    while len(row) >= 3:
+    while len(row) >= 4:
         new = []
         for a, b, c in zip(row, row[1:], row[2:], strict=False):
             bend = (c - b) - (b - a)
             noise = 1e-14 * (1 + abs(c))
             new.append(c - (c - b) ** 2 / bend if abs(bend) > noise else c)
-        change = abs(new[-1] - new[-2]) if len(new) > 1 else abs(new[-1] - best)
+        change = abs(new[-1] - new[-2])
         if change < error:
             best, error = new[-1], change
         row = new

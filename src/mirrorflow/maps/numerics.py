@@ -110,15 +110,15 @@ def asinh_shift(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
 def log_sinh_exp(log_x: Tensor) -> Tensor:
     """`log sinh(e^l)`: `sinh` on the scale of logarithms."""
     x = torch.exp(log_x)
-    middle = x.clamp(1e-3, 20.0)
-    series = log_x + x.clamp(max=1e-3) ** 2 / 6
+    middle = x.clamp(1e-4, 20.0)
+    series = log_x + x.clamp(max=1e-4) ** 2 / 6
     far = x + torch.log1p(-torch.exp(-2 * x.clamp(min=20.0))) - LOG2
-    return torch.where(x < 1e-3, series, torch.where(x > 20, far, torch.log(torch.sinh(middle))))
+    return torch.where(x < 1e-4, series, torch.where(x > 20, far, torch.log(torch.sinh(middle))))
 
 
 def log_asinh_exp(log_x: Tensor) -> Tensor:
     """`log asinh(e^l)`: the inverse of `log_sinh_exp`."""
-    low, high = math.log(1e-3), 20.0
+    low, high = math.log(1e-4), 20.0
     middle = torch.log(torch.asinh(torch.exp(log_x.clamp(low, high))))
     series = log_x - torch.exp(2 * log_x.clamp(max=low)) / 6
     far = torch.log(log_x.clamp(min=high) + LOG2)
@@ -128,16 +128,16 @@ def log_asinh_exp(log_x: Tensor) -> Tensor:
 def log_expm1_exp(log_x: Tensor) -> Tensor:
     """`log expm1(e^l)`."""
     x = torch.exp(log_x)
-    low = x.clamp(max=1e-3)
+    low = x.clamp(max=1e-4)
     series = log_x + low / 2 + low * low / 24
     far = x + torch.log1p(-torch.exp(-x.clamp(min=40.0)))
-    middle = torch.log(expm1(x.clamp(1e-3, 40.0)))
-    return torch.where(x < 1e-3, series, torch.where(x > 40, far, middle))
+    middle = torch.log(expm1(x.clamp(1e-4, 40.0)))
+    return torch.where(x < 1e-4, series, torch.where(x > 40, far, middle))
 
 
 def log_log1p_exp(log_x: Tensor) -> Tensor:
     """`log log1p(e^l)`: the inverse of `log_expm1_exp`."""
-    low, high = math.log(1e-3), 40.0
+    low, high = math.log(1e-5), 40.0
     x = torch.exp(log_x.clamp(max=low))
     series = log_x - x / 2 + 5 * x * x / 24
     middle = torch.log(torch.log1p(torch.exp(log_x.clamp(low, high))))
@@ -160,11 +160,10 @@ def power(x: Tensor, exponent: Fraction) -> Tensor:
     `e` below the precision of the tensor is put back to first order, `x^{e+ε} = x^e(1 + ε log x)`.
     """
     if exponent.denominator <= 2 and exponent <= 4:
-        whole, half = divmod(exponent, 1)
-        factors = [x] * whole + [torch.sqrt(x)] * (1 if half else 0)
-        result = factors[0].clone() if len(factors) == 1 else factors[0]
-        for factor in factors[1:]:
-            result = result * factor
+        whole, half = exponent.numerator // exponent.denominator, exponent.denominator == 2
+        result = torch.sqrt(x) if half else x.clone()
+        for _ in range(whole if half else whole - 1):
+            result = result * x
         return result
     rounded = np.float32(float(exponent)) if x.dtype == torch.float32 else float(exponent)
     rest = float(exponent - Fraction(float(rounded)))

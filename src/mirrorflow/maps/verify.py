@@ -41,7 +41,7 @@ def verify_scalar(
         )
     positive, negative = gradient(half), gradient(-half)
     usable = int(positive.isfinite().cumprod(0).sum())
-    if usable < 600:
+    if usable <= 600:
         raise ValueError(
             f"{kind} gives r'({float(half[usable]):.4g}) = {float(positive[usable]):.4g}; r' must "
             "be "

@@ -2,17 +2,25 @@
 
 from mirrorflow.nets.activation import Activation
 from mirrorflow.nets.base import HomogeneousNet, Junction
+from mirrorflow.nets.cnn import CNN, VGG
+from mirrorflow.nets.convolution import ConvLayer, ConvNet
 from mirrorflow.nets.degree import Degree, check_degree
 from mirrorflow.nets.linear import Linear
 from mirrorflow.nets.mlp import MLP, TwoLayer
+from mirrorflow.nets.residual import ResidualNet
 
 __all__ = [
+    "CNN",
     "MLP",
+    "VGG",
     "Activation",
+    "ConvLayer",
+    "ConvNet",
     "Degree",
     "HomogeneousNet",
     "Junction",
     "Linear",
+    "ResidualNet",
     "TwoLayer",
     "check_degree",
 ]

@@ -14,6 +14,8 @@ from mirrorflow.errors import DivergedError
 from mirrorflow.maps import MapLike, MirrorMap, assign
 from mirrorflow.maps.base import require_floating
 from mirrorflow.optim import rules
+from mirrorflow.optim.kernels import supports
+from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
 from mirrorflow.optim.state import (
     AS_TEXT,
@@ -130,10 +132,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
             loss = self._take_back(loss, closure)
         found = self.with_gradient()
         if rule is None:
-            for p, group in found:
-                update = self._begin(p, group)
-                self._direction(update)
-                self._apply(update)
+            for group in self.param_groups:
+                self._step_group(group, [p for p, its in found if its is group])
             return loss
         updates = [self._begin(p, group) for p, group in found]
         if not updates:
@@ -141,11 +141,61 @@ class MirrorOptimizer(torch.optim.Optimizer):
         if rejecting:
             for update in updates:
                 keep_previous(update.parameter, self.state[update.parameter])
+        elif closure is None:
+            self._relative().forget()
         for update in updates:
-            self._direction(update)
+            self._turn(update)
         for update, moved in zip(updates, self._relative().step(rule, updates), strict=True):
             update.write(moved)
         return loss
+
+    def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        lr = group["lr"]
+        if isinstance(lr, Tensor) and lr.device.type == "cpu" and not is_compiling():
+            lr = lr.item()
+        updates = [self._begin(p, group) for p in params]
+        if group["compiled"] and not is_compiling():
+            updates = self._step_fused(group, updates, lr)
+        joined: dict[Any, list[Update]] = {}
+        for update in updates:
+            self._turn(update)
+            if not group["foreach"] or not joinable(update):
+                step_blocked(update, lr)
+                continue
+            key = (update.x.dtype, update.x.device, update.correction)
+            joined.setdefault(key, []).append(update)
+        for together in joined.values():
+            step_joined(together, lr)
+
+    def _step_fused(self, group: dict[str, Any], updates: list[Update], lr: float) -> list[Update]:
+        """Step what the kernels know; returns the rest."""
+        if group["weight_decay"] and group["decay"] != "primal":
+            return updates
+        batches: dict[torch.dtype, list[Update]] = {}
+        rest = []
+        for update in updates:
+            if supports(group["mirror_map"], update.x, update.direction) and self._can_fuse(group):
+                batches.setdefault(update.x.dtype, []).append(update)
+            else:
+                rest.append(update)
+        for batch in batches.values():
+            self._fuse(group, batch, lr)
+            for update in batch:
+                if update.x is not update.parameter:
+                    update.parameter.copy_(update.x)
+        return rest
+
+    def _can_fuse(self, group: dict[str, Any]) -> bool:
+        raise NotImplementedError
+
+    def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
+        """The fused step of updates of one dtype, state included."""
+        raise NotImplementedError
+
+    def _turn(self, update: Update) -> None:
+        if update.group["maximize"]:
+            update.direction = update.direction.neg()
+        self._direction(update)
 
     def _direction(self, update: Update) -> None:
         """Turn the gradient in `update.direction` into the direction, with the state's help."""
@@ -167,13 +217,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         x = p
         if p.dtype in LOW_PRECISION:
             x, g = master(p, self.state[p]), g.float()
-        return Update(p, x, g.neg() if group["maximize"] else g, group)
-
-    def _apply(self, update: Update) -> None:
-        lr = update.group["lr"]
-        if isinstance(lr, Tensor) and lr.device.type == "cpu" and not is_compiling():
-            lr = lr.item()
-        update.write(update.moved(lr))
+        return Update(p, x, g, group)
 
     # -- the relative step ------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import torch
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
 from mirrorflow.optim.base import LearningRate, MirrorOptimizer, require_at_least_zero
+from mirrorflow.optim.kernels import Options, fused_step
 from mirrorflow.optim.update import Update
 
 __all__ = ["MirrorAdamW"]
@@ -83,15 +84,46 @@ class MirrorAdamW(MirrorOptimizer):
             if not 0 <= beta < 1:
                 raise ValueError(f"betas[{i}] = {beta} is not allowed; choose 0 <= beta < 1")
 
-    def _direction(self, update: Update) -> None:
-        group, state = update.group, self.state[update.parameter]
+    def _state_of(self, update: Update) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[update.parameter]
         if "step" not in state:
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["exp_avg"] = torch.zeros_like(update.x)
             state["exp_avg_sq"] = torch.zeros_like(update.x)
-            if group["amsgrad"]:
+            if update.group["amsgrad"]:
                 state["max_exp_avg_sq"] = torch.zeros_like(update.x)
         state["step"] += 1
+        return state
+
+    def _can_fuse(self, group: dict[str, Any]) -> bool:
+        return not group["amsgrad"]
+
+    def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
+        states = [self._state_of(update) for update in updates]
+        beta1, beta2 = group["betas"]
+        options = [
+            Options(
+                lr=lr / (1 - beta1 ** state["step"].item()),
+                shrink=1 - lr * group["weight_decay"],
+                sign=-1 if group["maximize"] else 1,
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                root_correction=(1 - beta2 ** state["step"].item()) ** 0.5,
+            )
+            for state in states
+        ]
+        fused_step(
+            group["mirror_map"],
+            [u.x for u in updates],
+            [u.direction for u in updates],
+            options,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+        )
+
+    def _direction(self, update: Update) -> None:
+        group, state = update.group, self._state_of(update)
         update.denominator, update.correction, first, second, largest = rules.adam(
             update.direction,
             state["exp_avg"],

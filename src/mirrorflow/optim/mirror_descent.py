@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
 from mirrorflow.optim.base import LearningRate, MirrorOptimizer, require_at_least_zero
+from mirrorflow.optim.kernels import Options, fused_step
 from mirrorflow.optim.update import Update
 
 __all__ = ["MirrorDescent"]
@@ -83,6 +86,35 @@ class MirrorDescent(MirrorOptimizer):
                 f"nesterov needs momentum > 0 and dampening = 0, got momentum = "
                 f"{group['momentum']}, dampening = {group['dampening']}"
             )
+
+    def _can_fuse(self, group: dict[str, Any]) -> bool:  # noqa: ARG002
+        return True
+
+    def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
+        options, buffers = [], []
+        for update in updates:
+            first = False
+            if group["momentum"]:
+                state = self.state[update.parameter]
+                first = "momentum_buffer" not in state
+                if first:
+                    state["momentum_buffer"] = torch.zeros_like(
+                        update.x, memory_format=torch.contiguous_format
+                    )
+                buffers.append(state["momentum_buffer"])
+            options.append(
+                Options(
+                    lr=lr,
+                    shrink=1 - lr * group["weight_decay"],
+                    momentum=group["momentum"],
+                    gain=1 - group["dampening"],
+                    sign=-1 if group["maximize"] else 1,
+                    nesterov=group["nesterov"],
+                    first=first,
+                )
+            )
+        x, g = [u.x for u in updates], [u.direction for u in updates]
+        fused_step(group["mirror_map"], x, g, options, buffers or None)
 
     def _direction(self, update: Update) -> None:
         group = update.group

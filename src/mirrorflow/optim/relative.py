@@ -44,6 +44,10 @@ class RelativeStep:
         self.memory["auto_backoff"] = min(1.0, _RECOVERY * self.memory["auto_backoff"])
         return True
 
+    def forget(self) -> None:
+        """A step without a closure: the next log loss has nothing to be compared with."""
+        self.memory["auto_log_loss"] = math.inf
+
     def back_off(self, again: float) -> None:
         """After a rejection: halve η, and count the step as not taken.
 

@@ -121,13 +121,16 @@ def _slowness(found: list[Record]) -> Section:
                 "slowness",
                 inline(figures.slowness(found)),
                 "Angle to the limit and decay exponent of the loss against log log t",
-                "Left: degrees that are still missing to the limit direction. Maps without a scale "
-                "(power, quadratic) are there at once; the others approach like a power of "
-                "1/log t or slower. Right: the exponent of the loss, which is 1 for all maps but "
-                "cosh (γ/(1+γ) = 3/4) and the double exponential (0: exponentially slow).",
+                "Lines: the flow. Left: degrees that are still missing to the limit direction, "
+                "circles: the closed form. Maps without a scale (power, quadratic) are there at "
+                "once; the others approach like a power of 1/log t, which is extremely slow in t; "
+                "the floor near 1e-6 degrees is the relative temperature of the integrator. "
+                "Right: the decay of the loss, circles: the law of the theory. The exponent tends "
+                "to 1 for all maps but cosh (γ/(1+γ) = 3/4) and the double exponential (0: "
+                "exponentially slow).",
             )
         ],
-        [_certificates(found, "The end of each flow."), _angles(found)],
+        [_certificates(found, "The end of each flow."), _angles(found), _growth(found)],
     )
 
 
@@ -142,6 +145,25 @@ def _angles(found: list[Record]) -> Table:
         rows.append([label(record.summary["map"]), *cells, plain(error, 2)])
     caption = (
         "Degrees from the first axis along the flow, and the largest error against the closed form."
+    )
+    return Table(caption, header, rows)
+
+
+def _growth(found: list[Record]) -> Table:
+    header = ["map", "law", "measured", "95 % interval", "predicted", "agrees"]
+    rows = []
+    for record in found:
+        name = label(record.summary["map"])
+        for law in record.summary["laws"]:
+            interval = f"{plain(law['low'], 5)} … {plain(law['high'], 5)}"
+            cells = [plain(law["measured"], 5), interval, plain(law["predicted"], 5)]
+            rows.append([name, law["name"], *cells, "yes" if law["agrees"] else "no"])
+        if not record.summary["laws"]:
+            refused = record.summary["growth"].partition(":")[0]
+            rows.append([name, f"{refused}: too few late points", *["–"] * 4])
+    caption = (
+        "Growth laws fitted from log t = 1e6 on, beside the prediction. A law agrees if the "
+        "prediction lies in the interval, widened by the correction that the theory leaves out."
     )
     return Table(caption, header, rows)
 

@@ -1,0 +1,77 @@
+"""The ways to carry out one and the same step: plain, in cache-sized blocks, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mirrorflow.optim.update import Update
+
+__all__ = ["joinable", "step_blocked", "step_joined"]
+
+# Entries per block: x, direction and the map's intermediates stay in the second-level cache.
+BLOCK = 1 << 14
+
+
+def step_blocked(update: Update, lr: float | Tensor) -> None:
+    """`update.write(update.moved(lr))` block by block, so that intermediates stay in the cache."""
+    pieces = (update.x, update.direction, update.denominator)
+    blockable = (
+        update.group["mirror_map"].separable
+        and update.x.numel() > BLOCK
+        and update.x.device.type == "cpu"
+        and type(update.x) in (Tensor, torch.nn.Parameter)
+        and all(t is None or t.is_contiguous() for t in pieces)
+        and not torch.compiler.is_compiling()
+    )
+    if not blockable:
+        update.write(update.moved(lr))
+        return
+    split = [None if t is None else torch.split(t.detach().view(-1), BLOCK) for t in pieces]
+    x, direction, denominator = split
+    assert x is not None
+    assert direction is not None
+    for i, piece in enumerate(x):
+        part = replace(
+            update,
+            x=piece,
+            direction=direction[i],
+            denominator=None if denominator is None else denominator[i],
+        )
+        piece.copy_(part.moved(lr))
+    if update.x is not update.parameter:
+        update.parameter.copy_(update.x)
+
+
+def joinable(update: Update) -> bool:
+    """True if the tensor may be part of a longer vector."""
+    return update.group["mirror_map"].separable and type(update.x) in (Tensor, torch.nn.Parameter)
+
+
+def step_joined(updates: Sequence[Update], lr: float | Tensor) -> None:
+    """All tensors of one group as one long vector: few launches for many small tensors.
+
+    The updates must share map, dtype, device and correction; the map must be separable.
+    """
+    first = updates[0]
+    x = torch.cat([u.x.reshape(-1) for u in updates])
+    direction = torch.cat([u.direction.reshape(-1) for u in updates])
+    denominators = [u.denominator.reshape(-1) for u in updates if u.denominator is not None]
+    whole = Update(
+        x,
+        x,
+        direction,
+        first.group,
+        torch.cat(denominators) if denominators else None,
+        first.correction,
+    )
+    moved = torch.split(whole.moved(lr), [u.x.numel() for u in updates])
+    torch._foreach_copy_(
+        [u.x for u in updates], [m.view(u.x.shape) for m, u in zip(moved, updates, strict=True)]
+    )
+    for u in updates:
+        if u.x is not u.parameter:
+            u.parameter.copy_(u.x)

@@ -1,0 +1,155 @@
+"""The fused C++ step against the maps, over all magnitudes, and when it cannot be built."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from mirrorflow import maps
+from mirrorflow.optim import MirrorAdamW, MirrorDescent
+from mirrorflow.optim.kernels import Options, build, fused_step, supports
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler"
+)
+MAPS = [
+    maps.Quadratic(),
+    maps.Power(1.5),
+    maps.Power(2),
+    maps.Power(3),
+    maps.Power(4),
+    maps.HyperbolicEntropy(0.01),
+    maps.HyperbolicEntropy(10.0),
+    maps.Logarithmic(0.01),
+    maps.Cosh(0.5),
+    maps.Cosh(3.0),
+    maps.Exponential(),
+]
+
+
+def grid(dtype):
+    """Entries 1e-6 … 10 of both signs against deltas 1e-9 … 30, small and large blocks apart."""
+    x = torch.logspace(-6, 1, 60, dtype=torch.float64)
+    delta = torch.logspace(-9, 1.5, 80, dtype=torch.float64)
+    x, delta = torch.cat([-x, x, torch.zeros(1)]), torch.cat([delta, -delta, torch.zeros(1)])
+    pairs = torch.cartesian_prod(delta, x).to(dtype)  # sorted by delta: blocks are homogeneous
+    return pairs[:, 1].clone(), pairs[:, 0].clone()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+@pytest.mark.parametrize("part", ["small", "all"])
+def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
+    x, delta = grid(dtype)
+    if part == "small":  # where the cheaper forms are used
+        keep = (delta.abs() <= 0.015) & (x.abs() <= 0.4)
+        x, delta = x[keep].clone(), delta[keep].clone()
+    assert supports(mirror_map, x, delta)
+    start = x.clone()
+    fused_step(mirror_map, [x], [delta], [Options(lr=1, shrink=1, sign=1)])
+    want = mirror_map.step(start.double(), delta.double())
+    got, eps = x.double(), torch.finfo(dtype).eps
+    primal = (got - want).abs() <= 8 * eps * (want.abs() + 0.1 * start.double().abs())
+    # Near a crossing of zero the answer is ill-conditioned in x: there the dual must fit.
+    u, v = mirror_map.to_dual(start.double()), mirror_map.to_dual(got)
+    dual = (v - (u - delta.double())).abs() <= 8 * eps * (u.abs() + delta.double().abs())
+    same = (got == want) | (want.abs() > torch.finfo(dtype).max)  # infinite in this dtype
+    bad = ~(primal | dual | same)
+    assert not bad.any(), (start[bad][:5], delta[bad][:5], got[bad][:5], want[bad][:5])
+
+
+@needs_compiler
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_zero_gradient_leaves_every_bit_and_nan_is_seen(mirror_map, dtype):
+    values = torch.tensor([0.0, -0.0, 1e-3, -0.7, 3.0, float("inf"), -float("inf")] * 3).to(dtype)
+    p = nn.Parameter(values.clone())
+    opt = MirrorDescent([p], 0.1, mirror_map=mirror_map, momentum=0.9, compiled=True)
+    for zero in (0.0, -0.0):
+        p.grad = torch.full_like(p, zero)
+        opt.step()
+    size = {2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
+    assert torch.equal(p.detach().view(size), values.view(size))
+    p.grad = torch.full_like(p, float("nan"))
+    opt.step()
+    assert p.detach()[:5].isnan().all()
+
+
+SGD = [
+    {},
+    {"momentum": 0.9, "weight_decay": 0.1},
+    {"momentum": 0.8, "nesterov": True, "maximize": True},
+    {"momentum": 0.9, "dampening": 0.2},
+]
+ADAM = [{}, {"betas": (0.5, 0.7), "maximize": True, "weight_decay": 0.2}]
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [(MirrorDescent, o) for o in SGD] + [(MirrorAdamW, o) for o in ADAM],
+    ids=str,
+)
+@pytest.mark.parametrize("mirror_map", MAPS[::2], ids=repr)
+def test_fused_optimizers_equal_eager_ones(mirror_map, optimizer, options, dtype):
+    fused = [nn.Parameter(torch.randn(s).to(dtype)) for s in ((40, 50), (3,), ())]
+    eager = copy.deepcopy(fused)
+    pairs = [
+        (fused, optimizer(fused, 0.02, mirror_map=mirror_map, compiled=True, **options)),
+        (eager, optimizer(eager, 0.02, mirror_map=mirror_map, **options)),
+    ]
+    for _ in range(10):
+        gradients = [torch.randn(p.shape).to(dtype) for p in fused]
+        for params, opt in pairs:
+            for p, g in zip(params, gradients, strict=True):
+                p.grad = g.clone()
+            opt.step()
+    tolerance = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 1e-2}[dtype]
+    for a, b in zip(fused, eager, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+    for a, b in zip(fused, eager, strict=True):
+        for key in pairs[1][1].state[b]:
+            mine, theirs = pairs[0][1].state[a][key], pairs[1][1].state[b][key]
+            torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_what_has_no_kernel_takes_the_eager_path():
+    for mirror_map, layout in (
+        (maps.DoubleExponential(), "plain"),
+        (maps.Power(2.7), "plain"),
+        (maps.Power(3), "transposed"),
+    ):
+        values = torch.randn(6, 4) if layout == "plain" else torch.randn(4, 6).T
+        fused, eager = nn.Parameter(values.clone()), nn.Parameter(values.clone())
+        for p, compiled in ((fused, True), (eager, False)):
+            p.grad = torch.ones_like(p)
+            MirrorDescent([p], 0.1, mirror_map=mirror_map, compiled=compiled).step()
+        torch.testing.assert_close(fused, eager, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("why", ["no compiler", "switched off", "does not compile"])
+def test_without_a_compiler_everything_works(monkeypatch, tmp_path, why):
+    monkeypatch.setenv("MIRRORFLOW_CACHE", str(tmp_path))
+    if why == "no compiler":
+        monkeypatch.delenv("CXX", raising=False)
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+    elif why == "switched off":
+        monkeypatch.setenv("MIRRORFLOW_NO_KERNELS", "1")
+    else:
+        monkeypatch.setattr(build, "SOURCE", tmp_path / "broken.cpp")
+        (tmp_path / "broken.cpp").write_text("this is no C++")
+    build.library.cache_clear()
+    try:
+        assert build.library() is None
+        p = nn.Parameter(torch.ones(3))
+        p.grad = torch.ones(3)
+        MirrorDescent([p], 0.1, mirror_map=maps.Quadratic(), compiled=True).step()
+        torch.testing.assert_close(p.detach(), torch.full((3,), 0.9))
+    finally:
+        build.library.cache_clear()
