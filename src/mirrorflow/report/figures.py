@@ -144,7 +144,8 @@ def digit_measures(records: list[Record]) -> Figure:
         ax.set(xlabel="log₁₀(−log₁₀ loss)", title=text)
         ax.title.set_fontsize(10)
     axes[2].set_ylim(0.9, 1.0)
-    axes[0].legend(fontsize=8)
+    lines, names = axes[0].get_legend_handles_labels()
+    axes[2].legend(lines, names, fontsize=8, loc="lower right")
     return made
 
 
