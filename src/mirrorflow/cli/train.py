@@ -92,7 +92,7 @@ def train(
         bool, typer.Option("--json", help="Print the last measurement as JSON.")
     ] = False,
 ) -> None:
-    """Train a homogeneous net with mirror descent or AdamW; killed and run again, it goes on bit for bit.
+    """Train a homogeneous net; killed and run again, it goes on bit for bit.
 
     Options override the fields of --config. The folder holds config.toml, manifest.json,
     metrics.parquet, checkpoint.pt and log.txt.
