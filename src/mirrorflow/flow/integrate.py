@@ -97,7 +97,7 @@ def integrate(
             recorder.add(state, position.log_t, position.log_log_t)
             if watch is not None:
                 watch(position, recorder)
-            if position.log_t >= log_t_end or position.log_log_t >= log_log_t_end:
+            if _past(position.log_t, log_t_end) or _past(position.log_log_t, log_log_t_end):
                 ending = Ending(True, "log_t_end was reached")
             elif stop is not None and (why := stop(state, recorder)):
                 ending = Ending(False, why)
@@ -107,6 +107,11 @@ def integrate(
             )
     stats = {**counts, "newton": frame.newton_count, "seconds": time.perf_counter() - begin}
     return ending, stats
+
+
+def _past(value: float, end: float) -> bool:
+    """An infinite end is never reached, not even by a time beyond the doubles."""
+    return value >= end and end < np.inf
 
 
 def _advance_time(position: Position, segment: Segment) -> None:

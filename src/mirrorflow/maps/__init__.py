@@ -3,6 +3,7 @@
 from mirrorflow.maps.assignment import MapLike, assign
 from mirrorflow.maps.base import MirrorMap, SeparableMap
 from mirrorflow.maps.block import BlockHorizon
+from mirrorflow.maps.catalog import Entry, catalog, describe
 from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.custom import Custom
 from mirrorflow.maps.double_exponential import DoubleExponential
@@ -27,6 +28,7 @@ __all__ = [
     "Cosh",
     "Custom",
     "DoubleExponential",
+    "Entry",
     "Exponential",
     "Horizon",
     "HorizonEstimate",
@@ -46,6 +48,8 @@ __all__ = [
     "SimplexEntropy",
     "Spectral",
     "assign",
+    "catalog",
+    "describe",
     "estimate_horizon",
     "finite_gauge",
     "parse_map",

@@ -17,6 +17,7 @@ from mirrorflow.optim import rules
 from mirrorflow.optim.kernels import supports
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
+from mirrorflow.optim.sharded import largest_over_ranks
 from mirrorflow.optim.state import (
     AS_TEXT,
     LOW_PRECISION,
@@ -283,7 +284,8 @@ def _groups_by_map(params: list[Any], mirror_map: Mapping[str, MirrorMap]) -> li
 
 
 def _number(loss: Any) -> float:
-    return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
+    value = loss.detach() if isinstance(loss, Tensor) else loss
+    return largest_over_ranks(float(value))
 
 
 def _name(group: dict[str, Any], i: int) -> str:

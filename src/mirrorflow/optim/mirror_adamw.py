@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch.compiler import is_compiling
 
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
@@ -128,7 +129,7 @@ class MirrorAdamW(MirrorOptimizer):
             update.direction,
             state["exp_avg"],
             state["exp_avg_sq"],
-            state["step"].item(),
+            state["step"] if is_compiling() else state["step"].item(),
             betas=group["betas"],
             eps=group["eps"],
             largest=state["max_exp_avg_sq"] if group["amsgrad"] else None,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.errors import DivergedError
+from mirrorflow.optim.sharded import is_sharded, whole
 from mirrorflow.optim.step_size import LossScaled, solve_step
 from mirrorflow.optim.update import Update
 
@@ -105,9 +106,8 @@ class _Trial:
     def __init__(self, updates: list[Update]) -> None:
         self.updates = updates
         self.directions = [u.full_direction() for u in updates]
-        pairs = zip(updates, self.directions, strict=True)
         self.norm = math.sqrt(sum(_inner(d, d) for d in self.directions))
-        self.energy = sum(_inner(u.group["mirror_map"].to_dual(u.x), u.x) for u, _ in pairs)
+        self.energy = sum(_inner(u.dual(), u.x) for u in updates)
         if self.energy == 0:
             raise ValueError(
                 "lr='auto' measures the step relative to the parameters, which are all zero; "
@@ -125,7 +125,6 @@ class _Trial:
 
 
 def _inner(a: Tensor, b: Tensor) -> float:
-    full = getattr(a, "full_tensor", None)
-    if full is not None:
-        return float((a * b).sum().full_tensor())  # type: ignore[attr-defined]
+    if is_sharded(a):
+        return float(whole((a * b).sum()))
     return float(torch.dot(a.reshape(-1), b.reshape(-1)))

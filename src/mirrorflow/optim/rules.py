@@ -54,12 +54,12 @@ def adam(
     g: Tensor,
     first: Tensor,
     second: Tensor,
-    step: float,
+    step: float | Tensor,
     *,
     betas: tuple[float, float],
     eps: float,
     largest: Tensor | None = None,
-) -> tuple[Tensor, float, Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, float | Tensor, Tensor, Tensor, Tensor | None]:
     """Adam's bias-corrected direction, as numerator, denominator and a factor.
 
     `m ← β₁ m + (1−β₁) g`, `v ← β₂ v + (1−β₂) g²`,
@@ -94,7 +94,7 @@ def mirror_step(
     weight_decay: float = 0.0,
     decay: Decay = "primal",
     denominator: Tensor | None = None,
-    correction: float = 1.0,
+    correction: float | Tensor = 1.0,
 ) -> Tensor:
     """`x' = ∇R*(∇R(x) − lr·d)`, with decoupled weight decay λ; where nothing is to move, x bitwise.
 

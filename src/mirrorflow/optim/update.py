@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mirrorflow.optim import rules
+from mirrorflow.optim.sharded import is_sharded, local, sharded_like, whole
 
 __all__ = ["Update"]
 
@@ -30,18 +32,33 @@ class Update:
     direction: Tensor
     group: dict[str, Any]
     denominator: Tensor | None = None
-    correction: float = 1.0
+    correction: float | Tensor = 1.0
 
     def moved(self, lr: float | Tensor) -> Tensor:
-        """The new value after a step of size lr; nothing is changed in place."""
+        """The new value after a step of size lr; nothing is changed in place.
+
+        A sharded parameter is stepped shard by shard if the map acts entry by entry, else it is
+        gathered, stepped whole in every process, and sharded again.
+        """
+        if not is_sharded(self.x):
+            return self._moved(self.x, self.direction, self.denominator, lr)
+        separable = self.group["mirror_map"].separable
+        part = local if separable else whole
+        denominator = None if self.denominator is None else part(self.denominator)
+        moved = self._moved(part(self.x), part(self.direction), denominator, lr)
+        return sharded_like(moved, self.x, of_whole=not separable)
+
+    def _moved(
+        self, x: Tensor, direction: Tensor, denominator: Tensor | None, lr: float | Tensor
+    ) -> Tensor:
         return rules.mirror_step(
             self.group["mirror_map"],
-            self.x,
-            self.direction,
+            x,
+            direction,
             lr,
             weight_decay=self.group["weight_decay"],
             decay=self.group["decay"],
-            denominator=self.denominator,
+            denominator=denominator,
             correction=self.correction,
         )
 
@@ -53,10 +70,20 @@ class Update:
 
     def start(self, lr: float) -> Tensor:
         """x after weight decay alone."""
-        amount = lr * self.group["weight_decay"]
-        if not amount:
+        if not lr * self.group["weight_decay"]:
             return self.x
-        return rules.shrink(self.group["mirror_map"], self.x, amount, self.group["decay"])
+        still = torch.zeros_like(self.direction)
+        return replace(self, direction=still, denominator=None).moved(lr)
+
+    def dual(self) -> Tensor:
+        """`u = ∇R(x)`."""
+        to_dual = self.group["mirror_map"].to_dual
+        if not is_sharded(self.x):
+            dual: Tensor = to_dual(self.x)
+            return dual
+        separable = self.group["mirror_map"].separable
+        u = to_dual((local if separable else whole)(self.x))
+        return sharded_like(u, self.x, of_whole=not separable)
 
     def write(self, value: Tensor) -> None:
         """Store the new value, in x and in the parameter."""
