@@ -90,8 +90,10 @@ def draw(ax: plt.Axes, title: str, net: TwoLayer, found: Certificate) -> None:
 def main(path: str = "certificates.png") -> None:
     """Follow, certify, draw, print."""
     x, y = points()
-    figure, axes = plt.subplots(1, len(MAPS), figsize=(10.5, 4.1), layout="constrained")
-    for ax, (title, (mirror_map, log_t)) in zip(axes, MAPS.items(), strict=True):
+    figure, axes = plt.subplots(
+        1, len(MAPS), figsize=(10.5, 4.1), squeeze=False, layout="constrained"
+    )
+    for ax, (title, (mirror_map, log_t)) in zip(axes[0], MAPS.items(), strict=True):
         net = flowed(mirror_map, log_t)
         found = certify(net, x, y, mirror_map)
         print(f"\n{title}\n{found}")
