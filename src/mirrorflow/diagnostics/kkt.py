@@ -130,7 +130,7 @@ def certify(
         ladder = Ladder(cone, targets, chosen.ratio, theta, 1.0 if shape.joint else shape.degree)
         best = ladder.climb(BANDS if band is None else (band,))
         values = torch.zeros_like(q)
-        values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers)
+        values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers).to(q)
         g = best.fit.element - best.fit.residual
         nature = problem.gradient(natural / least)
         nature_fit = fit_cone(KinkCone.plain(nature[None]), targets[best.rung.tolerance])
