@@ -19,7 +19,7 @@ from scipy.optimize import lsq_linear, nnls
 
 from mirrorflow.diagnostics.subdifferential import Array, Piece, Subdifferential
 
-__all__ = ["Fit", "fit", "solve_nnls"]
+__all__ = ["Fit", "fit", "gram_matrix", "solve_nnls"]
 
 Matrix = NDArray[Any]
 
@@ -42,12 +42,15 @@ class Fit:
         return float(np.linalg.norm(self.residual) / np.linalg.norm(self.element))
 
 
-def fit(columns: Matrix, target: Subdifferential, *, max_iter: int = 60) -> Fit:
+def fit(
+    columns: Matrix, target: Subdifferential, *, gram: Array | None = None, max_iter: int = 60
+) -> Fit:
     """Solve `min ‖s − Cᵀλ‖, λ >= 0, s ∈ S`.
 
     Args:
         columns: (m, d) generators of the cone, float64 (or float32, to save memory).
         target: the convex set S.
+        gram: `C Cᵀ`, if it is known already; used if S is a point.
         max_iter: limit of Newton steps, and five times that for alternating projections.
     """
     if target.general:
@@ -56,7 +59,7 @@ def fit(columns: Matrix, target: Subdifferential, *, max_iter: int = 60) -> Fit:
     v = np.zeros(columns.shape[1])
     value = _distance(v, target)
     for _ in range(1 if target.is_point else max_iter):
-        wanted = _least_squares(columns, target.piece(v))
+        wanted = _least_squares(columns, target.piece(v), gram if target.is_point else None)
         moved = apply(columns, wanted)
         if target.is_point:
             lam, v = wanted, moved
@@ -90,6 +93,11 @@ def apply(columns: Matrix, lam: Array) -> Array:
     return np.concatenate(parts)
 
 
+def gram_matrix(columns: Matrix) -> Array:
+    """`C Cᵀ` in float64."""
+    return _gram(columns, np.arange(columns.shape[1]))
+
+
 def _distance(v: Array, target: Subdifferential) -> float:
     return 0.5 * float(np.square(v - target.project(v)).sum())
 
@@ -99,7 +107,7 @@ def _alternate(columns: Matrix, target: Subdifferential, max_iter: int) -> Fit:
     s = target.project(np.zeros(columns.shape[1]))
     y, t, best = s, 1.0, np.inf
     everything = np.arange(columns.shape[1])
-    gram = _gram(columns, everything) if columns.size > _DIRECT else None
+    gram = gram_matrix(columns) if len(columns) > 300 or columns.size > _DIRECT else None
     for _ in range(max_iter):
         lam = _least_squares(columns, Piece(everything, y, []), gram)
         v = apply(columns, lam)

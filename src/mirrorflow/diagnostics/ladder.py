@@ -10,7 +10,7 @@ import numpy as np
 
 from mirrorflow.diagnostics.certificate import Rung
 from mirrorflow.diagnostics.cone import KinkCone, fit_cone
-from mirrorflow.diagnostics.fit import Fit
+from mirrorflow.diagnostics.fit import Fit, gram_matrix
 from mirrorflow.diagnostics.subdifferential import Array, Subdifferential
 
 __all__ = ["BANDS", "TOLERANCES", "Ladder", "Step"]
@@ -52,6 +52,12 @@ class Ladder:
     theta: Array
     degree: float
     steps: dict[tuple[int, float], Step] = field(default_factory=dict)
+    gram: Array | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        point = all(target.is_point for target in self.targets.values())
+        if point and self.cone.base.size > 10_000_000:  # dear: once for all bands
+            self.gram = gram_matrix(self.cone.base)
 
     def climb(self, bands: tuple[float, ...]) -> Step:
         """The step with the smallest `max(ε, δ, κ)` over bands and tolerances.
@@ -84,7 +90,8 @@ class Ladder:
         count = max(1, int(np.searchsorted(self.ratio, 1 + band, side="right")))
         key = (count, tolerance)
         if key not in self.steps:
-            found = fit_cone(self.cone.head(count), self.targets[tolerance])
+            gram = None if self.gram is None else self.gram[:count, :count]
+            found = fit_cone(self.cone.head(count), self.targets[tolerance], gram=gram)
             lam = np.zeros(len(self.ratio))
             lam[:count] = found.multipliers
             total = float(lam.sum())
