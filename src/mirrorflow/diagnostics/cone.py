@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirrorflow.diagnostics.fit import Fit, fit
+from mirrorflow.diagnostics.fit import Fit, Gram, fit
 from mirrorflow.diagnostics.subdifferential import Array, Subdifferential
 
 __all__ = ["KinkCone", "fit_cone"]
@@ -42,7 +42,7 @@ class KinkCone:
 
 
 def fit_cone(
-    cone: KinkCone, target: Subdifferential, *, gram: Array | None = None, max_rounds: int = 50
+    cone: KinkCone, target: Subdifferential, *, gram: Gram | None = None, max_rounds: int = 50
 ) -> Fit:
     """The nearest pair of cone and set; `multipliers` are the λ_i.
 

@@ -60,8 +60,8 @@ def certify(
     how far s is from the subdifferential at θ itself: entries that are small but not zero may
     be treated as free, which is exact for a nearby point, and costs `κ = 1 − ⟨s, θ⟩/Q(θ)`.
     Wide bands of margins lower ε and raise δ, loose tolerances lower ε and raise κ: unless they
-    are given, those with the smallest max(ε, δ, κ) are taken, and all that were tried are
-    reported. θ and cθ have the same certificate.
+    are given, those with the smallest max(ε, δ, κ), up to 10 %, are taken, and all that were tried
+    are reported. θ and cθ have the same certificate.
 
     All is computed in float64 on a copy; the net is left as it was.
 
