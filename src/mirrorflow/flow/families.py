@@ -122,6 +122,7 @@ class ScaledMixed(ScaledMap):
 
     def __init__(self, p: float, a: float, b: float) -> None:
         super().__init__(max(2.0, p))
+        self.primary = "primal" if p > 2 else "dual"
         self.p, self.log_a, self.log_b = p, float(np.log(a)), float(np.log(b))
 
     def log_unit(self, rho: float) -> float:
