@@ -53,8 +53,10 @@ class RunConfig:
         until: thresholds of log10 loss, falling; the first state below each is measured, the run
             ends at the last. With minibatches the first *measured* state.
         measure_points: training points that a row of the metrics is measured on, evenly spaced in
-            the set; 0 is all of them for the full batch, 2000 for minibatches. The last row, and
-            one that reaches a threshold, is measured on all; features on at most 1000.
+            the set; 0 is all of them for the full batch, 2000 for minibatches. A row that reaches a
+            threshold is measured on all, the last one on the whole test set, and on all training
+            points if `until` is given or the run is long enough (see `train`); features on at most
+            1000. Each row says on how many.
         dtype: "float32" or "float64".
         seed: of the initial weights and of the minibatches.
         threads: of torch while it trains; part of the run, because sums depend on it.
