@@ -57,7 +57,7 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     else:  # only the end of the step counts, and a quartic would overshoot
         at = np.linspace(0.0, 1.0, len(s.log_rate))
         rate = np.interp(NODES, at, s.log_rate)
-        last = NODES > at[-2]
+        last = at[-2] < NODES
         t = (NODES[last] - at[-2]) / (at[-1] - at[-2])
         bow = 0.5 * float(s.log_rate[-1] - 2.0 * s.log_rate[-2] + s.log_rate[-3])
         rate[last] -= max(bow, 0.0) * t * (1.0 - t)

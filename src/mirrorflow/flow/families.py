@@ -118,8 +118,6 @@ class ScaledMixed(ScaledMap):
     At level rho the coefficients are `a e^rho` and `b e^((p-1) rho)`.
     """
 
-    primary = "primal"
-
     def __init__(self, p: float, a: float, b: float) -> None:
         super().__init__(max(2.0, p))
         self.primary = "primal" if p > 2 else "dual"
