@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mirrorflow.cli.app import app
 from mirrorflow.data import Dataset, Images
-from mirrorflow.diagnostics import features, margin
+from mirrorflow.diagnostics import certify, features, margin
 from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
 from mirrorflow.experiments.build import build_optimizer, schedule
 from mirrorflow.experiments.measure import Meter
@@ -148,6 +148,17 @@ def test_a_threshold_counts_on_the_whole_training_set(tmp_path: Path, images: st
         exact = log_loss(run.net(run.data.x).double(), run.data.y) / math.log(10)
     assert run.rows[-1]["log10_loss"] == pytest.approx(float(exact), rel=1e-6)
     assert run.rows[-1]["log10_loss"] <= -2
+
+
+def test_a_certificate_where_it_was_asked_for(tmp_path: Path, images: str) -> None:
+    run = train(base(images, epochs=60, certify_points=20), tmp_path / "run")
+    *rows, last = RunFolder(tmp_path / "run").metrics()
+    assert all(math.isnan(row["epsilon"]) for row in rows)
+    at = torch.arange(20) * 6
+    found = certify(run.net, run.data.x[at], run.data.y[at], Quadratic())
+    assert (last["epsilon"], last["delta"]) == pytest.approx((found.epsilon, found.delta), rel=1e-3)
+    assert 0 < last["epsilon"] < 1
+    assert last["delta"] >= 0
 
 
 def test_the_last_row_is_whole_only_if_paid_for(tmp_path: Path, images: str) -> None:
