@@ -257,10 +257,3 @@ def test_the_command_takes_all_of_it(tmp_path: Path, images: str) -> None:
     assert isinstance(load_run(tmp_path / "run").net, ResidualNet)
     again = CliRunner().invoke(app, [*words, "--set", "nonsense"])
     assert "field=value" in str(again.exception)
-
-
-def test_another_dtype_shares_the_bytes() -> None:
-    raw = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
-    kept = Images(raw, (0.0,) * 3, (1.0,) * 3).to(torch.float64)
-    assert isinstance(kept, Images)
-    assert kept.raw.data_ptr() == raw.data_ptr()
