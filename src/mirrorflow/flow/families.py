@@ -72,7 +72,9 @@ class ScaledHyperbolicEntropy(ScaledMap):
 
     def slope(self, x: Array, u: Array) -> Array:
         with np.errstate(divide="ignore", under="ignore"):
-            return np.exp(-self.scale) / np.hypot(x, np.exp(self.log_beta - self.rho))
+            return np.exp(-self.scale) / np.maximum(
+                np.hypot(x, np.exp(self.log_beta - self.rho)), 1e-290
+            )
 
     def energy(self, x: Array, u: Array) -> Array:
         b = np.exp(self.log_beta - self.rho)
@@ -103,7 +105,7 @@ class ScaledLogarithmic(ScaledHyperbolicEntropy):
 
     def slope(self, x: Array, u: Array) -> Array:
         with np.errstate(divide="ignore", under="ignore"):
-            return np.exp(-self.scale) / (np.abs(x) + np.exp(self.log_beta - self.rho))
+            return np.exp(-self.scale) / (np.abs(x) + np.exp(self.log_beta - self.rho) + 1e-290)
 
     def energy(self, x: Array, u: Array) -> Array:
         b = np.exp(self.log_beta - self.rho)

@@ -19,6 +19,8 @@ from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.tableau import TABLEAUX
 
 _SHAPE = np.linspace(0.0, 1.0, 5)  # where the radial rate is evaluated over a step
+_COAST = 1e-10  # Hölder gap from which the direction has arrived, so that only the error bounds h
+_COAST_STEP = 2.0  # then the largest step in log Q
 _ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is used
 
 
@@ -46,14 +48,14 @@ class Step:
 
 def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
     """Evaluate margins and gradient; `p` None takes the loss's own weights."""
-    q, jac = frame.margins.jacobian(x)
+    q = frame.margins.values(x)
     if p is None:
         b = frame.barrier(q)
         p = np.exp(-np.minimum((b - b.min()) / max(frame.one(), 1e-300), 700.0))
         p = p / p.sum()
-    g = jac.T @ p
+    g = frame.margins.pull(x, p)
     bend = frame.barrier_jacobian(q)
-    lead = g if bend is None else jac.T @ (bend.T @ p)
+    lead = g if bend is None else frame.margins.pull(x, bend.T @ p)
     with np.errstate(divide="ignore"):
         mobility = 1.0 / frame.map.slope(x, u)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -80,7 +82,12 @@ class ImplicitStepper:
         low = float(q.min())
         size, reach = frame.map.gauge(x), frame.map.dual_gauge(g)
         radial = bool(low > 0 and size > 0 and g @ x > _ALIGNED * reach * size)
-        h = min(h, self.max_step if radial else self.max_early)
+        if not radial:
+            h = min(h, self.max_early)
+        elif frame.map.rapid or float(g @ x) < (1.0 - _COAST) * reach * size:
+            h = min(h, self.max_step)
+        else:
+            h = min(h, max(self.max_step, _COAST_STEP))
         tab, gamma = self.tableau, self.tableau.gamma
         before = frame.map.scale
         frame.set_level(rho, x, h if radial else 0.0, self.delta)

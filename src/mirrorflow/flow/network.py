@@ -48,7 +48,12 @@ class ModuleMargins(Margins):
         self.point = np.repeat(np.arange(len(y)), per_point)
         self._q = q
         self._jac: Callable[[Tensor], Tensor] = jacrev(q)
-        self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(lambda t, mu: mu @ q(t)))
+
+        def weighted(theta: Tensor, c: Tensor) -> Tensor:
+            return c @ q(theta)
+
+        self._pull: Callable[[Tensor, Tensor], Tensor] = grad(weighted)
+        self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(weighted))
 
     def values(self, x: Array) -> Array:
         with torch.no_grad():
@@ -58,6 +63,17 @@ class ModuleMargins(Margins):
     def jacobian(self, x: Array) -> tuple[Array, Array]:
         theta = torch.from_numpy(x)
         return self.values(x), self._jac(theta).detach().numpy()
+
+    def pull(self, x: Array, c: Array) -> Array:
+        out: Array = self._pull(torch.from_numpy(x), torch.from_numpy(c)).detach().numpy()
+        return out
+
+    def push(self, x: Array, v: Array) -> Array:
+        # J v is the gradient of <J' c, v> in c: two reverse passes, and no forward mode
+        theta, direction = torch.from_numpy(x), torch.from_numpy(v)
+        zero = torch.zeros(len(self.point), dtype=torch.float64)
+        out: Array = grad(lambda c: self._pull(theta, c) @ direction)(zero).detach().numpy()
+        return out
 
     def curvature(self, x: Array, mu: Array) -> Array:
         out: Array = self._hess(torch.from_numpy(x), torch.from_numpy(mu)).detach().numpy()

@@ -13,6 +13,7 @@ from mirrorflow.maps.exponential import Exponential
 from mirrorflow.maps.finite import finite_gauge
 from mirrorflow.maps.horizon import Horizon, LpHorizon
 from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
+from mirrorflow.maps.level import LevelHorizon
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
 from mirrorflow.maps.parse import parse_map
@@ -33,6 +34,7 @@ __all__ = [
     "Horizon",
     "HorizonEstimate",
     "HyperbolicEntropy",
+    "LevelHorizon",
     "Logarithmic",
     "LpHorizon",
     "MapLike",

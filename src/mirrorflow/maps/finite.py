@@ -11,7 +11,7 @@ from mirrorflow.maps.base import MirrorMap, SeparableMap, require_floating
 from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.spectral import Spectral
 
-__all__ = ["finite_gauge", "finite_gauges"]
+__all__ = ["finite_gauge", "finite_gauges", "log_radius"]
 
 
 def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
@@ -53,6 +53,13 @@ def finite_gauges(mirror_map: MirrorMap, points: Tensor, level: float) -> Tensor
     together = torch.cat([axis.reshape(points[:1].shape), points]).to(torch.float64)
     scales = _log_scales(mirror_map, together, level)
     return torch.exp(scales[0] - scales[1:])
+
+
+def log_radius(mirror_map: MirrorMap, x: Tensor, level: float) -> float:
+    """`log ρ_c`: where the first axis of the shape of x leaves the sublevel set."""
+    axis = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
+    axis[0] = 1
+    return float(_log_scales(mirror_map, axis.reshape(1, *x.shape), level))
 
 
 def _log_scales(mirror_map: MirrorMap, points: Tensor, level: float) -> Tensor:
