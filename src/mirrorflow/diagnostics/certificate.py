@@ -61,7 +61,7 @@ class Certificate:
         free: entries of the subdifferential that are free (zeros at ℓ1, maximal ones at ℓ∞).
         zero_tolerance: relative size below which an entry counts as zero (as equal to the largest).
         kinks: ReLU kinks (unit, point) in the fit.
-        kinks_left_out: kinks dropped because of their number.
+        more_kinks: True if there were more kinks than `max_kinks`.
         kink_tolerance: size of a ReLU input, relative to the layer's largest at that point, below
             which it is at its kink.
     """
@@ -92,7 +92,7 @@ class Certificate:
     free: int
     zero_tolerance: float
     kinks: int
-    kinks_left_out: int
+    more_kinks: bool
     kink_tolerance: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Certificate:
             f"{self.considered} margins in the fit, {self.left_out} points left out"
             + (f" (from q = {self.cut:.4g} min q on)" if self.left_out else ""),
             f"set-valued     {self.free} free entries of the subdifferential, {self.kinks} ReLU "
-            f"kinks" + (f" ({self.kinks_left_out} dropped)" if self.kinks_left_out else ""),
+            f"kinks" + (" (the strongest; there are more)" if self.more_kinks else ""),
             "largest shares "
             + ", ".join(f"#{int(i)}: {float(share[i]):.3f}" for i in self.support[:8]),
         ]

@@ -125,7 +125,7 @@ def certify(
     with _frozen(model):
         targets = _targets(shape, parameters, zero_tolerance)
         chosen = select(problem, BANDS[-1] if band is None else band, max_points, memory)
-        cone, kinks_left_out = _cone(problem, chosen, kink_tolerance, max_kinks)
+        cone, more_kinks = _cone(problem, chosen, kink_tolerance, max_kinks)
         theta = torch.cat([p.reshape(-1) for p in parameters.values()]).cpu().numpy()
         ladder = Ladder(cone, targets, chosen.ratio, theta, 1.0 if shape.joint else shape.degree)
         best = ladder.climb(BANDS if band is None else (band,))
@@ -156,21 +156,24 @@ def certify(
         tradeoff=ladder.rungs,
         free=targets[best.rung.tolerance].free,
         kinks=len(cone.owner),
-        kinks_left_out=kinks_left_out,
+        more_kinks=more_kinks,
     )
 
 
-def _cone(problem: Problem, chosen: Chosen, tolerance: float, limit: int) -> tuple[KinkCone, int]:
-    """Generators `∇q/min q` of the cone, with their kinks."""
+def _cone(problem: Problem, chosen: Chosen, tolerance: float, limit: int) -> tuple[KinkCone, bool]:
+    """Generators `∇q/min q` of the cone, with their kinks, and whether there were more."""
     rows = problem.rows(chosen.point, chosen.column)
     least = float(problem.q.min())
-    kinks = find_kinks(problem.net, problem.parameters, rows, tolerance, limit)
-    if len(kinks.row) == 0:
+    kinks = find_kinks(problem.net, problem.parameters, rows, tolerance)
+    if len(kinks.row) == 0 or limit == 0:
         base = margin_gradients(problem.net, problem.parameters, rows, chosen.dtype)
         base /= least
-        return KinkCone.plain(base), kinks.left_out
-    base, extra = kink_gradients(problem.net, problem.parameters, rows, kinks, chosen.dtype)
-    return KinkCone(base / least, extra / least, kinks.row.numpy()), kinks.left_out
+        return KinkCone.plain(base), len(kinks.row) > 0
+    base, extra, owner = kink_gradients(
+        problem.net, problem.parameters, rows, kinks, chosen.dtype, limit
+    )
+    more = len(owner) > limit
+    return KinkCone(base / least, extra[:limit] / least, owner[:limit]), more
 
 
 def _targets(
@@ -255,7 +258,7 @@ def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> C
         epsilon=nan, delta=nan, multipliers=problem.place(zeros),
         support=torch.zeros(0, dtype=torch.long), natural_multipliers=problem.place(natural),
         natural_epsilon=nan, gap=nan, natural_gap=nan, considered=0, left_out=0, cut=math.inf,
-        band=nan, slack=nan, zero_tolerance=nan, tradeoff=(), free=0, kinks=0, kinks_left_out=0,
+        band=nan, slack=nan, zero_tolerance=nan, tradeoff=(), free=0, kinks=0, more_kinks=False,
     )  # fmt: skip
 
 

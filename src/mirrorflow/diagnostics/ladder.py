@@ -15,10 +15,10 @@ from mirrorflow.diagnostics.subdifferential import Array, Subdifferential
 
 __all__ = ["BANDS", "TOLERANCES", "Ladder", "Step"]
 
-BANDS = (1e-7, 1e-5, 1e-3, 1e-2, 5e-2, 0.2, 1.0)
+BANDS = (1e-7, 1e-5, 1e-3, 1e-2, 5e-2, 0.2, 1.0, 5.0, 30.0)
 TOLERANCES = (1e-6, 1e-4, 1e-2, 0.1, 0.3)
 # A tolerance to look at each band with, before all tolerances are tried at the best band.
-_PAIRED = (1e-6, 1e-6, 1e-4, 1e-2, 1e-2, 0.1, 0.3)
+_PAIRED = (1e-6, 1e-6, 1e-4, 1e-2, 1e-2, 0.1, 0.3, 0.3, 0.3)
 
 
 class Step(NamedTuple):

@@ -23,9 +23,9 @@ from mirrorflow.nets import HomogeneousNet
 
 __all__ = ["LoadedRun", "Loop", "Progress"]
 
-# With minibatches a row waits until its evaluations are at most this share of those of training,
-# where a step counts three a point (forward, and backward twice as much).
-_SHARE = 0.08
+# With minibatches a row waits until the rows so far, and itself, cost at most this share of what
+# training did; the last row takes the whole training set if that costs at most the second share.
+_SHARE, _LAST_SHARE = 0.06, 0.08
 _MEASURE_POINTS = 2000
 
 
@@ -57,7 +57,7 @@ class _State:
     step: int = 0
     reached: int = 0  # how many of the thresholds
     next_row: int = 0
-    evaluated: int = 0  # points, for the metrics
+    evaluated: int = 0  # multiplications for the metrics
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -146,8 +146,10 @@ class Loop:
         # the row that is recorded states its own loss.
         due = self.state.step >= self.state.next_row
         last = self.state.step == self.total
-        if last or ((due or self._below(value / math.log(10))) and self._paid_for()):
-            self._measure(full=last)
+        if last:
+            self._measure_last()
+        elif (due or self._below(value / math.log(10))) and self._paid_for(_SHARE):
+            self._measure()
         return value
 
     def _below(self, log10_loss: float) -> bool:
@@ -155,15 +157,16 @@ class Loop:
         until, reached = self.config.until, self.state.reached
         return reached < len(until) and log10_loss <= until[reached]
 
-    def _paid_for(self) -> bool:
+    def _paid_for(self, share: float, cost: int | None = None) -> bool:
         """Whether training so far allows for a row; always for the full batch, where rows are few.
 
-        It counts evaluations of the net and not time, so that a run is the same on any machine.
+        It counts multiplications and not time, so that a run is the same on any machine.
         """
         if self.batches == 1:
             return True
-        trained = 3 * self.state.step * self.config.batch_size
-        return self.state.evaluated + self.meter.cost() <= _SHARE * trained
+        if cost is None:
+            cost = self.state.evaluated + self.meter.cost(self.meter.points, self.meter.test_points)
+        return cost <= share * 3 * self.meter.forward * self.state.step * self.config.batch_size
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         x, y, size = self.data.x, self.data.y, self.config.batch_size
@@ -178,16 +181,26 @@ class Loop:
             points = crop_flip(points, g)
         return points, y[chosen]
 
-    def _measure(self, *, full: bool = False) -> None:
-        begun = time.monotonic()
-        row = self.meter(self.net, full=full)
-        self.state.evaluated += self.meter.cost(full=full)
+    def _measure(self) -> None:
+        row = self._row(self.meter.points, self.meter.test_points)
         # What a subset says of a threshold is not enough.
-        if not full and self.meter.points < self.n and self._below(row["log10_loss"]):
-            row = self.meter(self.net, full=True)
-            self.state.evaluated += self.meter.cost(full=True)
-        self._record({"step": self.state.step, **row})
+        if row["points"] < self.n and self._below(row["log10_loss"]):
+            row = self._row(self.n, len(self.data.x_test))
+        self._record(row)
+
+    def _measure_last(self) -> None:
+        """On the whole test set, and on the whole training set if that is paid for, or if
+        thresholds depend on it."""
+        tests = len(self.data.x_test)
+        paid = self._paid_for(_LAST_SHARE, self.meter.cost(self.n, tests))
+        self._record(self._row(self.n if paid or self.config.until else self.meter.points, tests))
+
+    def _row(self, points: int, test_points: int) -> dict[str, Any]:
+        begun = time.monotonic()
+        row = {"step": self.state.step, **self.meter(self.net, points, test_points)}
+        self.state.evaluated += self.meter.cost(points, test_points)
         self.spent += time.monotonic() - begun
+        return row
 
     def _record(self, row: dict[str, Any]) -> None:
         state = self.state
@@ -195,9 +208,18 @@ class Loop:
         while row["points"] == self.n and self._below(row["log10_loss"]):
             row["threshold"] = self.config.until[state.reached]
             state.reached += 1
+        if self.config.certify_points:
+            due = state.step == self.total or not math.isnan(row["threshold"])
+            row |= self._certificate() if due else {"epsilon": math.nan, "delta": math.nan}
         state.rows.append(row)
         if state.step >= state.next_row:
             state.next_row = max(state.step + 1, math.ceil(state.step * math.sqrt(2)))
+
+    def _certificate(self) -> dict[str, float]:
+        begun = time.monotonic()
+        found = self.meter.certificate(self.net, self.config.certify_points)
+        self.spent += time.monotonic() - begun
+        return found
 
     def _done(self) -> str | None:
         if self.state.reached == len(self.config.until) and self.config.until:
@@ -215,8 +237,8 @@ class Loop:
         )
 
     def _finish(self, outcome: str) -> LoadedRun:
-        whole = [row for row in self.state.rows if row["points"] == self.n]
-        best = max(row["min_margin"] for row in whole or self.state.rows)
+        whole = [row["min_margin"] for row in self.state.rows if row["points"] == self.n]
+        best = max(whole, default=math.nan)
         if outcome == "steps" and best <= 0 and self.config.until:
             self.folder.update_manifest(outcome="not_separated", best_margin=best)
             self.folder.log(f"step {self.state.step}: not separated, best margin {best:.6g}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.data import Dataset
-from mirrorflow.diagnostics import balance, drift, features
+from mirrorflow.diagnostics import balance, certify, drift, features
 from mirrorflow.diagnostics.geometry import geometry
 from mirrorflow.errors import DivergedError
 from mirrorflow.losses import Loss, log_loss, pairwise_margins
@@ -20,7 +20,7 @@ from mirrorflow.nets import HomogeneousNet
 __all__ = ["Meter"]
 
 _FEATURE_POINTS = 1000
-_ACTIVATIONS = 1 << 24  # numbers that the largest hidden layer may hold at a time
+_ACTIVATIONS = 1 << 21  # numbers that the largest hidden layer may hold at a time
 _AT_ONCE = 4096
 
 
@@ -33,7 +33,8 @@ class Meter:
         mirror_map: the geometry of margins and balance.
         loss: of `log10_loss`, the mean over training points.
         points: how many training points (and at most as many test points) a row is measured on,
-            evenly spaced in the set; None is all of them.
+            evenly spaced in the set; None is all of them. Features are measured on at most 1000,
+            or on all of a set of up to 4096 with points = None.
     """
 
     def __init__(
@@ -48,26 +49,41 @@ class Meter:
         self.data, self.mirror_map, self.loss = data, mirror_map, loss
         n = len(data.x)
         self.points = n if points is None else min(points, n)
-        self.feature_points = n if points is None else min(self.points, _FEATURE_POINTS)
+        few = points is None and n <= _AT_ONCE
+        self.feature_points = n if few else min(self.points, _FEATURE_POINTS)
         self.test_points = len(data.x_test) if points is None else min(points, len(data.x_test))
         self.balance = balance(net, mirror_map)
         with torch.no_grad():
-            sizes = [h[0].numel() for h in net.activations(data.x[:1])]
-        self.batch = max(1, min(_AT_ONCE, _ACTIVATIONS // max([1, *sizes])))
+            hidden = net.activations(data.x[:1])
+        self.batch = max(1, min(_AT_ONCE, _ACTIVATIONS // max([1, *(h.numel() for h in hidden)])))
+        # Multiplications: of the net on one point; of the features on one point, and once (Gram
+        # matrices in float64, some ten passes over the activations, eigenvalues).
+        positions = [h[0, 0].numel() for h in hidden] + [1]
+        self.forward = sum(
+            p.numel() * count for p, count in zip(net.parameters(), positions, strict=False)
+        )
+        wide = [(h.shape[1], h[0, 0].numel()) for h in hidden]
+        each = 2 * self.forward + sum(2 * m * m * (k + 3) + 200 * m * k for m, k in wide)
+        self.feature_cost = self.feature_points * each + sum(10 * m**3 for m, _ in wide)
 
-    def cost(self, *, full: bool = False) -> int:
-        """Points that the net is evaluated on for one row."""
-        seen = len(self.data.x) + len(self.data.x_test)
-        # Features take the net and its start.
-        return (seen if full else self.points + self.test_points) + 2 * self.feature_points
+    def cost(self, points: int, test_points: int) -> int:
+        """Multiplications, roughly, of a row on so many points.
+
+        One step of training takes three times `forward` for each point of its batch.
+        """
+        return (points + test_points) * self.forward + self.feature_cost
 
     @torch.no_grad()
-    def __call__(self, net: HomogeneousNet, *, full: bool = False) -> dict[str, Any]:
+    def __call__(
+        self, net: HomogeneousNet, points: int | None = None, test_points: int | None = None
+    ) -> dict[str, Any]:
         """One row; keys of hidden layers and tensors end in their position, from 0 on.
 
         Args:
             net: the net as it is now.
-            full: measure on all training and test points; features stay on their subset.
+            points: training points to measure on, in place of `self.points`; features stay on
+                their subset.
+            test_points: test points, likewise.
 
         Returns:
             `log10_loss`, `train_accuracy`, `train_errors`, `test_accuracy`, `min_margin`
@@ -81,8 +97,8 @@ class Meter:
             DivergedError: the net returns NaN or infinity.
         """
         data = self.data
-        points = len(data.x) if full else self.points
-        test_points = len(data.x_test) if full else self.test_points
+        points = points or self.points
+        test_points = test_points or self.test_points
         outputs, y = self._outputs(net, data.x, data.y, points)
         q = pairwise_margins(outputs, y)
         errors = int((q.amin(1) <= 0).sum())
@@ -104,6 +120,17 @@ class Meter:
             "feature_points": self.feature_points,
         }
         return {**row, **self._features(net)} if net.junctions else row
+
+    def certificate(self, net: HomogeneousNet, points: int) -> dict[str, float]:
+        """`epsilon` and `delta` of the KKT certificate on `points` evenly spaced training points.
+
+        NaN where the net does not separate them.
+        """
+        x, y = self.data.x, self.data.y
+        points = min(points, len(x))
+        at = torch.arange(points) * len(x) // points
+        found = certify(net, x[at], y[at], self.mirror_map, batch_size=self.batch)
+        return {"epsilon": found.epsilon, "delta": found.delta}
 
     def _outputs(
         self, net: HomogeneousNet, x: Tensor, y: Tensor, points: int
