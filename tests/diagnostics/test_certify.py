@@ -61,9 +61,15 @@ def test_the_free_entries_of_l1_are_used():
     assert found.free == 1
     # Within the stated tolerance an entry counts as zero, outside it does not.
     for size, free in ((1e-7, 1), (1e-5, 0)):
-        near = certify(linear(torch.tensor([1.0, size])), x, y, HyperbolicEntropy(1.0))
+        net = linear(torch.tensor([1.0, size]))
+        near = certify(net, x, y, HyperbolicEntropy(1.0), zero_tolerance=1e-6)
         assert near.free == free
         assert (near.epsilon < 1e-5) == bool(free)
+        # By default the tolerance is chosen, and what it costs is the slack: s = (1, 0.5), so
+        # κ = 1 − ⟨s, w⟩/‖w‖₁ = 0.5·size/(1 + size).
+        chosen = certify(net, x, y, HyperbolicEntropy(1.0))
+        assert chosen.epsilon < 1e-5
+        assert chosen.slack == pytest.approx(0.5 * size, rel=1e-3)
     # (1, 2): e₁ is not the solution, and the box cannot make it one.
     wrong = certify(
         linear(torch.tensor([1.0, 0.0])), torch.tensor([[1.0, 2.0]]), y, HyperbolicEntropy(1.0)

@@ -153,6 +153,7 @@ def test_quadratic_in_one_dimension(log_t: float) -> None:
 def test_diagonal_linear_net_is_hyperbolic_entropy() -> None:
     """`w = a² − b²`, trained by gradient flow from a = b = α, follows `HyperbolicEntropy(2α²)`
     four times as fast (two variables, each with a factor 2)."""
+
     class Diagonal(HomogeneousNet):
         def __init__(self, d: int, scale: float) -> None:
             super().__init__()

@@ -52,7 +52,6 @@ def test_parameters_out_of_range(make: Callable[[], object], text: str) -> None:
         (lambda: maps.SimplexEntropy(1.5), r"dim = 1.5 "),
         (lambda: maps.Custom(), r"either gradient= .*or potential="),
         (lambda: maps.Custom(gradient=3), r"gradient = 3 is not callable"),
-        (lambda: maps.estimate_horizon(maps.PNorm(3)), r"PNorm\(p=3\) is not separable"),
         (lambda: maps.assign(3, ["w"]), r"mirror_map is a int"),
     ],
 )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
-from mirrorflow.experiments import LoadedRun, RunConfig
+from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
 from mirrorflow.experiments import train as run_training
 from mirrorflow.experiments.runner import Progress as At
 
@@ -25,9 +36,19 @@ def train(
         Path | None, typer.Option(help="TOML file with the fields of RunConfig.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, blobs, random_labels, teacher, or an .npz file.")
+        str | None,
+        typer.Option(
+            help="digits, mnist, fashion_mnist, cifar10, blobs, random_labels, teacher, or an "
+            ".npz file."
+        ),
     ] = None,
-    net: Annotated[str | None, typer.Option(help="linear, two_layer or mlp.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the vision sets; default $MIRRORFLOW_DATA, else the cache."),
+    ] = None,
+    net: Annotated[
+        str | None, typer.Option(help="linear, two_layer, mlp, cnn, vgg or residual.")
+    ] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Widths of the hidden layers, such as 64,64.")
     ] = None,
@@ -35,8 +56,20 @@ def train(
         str | None,
         typer.Option("--map", help='Such as "power(3)"; see mirrorflow maps.'),
     ] = None,
-    lr: Annotated[str | None, typer.Option(help='A number or "auto".')] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="mirror_descent, mirror_adamw, sgd or adamw.")
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option(help='A number or, for the mirror optimizers, "auto".')
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of a numeric lr: constant, linear or cosine.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="At most so many steps.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training set, in place of --steps and --until."),
+    ] = None,
     until: Annotated[
         str | None,
         typer.Option(
@@ -44,43 +77,69 @@ def train(
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="0 is the full batch.")] = None,
+    augment: Annotated[str | None, typer.Option(help="none or crop_flip.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other field as in TOML, such as net_options.depth=16, "
+            "data_options.classes=[3,5] or optimizer_options.eta=0.003; may be repeated.",
+        ),
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and minibatches.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the last measurement as JSON.")
     ] = False,
 ) -> None:
-    """Train a homogeneous net with mirror descent; killed and run again, it goes on bit for bit.
+    """Train a homogeneous net; killed and run again, it goes on bit for bit.
 
     Options override the fields of --config. The folder holds config.toml, manifest.json,
     metrics.parquet, checkpoint.pt and log.txt.
     """
+    if data_dir is not None:
+        # Where the files lie is no part of the run: its folder can move to another machine.
+        os.environ["MIRRORFLOW_DATA"] = str(data_dir)
     chosen = RunConfig.read(config) if config else RunConfig()
     given: dict[str, Any] = {
         "data": data,
         "net": net,
         "mirror_map": mirror_map,
+        "optimizer": optimizer,
         "lr": _number(lr, "lr") if lr not in (None, "auto") else lr,
+        "schedule": schedule,
         "steps": steps,
+        "epochs": epochs,
+        "augment": augment,
         "batch_size": batch_size,
         "dtype": dtype,
         "seed": seed,
         "until": tuple(_numbers(until, "until")) if until is not None else None,
     }
+    if epochs and until is None and config is None:
+        given["until"] = ()
+    values = {**chosen.to_dict(), **{k: v for k, v in given.items() if v is not None}}
     if hidden is not None:
-        given["net_options"] = {
-            **chosen.net_options,
-            "hidden": [int(v) for v in _numbers(hidden, "hidden")],
-        }
-    chosen = dataclasses.replace(chosen, **{k: v for k, v in given.items() if v is not None})
+        widths = [int(v) for v in _numbers(hidden, "hidden")]
+        values["net_options"] = {**values["net_options"], "hidden": widths}
+    for text in option or []:
+        _set(values, text)
+    chosen = RunConfig.from_dict(values)
     console = Console(stderr=as_json)
     run = _train(chosen, out, console)
+    for note in run.data.notes:
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     last = run.rows[-1]
     if as_json:
         print(json.dumps({"outcome": run.outcome, "folder": str(out), **last}))
         return
     console.print(_table(run))
-    console.print(f"outcome: {run.outcome}; the run is in {out}")
+    spent = RunFolder(out).manifest()
+    share = spent["evaluation_seconds"] / max(spent["seconds"], 1e-9)
+    console.print(
+        f"outcome: {run.outcome}, {run.rows[-1]['step']} steps in {spent['seconds']:.0f} s, "
+        f"{share:.0%} of it for measuring; the run is in {out}"
+    )
 
 
 def _number(text: str | None, name: str) -> float:
@@ -94,19 +153,49 @@ def _numbers(text: str, name: str) -> list[float]:
     return [_number(part, name) for part in text.split(",") if part.strip()]
 
 
+def _set(values: dict[str, Any], text: str) -> None:
+    """Put `field=value` or `field.key=value` into the configuration; a value that is no TOML is
+    taken as text."""
+    key, sign, value = text.partition("=")
+    field, dot, inner = key.strip().partition(".")
+    if not sign or not field or (dot and not inner):
+        raise ValueError(f"--set {text!r} is not of the form field=value or field.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    if dot:
+        table = values.get(field, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"--set {text!r}: {field} is no table")
+        values[field] = {**table, inner: parsed}
+    else:
+        values[field] = parsed
+
+
+class _Rate(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.4g} steps/s" if task.speed else "- steps/s")
+
+
 def _train(config: RunConfig, out: Path, console: Console) -> LoadedRun:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TextColumn("log10 loss {task.fields[loss]}"),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("training", total=config.steps, loss="-")
 
         def show(at: At) -> None:
-            bar.update(task, completed=at.step, loss=f"{at.log10_loss:.4g}")
+            bar.update(task, completed=at.step, total=at.steps, loss=f"{at.log10_loss:.4g}")
 
         return run_training(config, out, progress=show)
 

@@ -5,7 +5,7 @@ from mirrorflow.diagnostics.certificate import Certificate, Rung
 from mirrorflow.diagnostics.features import Features, HiddenFeatures, WeightFeatures, features
 from mirrorflow.diagnostics.growth import Growth, Law, fit_growth
 from mirrorflow.diagnostics.kkt import certify
-from mirrorflow.diagnostics.laws import Prediction, predict
+from mirrorflow.diagnostics.laws import Prediction, predict, residual_scale
 from mirrorflow.diagnostics.margin import Margin, margin
 from mirrorflow.diagnostics.monotone import Energy, Monotone, check_monotone, energy
 from mirrorflow.diagnostics.structure import Layer, Structure, Units, structure
@@ -36,5 +36,6 @@ __all__ = [
     "fit_growth",
     "margin",
     "predict",
+    "residual_scale",
     "structure",
 ]

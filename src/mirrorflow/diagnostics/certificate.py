@@ -12,12 +12,15 @@ __all__ = ["Certificate", "Rung"]
 
 
 class Rung(NamedTuple):
-    """One point of the trade-off: multipliers only on margins `q <= (1 + band) min q`."""
+    """One point of the trade-off: multipliers only on margins `q <= (1 + band) min q`, entries
+    up to a relative `tolerance` counted as zero (as maximal)."""
 
     band: float
+    tolerance: float
     rows: int
     epsilon: float
     delta: float
+    slack: float
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Certificate:
         epsilon: `min ‖s − Σ λ_i ∇q_i‖₂/‖s‖₂` over λ >= 0, the whole subdifferential `s ∈ ∂Q(θ)`
             and the kink coefficients: 0 at a KKT point.
         delta: `max_i λ_i (q_i − 1)/Σλ` at min q = 1: 0 if only support points carry weight.
+        slack: `κ = 1 − ⟨s, θ⟩/Q(θ)` of the fitted s: 0 if it is a subgradient at θ itself, small
+            if it is one of a nearby point. Always 0 where Q is smooth.
         multipliers: the fitted λ at the scale min q = 1; (n,), or (n, C) with 0 at the own class.
             (Where maps differ the objective is `log Π_g Q_g^{k_g}`, and `Σ λ = 1`.)
         support: the points with `λ_i > 1e-6 Σλ`, largest first.
@@ -52,11 +57,11 @@ class Certificate:
         cut: the first `q_i/min q` that was left out, inf if none was. Multipliers beyond it are
             forced to 0, so epsilon is an upper bound of the unrestricted fit.
         band: the band chosen, `q <= (1 + band) min q`.
-        tradeoff: (band, rows, epsilon, delta) for every band tried.
+        tradeoff: every (band, tolerance) that was tried, with what came out.
         free: entries of the subdifferential that are free (zeros at ℓ1, maximal ones at ℓ∞).
-        zero_tolerance: relative size below which an entry is zero (or equal to the largest).
+        zero_tolerance: relative size below which an entry counts as zero (as equal to the largest).
         kinks: ReLU kinks (unit, point) in the fit.
-        kinks_left_out: kinks dropped because of their number.
+        more_kinks: True if there were more kinks than `max_kinks`.
         kink_tolerance: size of a ReLU input, relative to the layer's largest at that point, below
             which it is at its kink.
     """
@@ -71,6 +76,7 @@ class Certificate:
     log_gauge: float
     epsilon: float
     delta: float
+    slack: float
     multipliers: Tensor
     support: Tensor
     natural_multipliers: Tensor
@@ -86,7 +92,7 @@ class Certificate:
     free: int
     zero_tolerance: float
     kinks: int
-    kinks_left_out: int
+    more_kinks: bool
     kink_tolerance: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -114,12 +120,13 @@ class Certificate:
             f"epsilon        {self.epsilon:.3g}   with natural multipliers "
             f"{self.natural_epsilon:.3g}",
             f"delta          {self.delta:.3g}   (band {self.band:g})",
+            f"slack          {self.slack:.3g}   (tolerance {self.zero_tolerance:g})",
             f"Hölder gap     {self.gap:.3g}   with natural multipliers {self.natural_gap:.3g}",
             f"support        {len(self.support)} of {self.points} points; "
             f"{self.considered} margins in the fit, {self.left_out} points left out"
             + (f" (from q = {self.cut:.4g} min q on)" if self.left_out else ""),
             f"set-valued     {self.free} free entries of the subdifferential, {self.kinks} ReLU "
-            f"kinks" + (f" ({self.kinks_left_out} dropped)" if self.kinks_left_out else ""),
+            f"kinks" + (" (the strongest; there are more)" if self.more_kinks else ""),
             "largest shares "
             + ", ".join(f"#{int(i)}: {float(share[i]):.3f}" for i in self.support[:8]),
         ]

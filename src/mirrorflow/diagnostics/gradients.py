@@ -37,14 +37,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Kinks:
-    """Units at their kink: `row`, the ReLU `call` and the flat `unit`, (K,) each, strongest
-    first; `masks` holds per call which entries are at a kink, (m, …)."""
+    """Units at their kink: `row`, the ReLU `call` and the flat `unit`, (K,) each, those of the
+    largest influence first; `masks` holds per call which entries are at a kink, (m, …)."""
 
     row: Tensor
     call: Tensor
     unit: Tensor
     masks: tuple[Tensor, ...]
-    left_out: int
 
 
 class _Relu(TorchFunctionMode):
@@ -92,12 +91,18 @@ def kink_gradients(
     rows: Rows,
     kinks: Kinks,
     dtype: type[np.floating[Any]],
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """`∇q_i` with the derivative 0 at every kink, (m, d), and for every kink what setting its
-    derivative alone to 1 adds, (K, d)."""
+    limit: int,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.intp]]:
+    """`∇q_i` with the derivative 0 at every kink, (m, d); for every kink what setting its
+    derivative alone to 1 adds, (K, d), if that is not zero (relative to 1e-9); and its row.
+
+    A ReLU whose input is zero for any weights, such as one on a blank patch, adds nothing. The
+    strongest `limit + 1` of the others are returned, so that the caller sees if there are more.
+    """
     off = tuple(torch.zeros(mask.shape, dtype=torch.float64) for mask in kinks.masks)
     base = _gradients(net, parameters, rows, (kinks.masks, off), dtype)
-    parts = []
+    sizes = np.sqrt(np.einsum("ij,ij->i", base, base, dtype=np.float64))
+    parts, owners, count = [base[:0]], [np.zeros(0, dtype=np.intp)], 0
     step = 256
     for start in range(0, len(kinks.row), step):
         row, call, unit = (t[start : start + step] for t in (kinks.row, kinks.call, kinks.unit))
@@ -106,18 +111,23 @@ def kink_gradients(
         for number, values in enumerate(on):
             mine = torch.nonzero(call == number)[:, 0]
             values.reshape(len(row), -1)[mine, unit[mine]] = 1.0
-        moved = _gradients(net, parameters, rows.take(row), (masks, on), dtype)
-        parts.append(moved - base[row.numpy()])
-    return base, np.concatenate(parts) if parts else base[:0]
+        owner = row.numpy()
+        added = _gradients(net, parameters, rows.take(row), (masks, on), dtype) - base[owner]
+        real = np.einsum("ij,ij->i", added, added, dtype=np.float64) > (1e-9 * sizes[owner]) ** 2
+        parts.append(added[real])
+        owners.append(owner[real])
+        count += int(real.sum())
+        if count > limit:
+            break
+    return base, np.concatenate(parts)[: limit + 1], np.concatenate(owners)[: limit + 1]
 
 
 def find_kinks(
-    net: nn.Module, parameters: dict[str, Tensor], rows: Rows, tolerance: float, limit: int
+    net: nn.Module, parameters: dict[str, Tensor], rows: Rows, tolerance: float
 ) -> Kinks:
     """ReLU inputs that are zero, up to `tolerance` times the layer's largest input at that point.
 
-    Units without influence on the margin (`∂q/∂h = 0` relative to 1e-9) are no kinks. At most
-    `limit` are kept, those of largest influence.
+    Units without influence on the margin (`∂q/∂h = 0` relative to 1e-9) are no kinks.
     """
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -153,14 +163,13 @@ def find_kinks(
         return _no_kinks(outputs)
     row, call, unit, strength = (torch.cat(p).cpu() for p in zip(*found, strict=True))
     order = torch.argsort(strength, descending=True, stable=True)
-    kept = order[:limit]
-    return Kinks(row[kept], call[kept], unit[kept], tuple(masks), len(order) - len(kept))
+    return Kinks(row[order], call[order], unit[order], tuple(masks))
 
 
 def _no_kinks(outputs: list[Tensor]) -> Kinks:
     empty = torch.zeros(0, dtype=torch.long)
     return Kinks(
-        empty, empty, empty, tuple(torch.zeros(h.shape, dtype=torch.bool) for h in outputs), 0
+        empty, empty, empty, tuple(torch.zeros(h.shape, dtype=torch.bool) for h in outputs)
     )
 
 

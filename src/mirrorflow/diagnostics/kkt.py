@@ -8,30 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mirrorflow.diagnostics.certificate import Certificate, Rung
+from mirrorflow.diagnostics.certificate import Certificate
 from mirrorflow.diagnostics.cone import KinkCone, fit_cone
-from mirrorflow.diagnostics.fit import Fit
 from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, geometry
 from mirrorflow.diagnostics.gradients import (
     find_kinks,
     kink_gradients,
     margin_gradients,
 )
+from mirrorflow.diagnostics.ladder import BANDS, TOLERANCES, Ladder
 from mirrorflow.diagnostics.margin import batched_margins
 from mirrorflow.diagnostics.problem import Chosen, Problem, select
 from mirrorflow.diagnostics.structure import Structure, structure
-from mirrorflow.diagnostics.subdifferential import Array, Subdifferential, subdifferential
+from mirrorflow.diagnostics.subdifferential import Subdifferential, subdifferential
 from mirrorflow.errors import NotHomogeneousError
 from mirrorflow.maps import MapLike
 from mirrorflow.nets import check_degree
 
 __all__ = ["certify"]
-
-BANDS = (1e-7, 1e-5, 1e-3, 1e-2, 5e-2, 0.2, 1.0)
 
 
 def certify(
@@ -43,7 +40,7 @@ def certify(
     band: float | None = None,
     max_points: int = 2000,
     memory: float = 2.0,
-    zero_tolerance: float = 1e-6,
+    zero_tolerance: float | None = None,
     kink_tolerance: float = 1e-6,
     max_kinks: int = 2000,
     batch_size: int = 4096,
@@ -58,8 +55,13 @@ def certify(
     together with the free part of the subdifferential (zero entries at ℓ1, maximal entries at
     ℓ∞, singular values likewise) and, at ReLU kinks, a derivative in [0, 1] per unit and point
     (times λ_i it is linear; kinks of one point in different layers are varied one at a time).
-    A wide band of margins lowers ε and raises δ: unless `band` is given, the band with
-    the smallest max(ε, δ) is taken and all are reported. θ and cθ have the same certificate.
+
+    Three numbers measure the three conditions: ε stationarity, δ complementarity, and κ (`slack`)
+    how far s is from the subdifferential at θ itself: entries that are small but not zero may
+    be treated as free, which is exact for a nearby point, and costs `κ = 1 − ⟨s, θ⟩/Q(θ)`.
+    Wide bands of margins lower ε and raise δ, loose tolerances lower ε and raise κ: unless they
+    are given, those with the smallest max(ε, δ, κ) are taken, and all that were tried are
+    reported. θ and cθ have the same certificate.
 
     All is computed in float64 on a copy; the net is left as it was.
 
@@ -72,7 +74,8 @@ def certify(
         band: fit multipliers to margins `q <= (1 + band) min q` only.
         max_points: at most so many margins enter the fit, the smallest ones.
         memory: GiB for their gradients; above it float32 is used, then fewer margins.
-        zero_tolerance: relative size of an entry that counts as zero (as maximal: 1 − it).
+        zero_tolerance: relative size of an entry (singular value) that counts as zero at ℓ1, as
+            maximal from 1 − it on at ℓ∞; None tries 1e-6 to 0.3.
         kink_tolerance: relative size of a ReLU input that counts as zero.
         max_kinks: at most so many kinks enter, those of the largest influence.
         batch_size: points at a time.
@@ -113,7 +116,6 @@ def certify(
         "product_margin": _product_margin(problem, found),
         "log_gauge": log_gauge,
         "points": len(x),
-        "zero_tolerance": zero_tolerance,
         "kink_tolerance": kink_tolerance,
     }
     natural = torch.softmax(-_scaled(q - least, shape.degree * log_gauge).reshape(-1), 0)
@@ -121,80 +123,69 @@ def certify(
     if least <= 0:
         return _not_separated(head, problem, natural)
     with _frozen(model):
-        target = subdifferential(shape, parameters, zero_tolerance)
+        targets = _targets(shape, parameters, zero_tolerance)
         chosen = select(problem, BANDS[-1] if band is None else band, max_points, memory)
-        cone, kinks_left_out = _cone(problem, chosen, kink_tolerance, max_kinks)
-        ladder = [band] if band is not None else list(BANDS)
-        rungs, best, lam = _climb(cone, target, chosen, ladder)
+        cone, more_kinks = _cone(problem, chosen, kink_tolerance, max_kinks)
+        theta = torch.cat([p.reshape(-1) for p in parameters.values()]).cpu().numpy()
+        ladder = Ladder(cone, targets, chosen.ratio, theta, 1.0 if shape.joint else shape.degree)
+        best = ladder.climb(BANDS if band is None else (band,))
         values = torch.zeros_like(q)
-        values[chosen.point, chosen.column] = torch.from_numpy(lam)
-        g = best.element - best.residual
+        values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers)
+        g = best.fit.element - best.fit.residual
         nature = problem.gradient(natural / least)
-        nature_fit = fit_cone(KinkCone.plain(nature[None]), target)
+        nature_fit = fit_cone(KinkCone.plain(nature[None]), targets[best.rung.tolerance])
     factor = math.exp(-math.log(least) / shape.degree) if shape.joint else 1.0
     shares = values.sum(1)
     order = torch.argsort(shares, descending=True, stable=True)
     return Certificate(
         **head,
-        epsilon=best.epsilon,
-        delta=rungs[1].delta,
+        epsilon=best.rung.epsilon,
+        delta=best.rung.delta,
+        slack=best.rung.slack,
         multipliers=problem.place(values * factor),
         support=order[shares[order] > 1e-6 * shares.sum()].cpu(),
         natural_multipliers=problem.place(natural),
         natural_epsilon=nature_fit.epsilon,
         gap=problem.holder_gap(g),
         natural_gap=problem.holder_gap(nature),
-        considered=rungs[1].rows,
+        considered=best.rung.rows,
         left_out=chosen.left_out,
         cut=chosen.cut,
-        band=rungs[1].band,
-        tradeoff=rungs[0],
-        free=target.free,
+        band=best.rung.band,
+        zero_tolerance=best.rung.tolerance,
+        tradeoff=ladder.rungs,
+        free=targets[best.rung.tolerance].free,
         kinks=len(cone.owner),
-        kinks_left_out=kinks_left_out,
+        more_kinks=more_kinks,
     )
 
 
-def _cone(problem: Problem, chosen: Chosen, tolerance: float, limit: int) -> tuple[KinkCone, int]:
-    """Generators `∇q/min q` of the cone, with their kinks."""
+def _cone(problem: Problem, chosen: Chosen, tolerance: float, limit: int) -> tuple[KinkCone, bool]:
+    """Generators `∇q/min q` of the cone, with their kinks, and whether there were more."""
     rows = problem.rows(chosen.point, chosen.column)
     least = float(problem.q.min())
-    kinks = find_kinks(problem.net, problem.parameters, rows, tolerance, limit)
-    if len(kinks.row) == 0:
+    kinks = find_kinks(problem.net, problem.parameters, rows, tolerance)
+    if len(kinks.row) == 0 or limit == 0:
         base = margin_gradients(problem.net, problem.parameters, rows, chosen.dtype)
         base /= least
-        return KinkCone.plain(base), kinks.left_out
-    base, extra = kink_gradients(problem.net, problem.parameters, rows, kinks, chosen.dtype)
-    return KinkCone(base / least, extra / least, kinks.row.numpy()), kinks.left_out
+        return KinkCone.plain(base), len(kinks.row) > 0
+    base, extra, owner = kink_gradients(
+        problem.net, problem.parameters, rows, kinks, chosen.dtype, limit
+    )
+    more = len(owner) > limit
+    return KinkCone(base / least, extra[:limit] / least, owner[:limit]), more
 
 
-def _climb(
-    cone: KinkCone, target: Subdifferential, chosen: Chosen, bands: list[float]
-) -> tuple[tuple[tuple[Rung, ...], Rung], Fit, Array]:
-    """Fit band by band; keep the one with the smallest max(ε, δ)."""
-    tried: list[Rung] = []
-    best: tuple[float, Rung, Fit, Array] | None = None
-    before = 0
-    for band in bands:
-        count = max(1, int(np.searchsorted(chosen.ratio, 1 + band, side="right")))
-        if count == before:
-            continue
-        before = count
-        found = fit_cone(cone.head(count), target)
-        lam = np.zeros(len(chosen.ratio))
-        lam[:count] = found.multipliers
-        total = lam.sum()
-        delta = float((lam * (chosen.ratio - 1)).max() / total) if total > 0 else math.nan
-        rung = Rung(band, count, found.epsilon, delta)
-        tried.append(rung)
-        score = max(found.epsilon, delta) if total > 0 else math.inf
-        if best is None or score < best[0]:
-            best = score, rung, found, lam
-        if found.epsilon <= best[1].delta:  # a wider band can only raise δ further
-            break
-    if best is None:
-        raise RuntimeError("no band was tried")
-    return (tuple(tried), best[1]), best[2], best[3]
+def _targets(
+    shape: Geometry, parameters: dict[str, Tensor], tolerance: float | None
+) -> dict[float, Subdifferential]:
+    """The subdifferential per tolerance; one where nothing is set-valued."""
+    tolerances = TOLERANCES if tolerance is None else (tolerance,)
+    first = subdifferential(shape, parameters, tolerances[0])
+    loosest = subdifferential(shape, parameters, tolerances[-1])
+    if loosest.is_point:
+        return {tolerances[0]: first}
+    return {t: subdifferential(shape, parameters, t) for t in tolerances}
 
 
 def _verified(net: nn.Module, x: Tensor) -> Structure:
@@ -267,11 +258,13 @@ def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> C
         epsilon=nan, delta=nan, multipliers=problem.place(zeros),
         support=torch.zeros(0, dtype=torch.long), natural_multipliers=problem.place(natural),
         natural_epsilon=nan, gap=nan, natural_gap=nan, considered=0, left_out=0, cut=math.inf,
-        band=nan, tradeoff=(), free=0, kinks=0, kinks_left_out=0,
+        band=nan, slack=nan, zero_tolerance=nan, tradeoff=(), free=0, kinks=0, more_kinks=False,
     )  # fmt: skip
 
 
-def _check(band: float | None, max_points: int, memory: float, zero: float, kink: float) -> None:
+def _check(
+    band: float | None, max_points: int, memory: float, zero: float | None, kink: float
+) -> None:
     if band is not None and not 0 <= band < math.inf:
         raise ValueError(f"band = {band} is no relative width of margins; pass band >= 0, or None")
     if max_points < 1 or not memory > 0:
@@ -280,8 +273,8 @@ def _check(band: float | None, max_points: int, memory: float, zero: float, kink
             "max_points >= 1 and memory > 0 (GiB)"
         )
     for name, value in (("zero_tolerance", zero), ("kink_tolerance", kink)):
-        if not 0 <= value < 0.5:
-            raise ValueError(f"{name} = {value} is no relative tolerance; pass one in [0, 0.5)")
+        if value is not None and not 0 < value < 0.5:
+            raise ValueError(f"{name} = {value} is no relative tolerance; pass one in (0, 0.5)")
 
 
 @contextmanager

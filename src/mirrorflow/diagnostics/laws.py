@@ -6,9 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from mirrorflow.maps import Cosh, DoubleExponential, Exponential, MirrorMap
+from mirrorflow.maps import (
+    Cosh,
+    DoubleExponential,
+    Exponential,
+    HyperbolicEntropy,
+    Logarithmic,
+    MirrorMap,
+    Mixed,
+)
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Prediction", "predict", "residual_scale"]
 
 Norm = Literal["(log t/γ)^(1/L)", "log t/(1/s + γ)", "log log t"]
 
@@ -76,3 +84,35 @@ def predict(mirror_map: MirrorMap, degree: float, gamma: float) -> Prediction:
     return Prediction(
         "(log t/γ)^(1/L)", 1 / degree, root, 1.0, 2 - alpha / degree, constant, 0.0, degree, name
     )
+
+
+def residual_scale(mirror_map: MirrorMap, log_gauge: float, log_margin: float) -> float:
+    """The size of max(ε, δ, κ) that training is expected to reach at `Q(θ)` and `min q`.
+
+    Once the direction of the flow is settled, what is left is of the order of
+
+    - p-homogeneous: `1/q` (margins differ by O(1)), and `q^{−(p−1)}` for p < 2, where `|θ|^{p−1}`
+      magnifies small entries; for the mixed map also `Q^{−|p−2|}`;
+    - index 1, scale β: `1/log(Q/β)`, since duals differ by O(1) and grow like `log Q`;
+    - index ∞, scale s: `s/Q`.
+
+    Constants depend on the data; they are not promised.
+
+    Args:
+        mirror_map: the map of all parameters.
+        log_gauge: `log Q(θ)`.
+        log_margin: `log min_i q_i(θ)`.
+    """
+    alpha = mirror_map.index
+    if math.isinf(alpha):
+        scale = mirror_map.scale if isinstance(mirror_map, Cosh) else 1.0
+        return min(1.0, scale * math.exp(-log_gauge))
+    if alpha == 1:
+        beta = 1.0
+        if isinstance(mirror_map, HyperbolicEntropy | Logarithmic):
+            beta = mirror_map.beta
+        return 1 / max(1.0, log_gauge - math.log(beta))
+    scale = math.exp(-log_margin * min(1.0, alpha - 1))
+    if isinstance(mirror_map, Mixed):
+        scale += math.exp(-abs(mirror_map.p - 2) * log_gauge)
+    return min(1.0, scale)

@@ -65,8 +65,11 @@ def batched_margins(
     """
     buffers = dict(net.named_buffers())
     parts = []
+    dtype = next(iter(parameters.values())).dtype
     for start in range(0, len(x), batch_size):
-        outputs = functional_call(net, {**parameters, **buffers}, (x[start : start + batch_size],))
+        points = x[start : start + batch_size]
+        points = points.to(dtype) if points.is_floating_point() else points
+        outputs = functional_call(net, {**parameters, **buffers}, (points,))
         if outputs.ndim == 2 and outputs.shape[1] == 1:
             outputs = outputs[:, 0]
         labels = y[start : start + batch_size]

@@ -14,9 +14,22 @@ from mirrorflow.errors import RunError
 __all__ = ["RunConfig"]
 
 _CHOICES = {
-    "net": ("linear", "two_layer", "mlp"),
+    "net": ("linear", "two_layer", "mlp", "cnn", "vgg", "residual"),
+    "optimizer": ("mirror_descent", "mirror_adamw", "sgd", "adamw"),
+    "schedule": ("constant", "linear", "cosine"),
     "loss": ("cross_entropy", "logistic", "exponential"),
+    "objective": ("auto", "loss", "log_loss"),
+    "augment": ("none", "crop_flip"),
     "dtype": ("float32", "float64"),
+}
+_LEAST = {
+    "steps": 1,
+    "epochs": 0,
+    "batch_size": 0,
+    "measure_points": 0,
+    "certify_points": 0,
+    "seed": 0,
+    "threads": 1,
 }
 
 
@@ -27,17 +40,33 @@ class RunConfig:
     Args:
         data: a name of `data.SOURCES` or a path to an .npz file.
         data_options: arguments of the data source, such as `n` and `seed`.
-        net: "linear", "two_layer" or "mlp".
+        net: "linear", "two_layer", "mlp", "cnn", "vgg" or "residual".
         net_options: arguments of the net: `hidden` (list of widths), `activation`, `eps`, `bias`,
-            `init_scale`.
-        mirror_map: text such as "power(3)", or a table from layer names to such texts.
-        lr: "auto" or a number.
-        optimizer_options: further arguments of `MirrorDescent`.
+            `init_scale`; `channels`, `kernel`, `pool` of a CNN; `depth`, `width` of a VGG;
+            `channels`, `blocks` of a residual net.
+        mirror_map: text such as "power(3)", or a table from layer names to such texts. With "sgd"
+            and "adamw" it does not act, it only measures margins and balance.
+        optimizer: "mirror_descent", "mirror_adamw", or torch's "sgd" and "adamw".
+        lr: a number or, for the mirror optimizers, "auto": the relative step of `LossScaled`, η =
+            0.02 falling like a root for the full batch, η = 0.01 falling to 0 for minibatches.
+        optimizer_options: further arguments of the optimizer; `eta` with lr = "auto".
+        schedule: of a numeric lr over the steps: "constant", "linear" or "cosine" (to 0).
         loss: "cross_entropy", "logistic" or "exponential"; mean over points.
+        objective: whose gradient is followed: "log_loss" (which does not vanish: the loss-scaled
+            phase) or "loss"; "auto" is "log_loss" with lr = "auto", else "loss".
         batch_size: 0 is the full batch.
+        augment: of minibatches: "none" or "crop_flip" (see `data.crop_flip`).
         steps: at most so many.
+        epochs: passes over the training set, in place of `steps`; 0 takes `steps`.
         until: thresholds of log10 loss, falling; the first state below each is measured, the run
-            ends at the last.
+            ends at the last. With minibatches the first *measured* state.
+        measure_points: training points that a row of the metrics is measured on, evenly spaced in
+            the set; 0 is all of them for the full batch, 2000 for minibatches. A row that reaches a
+            threshold is measured on all, the last one on the whole test set, and on all training
+            points if `until` is given or the run is long enough (see `train`); features on at most
+            1000 (full batch: on all of a set of up to 4096). Each row says on how many.
+        certify_points: training points, evenly spaced, on which the last row and those that reach
+            a threshold have a KKT certificate (`epsilon`, `delta`); 0 is none.
         dtype: "float32" or "float64".
         seed: of the initial weights and of the minibatches.
         threads: of torch while it trains; part of the run, because sums depend on it.
@@ -51,12 +80,19 @@ class RunConfig:
     net: str = "mlp"
     net_options: dict[str, Any] = field(default_factory=dict)
     mirror_map: str | dict[str, str] = "quadratic"
+    optimizer: Literal["mirror_descent", "mirror_adamw", "sgd", "adamw"] = "mirror_descent"
     lr: float | Literal["auto"] = "auto"
     optimizer_options: dict[str, Any] = field(default_factory=dict)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     loss: Literal["cross_entropy", "logistic", "exponential"] = "cross_entropy"
+    objective: Literal["auto", "loss", "log_loss"] = "auto"
     batch_size: int = 0
+    augment: Literal["none", "crop_flip"] = "none"
     steps: int = 10_000
+    epochs: int = 0
     until: tuple[float, ...] = (-2.0, -10.0)
+    measure_points: int = 0
+    certify_points: int = 0
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
     threads: int = 1
@@ -68,7 +104,7 @@ class RunConfig:
                 raise ValueError(
                     f"{name} = {getattr(self, name)!r} is unknown; choose one of {list(allowed)}"
                 )
-        for name, least in (("steps", 1), ("batch_size", 0), ("seed", 0), ("threads", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} = {value!r}; pass an int >= {least}")
@@ -78,9 +114,31 @@ class RunConfig:
             number = isinstance(self.lr, int | float) and not isinstance(self.lr, bool)
             if not number or not 0 < float(self.lr) < math.inf:
                 raise ValueError(f'lr = {self.lr!r}; pass a positive number or "auto"')
+        if self.lr == "auto" and self.optimizer in ("sgd", "adamw"):
+            raise ValueError(
+                f'lr = "auto" is a rule of the mirror optimizers; give {self.optimizer} a number'
+            )
+        if self.lr == "auto" and self.schedule != "constant":
+            raise ValueError(f'schedule = {self.schedule!r}: lr = "auto" has a schedule of its own')
+        if self.augment != "none" and self.batch_size == 0:
+            raise ValueError(f"augment = {self.augment!r} is for minibatches; set batch_size")
         falling = all(a > b for a, b in zip(self.until, self.until[1:], strict=False))
         if not falling or not all(math.isfinite(v) for v in self.until):
             raise ValueError(f"until = {self.until}; pass falling thresholds of log10 loss")
+
+    def batches(self, n: int) -> int:
+        """Steps in a pass over n training points: 1 for the full batch; the rest of a division
+        is left out of the pass."""
+        return n // self.batch_size if 0 < self.batch_size < n else 1
+
+    def total_steps(self, n: int) -> int:
+        """Steps of the run on n training points."""
+        return self.epochs * self.batches(n) if self.epochs else self.steps
+
+    @property
+    def follows_log_loss(self) -> bool:
+        """Whether the gradient is that of the log loss."""
+        return self.lr == "auto" if self.objective == "auto" else self.objective == "log_loss"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as TOML can hold them."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mirrorflow.diagnostics import certify
 from mirrorflow.errors import NotSeparableError
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain, slug
@@ -45,6 +46,7 @@ def train_digits(
     except NotSeparableError as error:
         run = error.state
     last = run.rows[-1]
+    certificate = certify(run.net, run.data.x, run.data.y, run.mirror_map)
     first_layer = next(iter(run.net.parameters())).detach()
     strongest = first_layer.norm(dim=1).argsort(descending=True)[:16]
     active = run.net.activations(run.data.x_test[:60])[0] > 0
@@ -54,6 +56,11 @@ def train_digits(
         "outcome": run.outcome,
         "log10_loss": last["log10_loss"],
         "steps": last["step"],
+        "margin": certificate.margin,
+        "epsilon": certificate.epsilon,
+        "delta": certificate.delta,
+        "gap": certificate.gap,
+        "support": len(certificate.support),
         "train_accuracy": last["train_accuracy"],
         "test_accuracy": last["test_accuracy"],
         "weights": first_layer[strongest].to(torch.float64).tolist(),

@@ -184,6 +184,7 @@ def surroundings(seed: int) -> dict[str, Any]:
         },
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": 0.0,
+        "evaluation_seconds": 0.0,
     }
 
 

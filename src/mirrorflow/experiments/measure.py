@@ -10,65 +10,167 @@ import torch
 from torch import Tensor
 
 from mirrorflow.data import Dataset
-from mirrorflow.diagnostics import balance, drift, features, margin
-from mirrorflow.losses import Loss, log_loss, margins
+from mirrorflow.diagnostics import balance, certify, drift, features
+from mirrorflow.diagnostics.geometry import geometry
+from mirrorflow.errors import DivergedError
+from mirrorflow.losses import Loss, log_loss, pairwise_margins
 from mirrorflow.maps import MapLike
 from mirrorflow.nets import HomogeneousNet
 
 __all__ = ["Meter"]
 
+_FEATURE_POINTS = 1000
+_ACTIVATIONS = 1 << 21  # numbers that the largest hidden layer may hold at a time
+_AT_ONCE = 4096
+
 
 class Meter:
-    """Measures a net on its data against its own start.
+    """Measures a net on its data against its own start, a batch of points at a time.
 
     Args:
         net: the net at its start.
         data: training and test set.
         mirror_map: the geometry of margins and balance.
         loss: of `log10_loss`, the mean over training points.
+        points: how many training points (and at most as many test points) a row is measured on,
+            evenly spaced in the set; None is all of them. Features are measured on at most 1000,
+            or on all of a set of up to 4096 with points = None.
     """
 
-    def __init__(self, net: HomogeneousNet, data: Dataset, mirror_map: MapLike, loss: Loss) -> None:
+    def __init__(
+        self,
+        net: HomogeneousNet,
+        data: Dataset,
+        mirror_map: MapLike,
+        loss: Loss,
+        points: int | None = None,
+    ) -> None:
         self.start = copy.deepcopy(net)
         self.data, self.mirror_map, self.loss = data, mirror_map, loss
+        n = len(data.x)
+        self.points = n if points is None else min(points, n)
+        few = points is None and n <= _AT_ONCE
+        self.feature_points = n if few else min(self.points, _FEATURE_POINTS)
+        self.test_points = len(data.x_test) if points is None else min(points, len(data.x_test))
         self.balance = balance(net, mirror_map)
+        with torch.no_grad():
+            hidden = net.activations(data.x[:1])
+        self.batch = max(1, min(_AT_ONCE, _ACTIVATIONS // max([1, *(h.numel() for h in hidden)])))
+        # Multiplications: of the net on one point; of the features on one point, and once (Gram
+        # matrices in float64, some ten passes over the activations, eigenvalues).
+        positions = [h[0, 0].numel() for h in hidden] + [1]
+        self.forward = sum(
+            p.numel() * count for p, count in zip(net.parameters(), positions, strict=False)
+        )
+        wide = [(h.shape[1], h[0, 0].numel()) for h in hidden]
+        each = 2 * self.forward + sum(2 * m * m * (k + 3) + 200 * m * k for m, k in wide)
+        self.feature_cost = self.feature_points * each + sum(10 * m**3 for m, _ in wide)
+
+    def cost(self, points: int, test_points: int) -> int:
+        """Multiplications, roughly, of a row on so many points.
+
+        One step of training takes three times `forward` for each point of its batch.
+        """
+        return (points + test_points) * self.forward + self.feature_cost
 
     @torch.no_grad()
-    def __call__(self, net: HomogeneousNet) -> dict[str, Any]:
+    def __call__(
+        self, net: HomogeneousNet, points: int | None = None, test_points: int | None = None
+    ) -> dict[str, Any]:
         """One row; keys of hidden layers and tensors end in their position, from 0 on.
+
+        Args:
+            net: the net as it is now.
+            points: training points to measure on, in place of `self.points`; features stay on
+                their subset.
+            test_points: test points, likewise.
 
         Returns:
             `log10_loss`, `train_accuracy`, `train_errors`, `test_accuracy`, `min_margin`
             (`min_i q_i`), `q_margin`, `smoothed_margin`, `log_gauge`, `balance_drift`,
             `weight_participation` (`(Σ|w|)²/(N Σw²)` over all weights), `weights_above` (share
             above 1e-2 of the largest of its tensor), `active_share` (of units a point, first
-            hidden layer) and the measures of `Features` layer by layer.
+            hidden layer), the measures of `Features` layer by layer, and on how many `points`,
+            `test_points` and `feature_points` all that was measured.
+
+        Raises:
+            DivergedError: the net returns NaN or infinity.
         """
         data = self.data
-        outputs = net(data.x)
-        errors = int((margins(outputs, data.y) <= 0).sum())
-        tested = (
-            float((margins(net(data.x_test), data.y_test) > 0).double().mean())
-            if len(data.x_test)
-            else math.nan
-        )
-        found = margin(net, data.x, data.y, self.mirror_map)
+        points = points or self.points
+        test_points = test_points or self.test_points
+        outputs, y = self._outputs(net, data.x, data.y, points)
+        q = pairwise_margins(outputs, y)
+        errors = int((q.amin(1) <= 0).sum())
+        tested = math.nan
+        if test_points:
+            answers = pairwise_margins(*self._outputs(net, data.x_test, data.y_test, test_points))
+            tested = float((answers.amin(1) > 0).double().mean())
         moved = drift(self.balance, balance(net, self.mirror_map))
         row = {
-            "log10_loss": float(log_loss(outputs.double(), data.y, self.loss)) / math.log(10),
-            "train_accuracy": 1 - errors / len(data.x),
+            "log10_loss": float(log_loss(outputs, y, self.loss)) / math.log(10),
+            "train_accuracy": 1 - errors / points,
             "train_errors": errors,
             "test_accuracy": tested,
-            "min_margin": found.q_min,
-            "q_margin": found.margin,
-            "smoothed_margin": found.smoothed,
-            "log_gauge": found.log_gauge,
+            **self._margins(net, q),
             "balance_drift": moved.worst,
             **_weights([p.detach() for p in net.parameters()]),
+            "points": points,
+            "test_points": test_points,
+            "feature_points": self.feature_points,
         }
-        if not net.junctions:
-            return row
-        measured = features(net, data.x, initial=self.start)
+        return {**row, **self._features(net)} if net.junctions else row
+
+    def certificate(self, net: HomogeneousNet, points: int) -> dict[str, float]:
+        """`epsilon` and `delta` of the KKT certificate on `points` evenly spaced training points.
+
+        NaN where the net does not separate them.
+        """
+        x, y = self.data.x, self.data.y
+        points = min(points, len(x))
+        at = torch.arange(points) * len(x) // points
+        found = certify(net, x[at], y[at], self.mirror_map, batch_size=self.batch)
+        return {"epsilon": found.epsilon, "delta": found.delta}
+
+    def _outputs(
+        self, net: HomogeneousNet, x: Tensor, y: Tensor, points: int
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs in float64 and labels, on `points` of the points."""
+        chosen = _spread(len(x), points)
+        parts = []
+        for start in range(0, points, self.batch):
+            at = slice(start, start + self.batch)
+            parts.append(net(x[at] if chosen is None else x[chosen[at]]).double())
+        outputs = torch.cat(parts)
+        if not bool(torch.isfinite(outputs).all()):
+            raise DivergedError(
+                "the net returns NaN or infinity; use lr='auto' or a smaller lr. The last "
+                "checkpoint is kept"
+            )
+        return outputs, y if chosen is None else y[chosen]
+
+    def _margins(self, net: HomogeneousNet, q: Tensor) -> dict[str, float]:
+        # What diagnostics.margin gives, without evaluating the net again.
+        parameters = {name: p.detach() for name, p in net.named_parameters()}
+        shape = geometry(net, self.mirror_map, self.data.x[:1])
+        log_gauge = shape.log_gauge(shape.log_gauges(parameters))
+        least = float(q.min())
+        scale = -shape.degree * log_gauge
+        excess = float(torch.logsumexp(-(q - least).reshape(-1), 0))
+        return {
+            "min_margin": least,
+            "q_margin": _times_exp(least, scale),
+            "smoothed_margin": _times_exp(least - excess, scale),
+            "log_gauge": log_gauge,
+        }
+
+    def _features(self, net: HomogeneousNet) -> dict[str, float]:
+        x = self.data.x
+        chosen = _spread(len(x), self.feature_points)
+        measured = features(
+            net, x if chosen is None else x[chosen], initial=self.start, batch_size=self.batch
+        )
+        row = {}
         for position, layer in enumerate(measured.hidden.values()):
             for name in (
                 "alive",
@@ -82,6 +184,19 @@ class Meter:
             row[f"hoyer_{position}"] = tensor.hoyer
         row["active_share"] = 1 - row["zero_activations_0"]
         return row
+
+
+def _spread(n: int, points: int) -> Tensor | None:
+    """Indices of `points` evenly spaced points out of n; None is all of them."""
+    return None if points == n else torch.arange(points) * n // points
+
+
+def _times_exp(value: float, exponent: float) -> float:
+    """`value·e^exponent`, also where the exponential alone would leave the float range."""
+    if value == 0:
+        return 0.0
+    log = math.log(abs(value)) + exponent
+    return math.copysign(math.exp(log) if log < 709 else math.inf, value)
 
 
 def _weights(tensors: list[Tensor]) -> dict[str, float]:

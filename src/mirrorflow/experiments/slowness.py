@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,13 @@ import torch
 from torch import Tensor
 
 from mirrorflow.data import one_point
+from mirrorflow.diagnostics import fit_growth, predict
 from mirrorflow.exact import one_point_direction, one_point_flow
 from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain, slug
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.flow import Trajectory
-from mirrorflow.maps import SeparableMap, parse_map
+from mirrorflow.maps import MirrorMap, SeparableMap, parse_map
 from mirrorflow.nets import Linear
 
 __all__ = ["MAPS", "TIMES", "findings", "follow_one_point", "tasks"]
@@ -36,6 +39,8 @@ TIMES = (10.0, 100.0, 1000.0)
 
 _LOG_T = 1e12
 _TOL = 1e-6
+_FIT_FROM = 1e6
+_CURVE = [10.0 ** (0.5 * k) for k in range(1, 23)]
 # Where the logarithmic corrections to the loss are below a per cent.
 _LATE = 1e9
 
@@ -54,14 +59,34 @@ def follow_one_point(folder: Path, *, mirror_map: str, log_t_end: float, tol: fl
     late = [row for row in record.rows if row["log_t"] >= _LATE]
     slope = -late[0]["log_loss"] / late[0]["log_t"] if late else math.nan
     measured = {"map": mirror_map, "angles": angles, "limit": limit, "loss_exponent": slope}
+    growth = fit_growth(path, mirror_map=chosen, from_log_t=_FIT_FROM)
+    laws = [{**asdict(law), "agrees": law.agrees} for law in growth.laws]
+    curve = [_compare(path, mirror_map, time) for time in _CURVE]
+    measured |= {"laws": laws, "growth": growth.verdict, "curve": curve}
     summary = {**record.summary, **measured}
+    law = _loss_law(chosen, float(path.margin[-1]))
     thinned = {row["log_t"]: row for row in record.rows}
     rows = []
     for k, log_t in enumerate(path.log_t):
         if float(log_t) in thinned:
             away = abs(_degrees(torch.as_tensor(path.direction[k])) - limit)
-            rows.append({**thinned[float(log_t)], "degrees_to_limit": away})
+            row = thinned[float(log_t)]
+            rows.append({**row, "degrees_to_limit": away, "law_log_loss": law(row["log_t"])})
     return Record(record.name, summary, rows)
+
+
+def _loss_law(mirror_map: MirrorMap, gamma: float) -> Callable[[float], float]:
+    """`log ℓ` as the theory predicts it from log t on; NaN where it gives no constant."""
+    law = predict(mirror_map, 1.0, gamma)
+
+    def value(log_t: float) -> float:
+        if not 1 < log_t < math.inf:
+            return math.nan
+        power = law.log_exponent if law.log_exponent == law.log_exponent else 0.0
+        constant = law.loss_log_constant if power else 0.0
+        return constant - law.time_exponent * log_t - power * math.log(log_t)
+
+    return value
 
 
 def _compare(path: Trajectory, mirror_map: str, log10_t: float) -> dict[str, float]:

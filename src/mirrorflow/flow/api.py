@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
-from typing import Literal, get_args
+from dataclasses import replace
+from typing import get_args
 
-import numpy as np
 from torch import Tensor, nn
 
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.implicit import ImplicitStepper, State
-from mirrorflow.flow.integrate import Ending, Position, integrate
+from mirrorflow.flow.follow import Method, Settings, compare, follow, judge
 from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.scaled import Array
-from mirrorflow.flow.trajectory import Outcome, Trajectory
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MirrorMap
 
 __all__ = ["mirror_flow"]
-
-Method = Literal["auto", "implicit", "explicit"]
-_STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not small is at rest
 
 
 def mirror_flow(
@@ -36,6 +28,7 @@ def mirror_flow(
     log_t_end: float | None = None,
     log_log_t_end: float | None = None,
     loss: Loss = "exponential",
+    method: Method = "auto",
     order: int = 3,
     tol: float = 1e-4,
     relative_temperature: float = 1e-7,
@@ -44,6 +37,9 @@ def mirror_flow(
     kkt_tol: float = 1e-3,
     smoothing: float = 1e-2,
     stop_when_converged: bool = False,
+    verify: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    callback: Callable[[FlowPoint], None] | None = None,
 ) -> Trajectory:
     """Follow `d∇R(θ_t)/dt = −∇ℓ(θ_t)` from the net's weights at t = 0 to `t = exp(log_t_end)`.
 
@@ -59,6 +55,9 @@ def mirror_flow(
         log_t_end: natural logarithm of the last time.
         log_log_t_end: instead of `log_t_end`, its logarithm, for times beyond `exp(1e308)`.
         loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula).
+        method: "implicit" (primal-dual SDIRK, any time), "explicit" (Dormand-Prince, large nets and
+            short times), or "auto": implicit unless the Hessian would be one dense block of more
+            than 1500 weights.
         order: of the implicit Runge-Kutta method, 1 to 4.
         tol: local error per step, relative in the horizon norm and in the dual.
         relative_temperature: the softmax over margins is never sharper than this share of the
@@ -69,6 +68,13 @@ def mirror_flow(
         kkt_tol: `epsilon` and `delta` below which the end counts as converged.
         smoothing: a "relu" net is followed as the "smooth_relu" net with this eps.
         stop_when_converged: end as soon as both residuals are below `kkt_tol`.
+        verify: follow the flow a second time at `tol/10` and report in `stats["verify"]` whether
+            it ends at the same point: the relative differences of the margin and of the margins of
+            all points, and `same`, true below 1e-2. Needed for p > 2, where a loose tolerance can
+            end on another KKT point with a residual of zero.
+        checkpoint: a file written every 30 seconds and on interruption; the same call with the same
+            file continues bit for bit.
+        callback: called after every step with the latest record.
 
     Returns:
         A `Trajectory` whose last row is at `log_t_end`. Its `outcome` is
@@ -83,31 +89,24 @@ def mirror_flow(
         ValueError: an argument outside what is allowed.
         NotHomogeneousError: the net has no positive degree.
     """
+    if method not in get_args(Method):
+        raise ValueError(f"method = {method!r} is unknown; choose one of {list(get_args(Method))}")
     _check(log_t_end, log_log_t_end, loss, order, tol, relative_temperature, max_step, max_steps)
-    margins = net_margins(net, x, y, smoothing)
-    scaled = scaled_map(mirror_map)
-    frame = Frame(margins, scaled, FlowLoss(loss, margins.point))
-    position = _start(frame, flat_parameters(net)[margins.order], relative_temperature)
-    recorder = Recorder(frame)
     if max_step is None:
         max_step = min(0.4 * (tol / 1e-4) ** 0.25, 0.4)
-    stepper = ImplicitStepper(order, tol, relative_temperature, max_step, min(0.2, max_step))
-    ending, stats = integrate(
-        frame,
-        stepper,
-        position,
-        recorder,
-        log_t_end=math.inf if log_t_end is None else log_t_end,
-        log_log_t_end=math.inf if log_log_t_end is None else log_log_t_end,
-        max_steps=max_steps,
-        delta=relative_temperature,
-        stop=_stopping(kkt_tol if stop_when_converged else None),
-    )
-    stats |= {"reason": ending.reason, "order": order, "tol": tol, "map": repr(mirror_map)}
-    trajectory = recorder.finish(stats)
-    if log_t_end is not None:
-        trajectory = trajectory.ending_at(log_t_end)
-    return trajectory.judged(_outcome(trajectory, ending, kkt_tol))
+    settings = Settings(
+        mirror_map, log_t_end, log_log_t_end, loss, method, order, tol, relative_temperature,
+        max_step, max_steps, kkt_tol if stop_when_converged else None,
+    )  # fmt: skip
+    margins = net_margins(net, x, y, smoothing)
+    theta = flat_parameters(net)[margins.order]
+    first, ending = follow(margins, theta, settings, checkpoint, callback)
+    first = first.judged(judge(first, ending, kkt_tol))
+    if not verify:
+        return first
+    finer = replace(settings, tol=tol / 10, max_step=max_step / 10**0.25, max_steps=4 * max_steps)
+    second, _ = follow(margins, theta, finer, None, None)
+    return replace(first, stats={**first.stats, "verify": compare(first, second)})
 
 
 def _check(
@@ -143,58 +142,3 @@ def _check(
         raise ValueError(f"max_step = {max_step} is outside (0, 2], in units of log Q")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise ValueError(f"max_steps = {max_steps!r} must be an int >= 1")
-
-
-def _start(frame: Frame, theta: Array, delta: float) -> Position:
-    size = frame.map.gauge(theta)
-    rho = math.log(size) if size > 1.0 else 0.0
-    x = theta / math.exp(rho)
-    frame.set_level(rho, x, 0.0, delta)
-    return Position(
-        rho=rho,
-        x=x,
-        u=frame.map.dual(x),
-        p=None,
-        log_t=-math.inf,
-        log_log_t=-math.inf,
-        h=1e-3,
-        error=1.0,
-        steps=0,
-    )
-
-
-def _stopping(kkt_tol: float | None) -> Callable[[State, Recorder], str | None]:
-    def stop(state: State, recorder: Recorder) -> str | None:
-        latest = recorder.latest
-        if kkt_tol is not None and max(latest.epsilon, latest.delta) <= kkt_tol:
-            return f"the KKT residual fell below kkt_tol = {kkt_tol}"
-        if float(state.q.min()) <= 0.0:
-            frame = recorder.frame
-            scale = frame.map.dual_gauge(np.abs(frame.margins.jacobian(state.x)[1]).T @ state.p)
-            if frame.map.dual_gauge(state.g) <= _STATIONARY * scale:
-                return "the loss is at rest with a margin that is not positive"
-        return None
-
-    return stop
-
-
-def _outcome(trajectory: Trajectory, ending: Ending, kkt_tol: float) -> Outcome:
-    if trajectory.margin[-1] <= 0:
-        at_rest = "at rest" in ending.reason
-        return "not_separable" if ending.done or at_rest else "stalled"
-    if trajectory.epsilon[-1] <= kkt_tol and trajectory.delta[-1] <= kkt_tol:
-        if ending.done or "kkt_tol" in ending.reason:
-            return "converged"
-        return "stalled"
-    if not ending.done:
-        return "stalled"
-    return "plateau" if _flat(trajectory) else "reached"
-
-
-def _flat(trajectory: Trajectory) -> bool:
-    """True if the margin moved by less than 1e-5 over the last twentieth of log log t."""
-    z = trajectory.log_log_t
-    if not z[-1] > 1:
-        return False
-    late = trajectory.margin[z >= 0.95 * z[-1]]
-    return len(late) > 1 and float(np.ptp(late)) <= 1e-5 * float(trajectory.margin[-1])

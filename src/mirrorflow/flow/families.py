@@ -72,7 +72,9 @@ class ScaledHyperbolicEntropy(ScaledMap):
 
     def slope(self, x: Array, u: Array) -> Array:
         with np.errstate(divide="ignore", under="ignore"):
-            return np.exp(-self.scale) / np.hypot(x, np.exp(self.log_beta - self.rho))
+            return np.exp(-self.scale) / np.maximum(
+                np.hypot(x, np.exp(self.log_beta - self.rho)), 1e-290
+            )
 
     def energy(self, x: Array, u: Array) -> Array:
         b = np.exp(self.log_beta - self.rho)
@@ -103,7 +105,7 @@ class ScaledLogarithmic(ScaledHyperbolicEntropy):
 
     def slope(self, x: Array, u: Array) -> Array:
         with np.errstate(divide="ignore", under="ignore"):
-            return np.exp(-self.scale) / (np.abs(x) + np.exp(self.log_beta - self.rho))
+            return np.exp(-self.scale) / (np.abs(x) + np.exp(self.log_beta - self.rho) + 1e-290)
 
     def energy(self, x: Array, u: Array) -> Array:
         b = np.exp(self.log_beta - self.rho)
@@ -116,10 +118,9 @@ class ScaledMixed(ScaledMap):
     At level rho the coefficients are `a e^rho` and `b e^((p-1) rho)`.
     """
 
-    primary = "primal"
-
     def __init__(self, p: float, a: float, b: float) -> None:
         super().__init__(max(2.0, p))
+        self.primary = "primal" if p > 2 else "dual"
         self.p, self.log_a, self.log_b = p, float(np.log(a)), float(np.log(b))
 
     def log_unit(self, rho: float) -> float:

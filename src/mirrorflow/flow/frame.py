@@ -56,11 +56,14 @@ class Frame:
 
     def one(self) -> float:
         """The true temperature 1 in units of q; 0 when it underflows."""
-        return float(np.exp(-min(self.log_unit, 740.0)))
+        return float(np.exp(-self.log_unit)) if self.log_unit < 600.0 else 0.0
 
     def soft_level(self, q: Array) -> float:
         """`-log sum w` in units of q: the smallest barrier, softened."""
-        b = self.barrier(q)
+        return self.soft_level_of(self.barrier(q))
+
+    def soft_level_of(self, b: Array) -> float:
+        """The same of the barriers `b` (n,)."""
         low, one = float(b.min()), self.one()
         if one == 0.0:
             return low

@@ -93,6 +93,6 @@ def scaled_map(mirror_map: MirrorMap) -> ScaledMap:
         case SeparableMap():
             return ScaledGeneric(mirror_map)
     raise ValueError(
-        f"mirror_map = {mirror_map!r} is not separable; the implicit stepper needs a map that acts "
-        "entry by entry. Use method='explicit', or a separable map with the same horizon"
+        f"mirror_map = {mirror_map!r} is not separable; the flow needs a map that acts entry by "
+        "entry; a separable map with the same horizon ends at the same KKT conditions"
     )

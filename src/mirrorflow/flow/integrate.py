@@ -63,22 +63,27 @@ def integrate(
     max_steps: int,
     delta: float,
     stop: Callable[[State, Recorder], str | None] | None = None,
-    watch: Callable[[Position, Recorder], None] | None = None,
+    watch: Callable[[Position, Recorder, dict[str, int]], None] | None = None,
+    counts: dict[str, int] | None = None,
 ) -> tuple[Ending, dict[str, Any]]:
     """Advance `position` to the earlier of the two ends, in at most `max_steps` attempts."""
     control = Controller(stepper.error_order, position.error)
-    counts = {"steps": 0, "rejected": 0, "failed": 0}
+    counts = counts or {"steps": 0, "rejected": 0, "failed": 0, "newton": 0}
+    newton = counts["newton"]
     begin = time.perf_counter()
     frame.set_level(position.rho, position.x, 0.0, delta)
     state = make_state(frame, position.x, position.u, position.p)
     if not recorder.rows:
         recorder.add(state, position.log_t, position.log_log_t)
     ending = None
+    if _past(position.log_t, log_t_end) or _past(position.log_log_t, log_log_t_end):
+        ending = Ending(True, "log_t_end was reached")
     while ending is None:
         if counts["steps"] + counts["rejected"] + counts["failed"] >= max_steps:
             ending = Ending(False, f"max_steps = {max_steps} was used up")
             break
         trial = stepper.step(frame, position.rho, state, position.h)
+        counts["newton"] = newton + frame.newton_count
         if trial is None or not trial.error <= 1.0:
             frame.set_level(position.rho, position.x, 0.0, delta)
         if trial is None:
@@ -96,8 +101,8 @@ def integrate(
             state = _rescale(frame, position, trial.state, delta)
             recorder.add(state, position.log_t, position.log_log_t)
             if watch is not None:
-                watch(position, recorder)
-            if position.log_t >= log_t_end or position.log_log_t >= log_log_t_end:
+                watch(position, recorder, counts)
+            if _past(position.log_t, log_t_end) or _past(position.log_log_t, log_log_t_end):
                 ending = Ending(True, "log_t_end was reached")
             elif stop is not None and (why := stop(state, recorder)):
                 ending = Ending(False, why)
@@ -105,8 +110,13 @@ def integrate(
             ending = Ending(
                 False, f"the step size fell to {position.h:.1e}: Newton does not converge"
             )
-    stats = {**counts, "newton": frame.newton_count, "seconds": time.perf_counter() - begin}
+    stats = {**counts, "seconds": time.perf_counter() - begin}
     return ending, stats
+
+
+def _past(value: float, end: float) -> bool:
+    """An infinite end is never reached, not even by a time beyond the doubles."""
+    return value >= end and end < np.inf
 
 
 def _advance_time(position: Position, segment: Segment) -> None:

@@ -31,6 +31,14 @@ class Margins:
         """Margins (n,) and their gradients (n, d)."""
         raise NotImplementedError
 
+    def pull(self, x: Array, c: Array) -> Array:
+        """`J(x)' c`, shape (d,) from (n,)."""
+        return np.asarray(self.jacobian(x)[1].T @ c)
+
+    def push(self, x: Array, v: Array) -> Array:
+        """`J(x) v`, shape (n,) from (d,)."""
+        return np.asarray(self.jacobian(x)[1] @ v)
+
     def curvature(self, x: Array, mu: Array) -> Array:
         """Diagonal blocks (B, k, k), B k = d, of `sum_i mu_i hess q_i`: exact, zero elsewhere."""
         raise NotImplementedError

@@ -48,7 +48,12 @@ class ModuleMargins(Margins):
         self.point = np.repeat(np.arange(len(y)), per_point)
         self._q = q
         self._jac: Callable[[Tensor], Tensor] = jacrev(q)
-        self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(lambda t, mu: mu @ q(t)))
+
+        def weighted(theta: Tensor, c: Tensor) -> Tensor:
+            return c @ q(theta)
+
+        self._pull: Callable[[Tensor, Tensor], Tensor] = grad(weighted)
+        self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(weighted))
 
     def values(self, x: Array) -> Array:
         with torch.no_grad():
@@ -58,6 +63,17 @@ class ModuleMargins(Margins):
     def jacobian(self, x: Array) -> tuple[Array, Array]:
         theta = torch.from_numpy(x)
         return self.values(x), self._jac(theta).detach().numpy()
+
+    def pull(self, x: Array, c: Array) -> Array:
+        out: Array = self._pull(torch.from_numpy(x), torch.from_numpy(c)).detach().numpy()
+        return out
+
+    def push(self, x: Array, v: Array) -> Array:
+        # J v is the gradient of <J' c, v> in c: two reverse passes, and no forward mode
+        theta, direction = torch.from_numpy(x), torch.from_numpy(v)
+        zero = torch.zeros(len(self.point), dtype=torch.float64)
+        out: Array = grad(lambda c: self._pull(theta, c) @ direction)(zero).detach().numpy()
+        return out
 
     def curvature(self, x: Array, mu: Array) -> Array:
         out: Array = self._hess(torch.from_numpy(x), torch.from_numpy(mu)).detach().numpy()
@@ -161,7 +177,19 @@ def _junction_indices(
         index = np.indices(shape)
         unit = index[1] if len(shape) == 4 else index[-1] // junction.repeat
         out[begin : begin + int(np.prod(shape))] = unit.ravel()
+        if _couples_units(net, junction.outgoing):
+            into, out = np.minimum(into, 0), np.minimum(out, 0)
         incoming.append(into[margins.order])
         outgoing.append(out[margins.order])
         degrees.append(junction.degree)
     return incoming, outgoing, degrees
+
+
+def _couples_units(net: HomogeneousNet, outgoing: str) -> bool:
+    """True if only whole layers balance: the smoothing of a hidden layer above a unit sees the norm
+    of all its inputs, so rescaling a single unit changes f by a share of eps^2."""
+    return (
+        isinstance(net, MLP)
+        and net.activation in ("smooth_relu", "relu")
+        and outgoing != f"weights.{len(net.weights) - 1}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import State
 from mirrorflow.flow.residual import Residual, residual, subgradient_near
 from mirrorflow.flow.scaled import Array
-from mirrorflow.flow.trajectory import Trajectory
+from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 
 _RESOLVED = 1e7  # beyond this log t, t * rate cancels in doubles and its limit is used
 
@@ -83,7 +84,7 @@ class Recorder:
         grow = float(s @ v) / size
         moved = np.empty_like(w)
         moved[frame.margins.order] = v / size - w * grow
-        dq = frame.margins.jacobian(state.x)[1] @ v
+        dq = frame.margins.push(state.x, v)
         margins = dq / norm - frame.margins.degree * grow * state.q / norm
         unit = float(np.exp(min(frame.log_unit, 700.0)))
         fall = -unit * float(self._loss_weights(state.q) @ dq)
@@ -100,6 +101,11 @@ class Recorder:
         # logistic: w_i / loss, with the weights and the loss taken relative to the largest weight
         scale = np.exp(np.clip(-float(b.min()) / one + frame.loss_level(q) / one, -700.0, 700.0))
         return np.asarray(weights * scale)
+
+    def point(self) -> FlowPoint:
+        """The latest row."""
+        row = self.rows[-1]
+        return FlowPoint(**{f.name: row[f.name] for f in fields(FlowPoint)})
 
     def finish(self, stats: Mapping[str, Any]) -> Trajectory:
         """The record so far; its outcome is still to be judged."""

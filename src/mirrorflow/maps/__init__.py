@@ -3,6 +3,7 @@
 from mirrorflow.maps.assignment import MapLike, assign
 from mirrorflow.maps.base import MirrorMap, SeparableMap
 from mirrorflow.maps.block import BlockHorizon
+from mirrorflow.maps.catalog import Entry, catalog, describe
 from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.custom import Custom
 from mirrorflow.maps.double_exponential import DoubleExponential
@@ -12,6 +13,7 @@ from mirrorflow.maps.exponential import Exponential
 from mirrorflow.maps.finite import finite_gauge
 from mirrorflow.maps.horizon import Horizon, LpHorizon
 from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
+from mirrorflow.maps.level import LevelHorizon
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
 from mirrorflow.maps.parse import parse_map
@@ -27,10 +29,12 @@ __all__ = [
     "Cosh",
     "Custom",
     "DoubleExponential",
+    "Entry",
     "Exponential",
     "Horizon",
     "HorizonEstimate",
     "HyperbolicEntropy",
+    "LevelHorizon",
     "Logarithmic",
     "LpHorizon",
     "MapLike",
@@ -46,6 +50,8 @@ __all__ = [
     "SimplexEntropy",
     "Spectral",
     "assign",
+    "catalog",
+    "describe",
     "estimate_horizon",
     "finite_gauge",
     "parse_map",

@@ -181,9 +181,12 @@ class SeparableMap(MirrorMap):
             moved = self._moved(x, delta)
         return keep((delta == 0) | x.isinf(), x, moved)
 
-    @abstractmethod
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
-        """The move of `step`, for float32 and float64; delta = 0 needs no care."""
+        """The move of `step`, for float32 and float64; delta = 0 needs no care.
+
+        This default loses what delta has below the last digit of u: a map should give its own.
+        """
+        return self.to_primal(self.to_dual(x) - delta)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`log r'(e^l)`: `log |u|` from `l = log |x|`, also where x or u overflows."""

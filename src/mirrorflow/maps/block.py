@@ -11,13 +11,13 @@ from torch import Tensor
 
 from mirrorflow.maps.assignment import MapLike, assign
 from mirrorflow.maps.base import MirrorMap
-from mirrorflow.maps.horizon import Horizon, lp_norm
+from mirrorflow.maps.horizon import Horizon, LpHorizon, as_matrix, lp_norm
 
 __all__ = ["BlockHorizon"]
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """The blocks that share one map: jointly they have the ℓα combination of their gauges."""
 
     horizon: Horizon
@@ -69,7 +69,7 @@ class BlockHorizon:
         for name, each in maps.items():
             members.setdefault(each, []).append(name)
         self.groups = tuple(
-            _Group(each.horizon(), each.index, tuple(own), sum(degrees[name] for name in own))
+            Group(each.horizon(), each.index, tuple(own), sum(degrees[name] for name in own))
             for each, own in members.items()
         )
         self.joint = len(self.groups) == 1
@@ -124,9 +124,23 @@ class BlockHorizon:
         for group in self.groups:
             gauge = self._gauge(group, params)
             factor = whole.new_ones(()) if self.joint else whole / gauge * self._share(group)
-            weights = self._weights(group, params, gauge)
+            weights = block_weights(group, params)
             for name, weight in zip(group.names, weights, strict=True):
                 result[name] = factor * weight * group.horizon.subgradient(params[name])
+        return {name: result[name] for name in params if name in result}
+
+    def project_subgradient(
+        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rtol: float = 1e-9
+    ) -> dict[str, Tensor]:
+        """The element of `∂Q(θ)` nearest to the grads, by name; group by group for a product."""
+        whole = self.gauge(params)
+        result: dict[str, Tensor] = {}
+        for group in self.groups:
+            gauge = self._gauge(group, params)
+            factor = whole.new_ones(()) if self.joint else whole / gauge * self._share(group)
+            scaled = {name: grads[name] / factor for name in group.names}
+            for name, nearest in project_group(group, params, scaled, rtol).items():
+                result[name] = factor * nearest
         return {name: result[name] for name in params if name in result}
 
     def _mean(self, logs: list[Tensor]) -> Tensor:
@@ -137,21 +151,58 @@ class BlockHorizon:
             total = total + self._share(group) * each
         return total
 
-    def _share(self, group: _Group) -> float:
+    def _share(self, group: Group) -> float:
         return group.degree / self.degree
 
-    def _gauge(self, group: _Group, params: Mapping[str, Tensor]) -> Tensor:
+    def _gauge(self, group: Group, params: Mapping[str, Tensor]) -> Tensor:
         blocks = [group.horizon.gauge(params[name]) for name in group.names]
         return lp_norm(torch.stack(blocks), group.index)
 
-    def _dual(self, group: _Group, grads: Mapping[str, Tensor]) -> Tensor:
+    def _dual(self, group: Group, grads: Mapping[str, Tensor]) -> Tensor:
         blocks = [group.horizon.dual_gauge(grads[name]) for name in group.names]
         return lp_norm(torch.stack(blocks), group.dual_index)
 
-    def _weights(self, group: _Group, params: Mapping[str, Tensor], gauge: Tensor) -> list[Tensor]:
-        """A subgradient of the ℓα combination with respect to the block gauges."""
-        blocks = torch.stack([group.horizon.gauge(params[name]) for name in group.names])
-        if math.isinf(group.index):
-            maximal = (blocks == gauge).to(blocks.dtype)
-            return list(maximal / maximal.sum().clamp(min=1))
-        return list((blocks / torch.where(gauge > 0, gauge, 1.0)) ** (group.index - 1))
+
+def block_weights(group: Group, params: Mapping[str, Tensor]) -> list[Tensor]:
+    """A subgradient of the ℓα combination with respect to the block gauges."""
+    blocks = torch.stack([group.horizon.gauge(params[name]) for name in group.names])
+    return list(LpHorizon(group.index).subgradient(blocks))
+
+
+def project_group(
+    group: Group, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rtol: float
+) -> dict[str, Tensor]:
+    """The nearest subgradient of the joint gauge of one group.
+
+    A separable map sees one long vector, and a spectral map with `α = ∞` one block-diagonal
+    matrix. Otherwise the weights of the blocks are unique, and each is projected by itself.
+    """
+    names, horizon = group.names, group.horizon
+    if isinstance(horizon, LpHorizon) and horizon.p == group.index:
+        point, target = (torch.cat([t[name].flatten() for name in names]) for t in (params, grads))
+        nearest = horizon.project_subgradient(point, target, rtol)
+        sizes = [params[name].numel() for name in names]
+        parts = nearest.split(sizes)  # type: ignore[no-untyped-call]
+        return {n: part.reshape(params[n].shape) for n, part in zip(names, parts, strict=True)}
+    if math.isinf(group.index):
+        matrices, targets = ([as_matrix(t[name]) for name in names] for t in (params, grads))
+        point = torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
+        target = torch.block_diag(*targets)  # type: ignore[no-untyped-call]
+        found = horizon.project_subgradient(point, target, rtol)
+        result, row, column = {}, 0, 0
+        for name, matrix in zip(names, matrices, strict=True):
+            rows, columns = matrix.shape
+            part = found[row : row + rows, column : column + columns]
+            result[name] = part.reshape(params[name].shape)
+            row, column = row + rows, column + columns
+        return result
+    weights = block_weights(group, params)
+    if group.index == 1:
+        # A block at 0 has weight 1 too: its subgradients are a whole dual ball.
+        weights = [torch.ones_like(weight) for weight in weights]
+    return {
+        name: weight * horizon.project_subgradient(params[name], grads[name] / weight, rtol)
+        if weight > 0
+        else torch.zeros_like(params[name])
+        for name, weight in zip(names, weights, strict=True)
+    }

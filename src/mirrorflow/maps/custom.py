@@ -92,7 +92,7 @@ class Custom(SeparableMap):
         Raises:
             NoHorizonError: there is none.
         """
-        return self.estimate.horizon
+        return LpHorizon(self.estimate.order)
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`∫_0^x r'`, or `r(x) − r(0)` where the two differ by more than rounding can explain."""

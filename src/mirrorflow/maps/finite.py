@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import MirrorMap, require_floating
+from mirrorflow.maps.base import MirrorMap, SeparableMap, require_floating
+from mirrorflow.maps.horizon import as_matrix
+from mirrorflow.maps.spectral import Spectral
 
-__all__ = ["finite_gauge"]
+__all__ = ["finite_gauge", "finite_gauges", "log_radius"]
 
 
 def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
@@ -39,26 +41,50 @@ def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
         return x.new_zeros((), dtype=dtype)
     axis = torch.zeros_like(x).flatten()
     axis[0] = 1
-    radius = _log_scale(mirror_map, axis.reshape(x.shape), level)
-    reached = _log_scale(mirror_map, x / largest, level)
+    pair = torch.stack([axis.reshape(x.shape), x / largest])
+    radius, reached = _log_scales(mirror_map, pair, level).tolist()
     return x.new_tensor(math.exp(radius - reached) * largest, dtype=dtype)
 
 
-def _log_scale(mirror_map: MirrorMap, x: Tensor, level: float) -> float:
-    """`log τ` with `R(τ x) = c`."""
-    limits = torch.finfo(x.dtype)
-    low, high = math.log(limits.smallest_normal), math.log(limits.max)
+def finite_gauges(mirror_map: MirrorMap, points: Tensor, level: float) -> Tensor:
+    """`finite_gauge` of many nonzero points of order 1 at once, shape (n, …) to (n,), float64."""
+    axis = torch.zeros_like(points[:1]).flatten()
+    axis[0] = 1
+    together = torch.cat([axis.reshape(points[:1].shape), points]).to(torch.float64)
+    scales = _log_scales(mirror_map, together, level)
+    return torch.exp(scales[0] - scales[1:])
+
+
+def log_radius(mirror_map: MirrorMap, x: Tensor, level: float) -> float:
+    """`log ρ_c`: where the first axis of the shape of x leaves the sublevel set."""
+    axis = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
+    axis[0] = 1
+    return float(_log_scales(mirror_map, axis.reshape(1, *x.shape), level))
+
+
+def _log_scales(mirror_map: MirrorMap, points: Tensor, level: float) -> Tensor:
+    """`log τ` with `R(τ x) = c` for each of the points, by bisection together."""
+    if isinstance(mirror_map, Spectral):
+        matrices = points.reshape(len(points), *as_matrix(points[0]).shape)
+        return _log_scales(mirror_map.map, torch.linalg.svdvals(matrices), level)
+    limits = torch.finfo(points.dtype)
+    low = points.new_full((len(points),), math.log(limits.smallest_normal))
+    high = points.new_full((len(points),), math.log(limits.max))
     for _ in range(80):
         middle = 0.5 * (low + high)
-        value = float(mirror_map.potential(x * math.exp(middle)))
         # Past the range of floats a potential may be NaN (∞ − ∞): that is above any level.
-        if value <= level:
-            low = middle
-        else:
-            high = middle
-    if not float(mirror_map.potential(x * math.exp(low))) >= 0.9 * level:
+        inside = _potentials(mirror_map, points, middle) <= level
+        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+    if not bool((_potentials(mirror_map, points, low) >= 0.9 * level).all()):
         raise ValueError(
             f"level = {level} is not reached by the potential of {mirror_map!r} in float64; choose "
             "a level nearer 1"
         )
     return 0.5 * (low + high)
+
+
+def _potentials(mirror_map: MirrorMap, points: Tensor, log_scale: Tensor) -> Tensor:
+    scaled = points * log_scale.exp().reshape(-1, *[1] * (points.ndim - 1))
+    if isinstance(mirror_map, SeparableMap):
+        return mirror_map.potential_entries(scaled).flatten(1).sum(1)
+    return torch.stack([mirror_map.potential(each) for each in scaled])

@@ -12,7 +12,6 @@ from torch.compiler import is_compiling
 
 from mirrorflow.errors import DivergedError
 from mirrorflow.maps import MapLike, MirrorMap, assign
-from mirrorflow.maps.base import require_floating
 from mirrorflow.optim import rules
 from mirrorflow.optim.kernels import supports
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
@@ -93,7 +92,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
                 "mirrorflow.maps, such as maps.HyperbolicEntropy(1e-2)"
             )
         for i, p in enumerate(group["params"]):
-            require_floating(p, f"params[{i}]")
+            group["mirror_map"].require_domain(p, f"params[{i}]")
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")

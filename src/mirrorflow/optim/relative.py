@@ -113,6 +113,11 @@ class _Trial:
                 "lr='auto' measures the step relative to the parameters, which are all zero; "
                 "initialise them, or pass a number as lr"
             )
+        if self.energy < 0:
+            raise ValueError(
+                f"lr='auto' measures the step relative to <u, x>, which is {self.energy:.3g} < 0 "
+                "here: maps of positive parameters have no such scale; pass a number as lr"
+            )
         self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
 
     def __call__(self, s: float) -> float:

@@ -58,6 +58,12 @@ def slowness(records: list[Record]) -> Figure:
             shown = np.where(away > 1e-9, np.log10(away), np.nan)
             slope = np.array([-row["log_loss"] / row["log_t"] for row in record.rows])
         axes[0].plot(x, shown, style, color=paint, label=name)
+        exact = [(c["log10_t"], abs(c["exact"] - record.summary["limit"])) for c in _curve(record)]
+        points = np.array([(math.log10(t), math.log10(d)) for t, d in exact if d > 1e-9])
+        if len(points):
+            axes[0].plot(*points.T, "o", color=paint, markersize=3, markerfacecolor="w")
+        law = np.array([-row["law_log_loss"] / row["log_t"] for row in record.rows])
+        axes[1].plot(x, law, "o", color=paint, markersize=3, markerfacecolor="w", markevery=12)
         axes[1].plot(x, slope, style, color=paint)
     axes[0].set(ylabel="log₁₀ degrees to the limit direction", xlim=(0, 12), ylim=(-8, 2))
     axes[1].set(ylabel="−log loss / log t  (1: like 1/t)", ylim=(0, 1.15), xlim=(0, 12))
@@ -65,6 +71,11 @@ def slowness(records: list[Record]) -> Figure:
     for ax in axes:
         log_log_axis(ax)
     return made
+
+
+def _curve(record: Record) -> list[dict[str, float]]:
+    curve: list[dict[str, float]] = record.summary["curve"]
+    return curve
 
 
 def neurons(records: list[Record]) -> Figure:
@@ -133,7 +144,8 @@ def digit_measures(records: list[Record]) -> Figure:
         ax.set(xlabel="log₁₀(−log₁₀ loss)", title=text)
         ax.title.set_fontsize(10)
     axes[2].set_ylim(0.9, 1.0)
-    axes[0].legend(fontsize=8)
+    lines, names = axes[0].get_legend_handles_labels()
+    axes[2].legend(lines, names, fontsize=8, loc="lower right")
     return made
 
 

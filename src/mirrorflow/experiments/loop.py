@@ -1,0 +1,260 @@
+"""The loop of a training run: steps, rows of the metrics, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirrorflow.data import Dataset, crop_flip
+from mirrorflow.errors import DivergedError, NotSeparableError
+from mirrorflow.experiments.build import schedule
+from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.folder import RunFolder
+from mirrorflow.experiments.measure import Meter
+from mirrorflow.losses import log_loss
+from mirrorflow.maps import MapLike
+from mirrorflow.nets import HomogeneousNet
+
+__all__ = ["LoadedRun", "Loop", "Progress"]
+
+# With minibatches a row waits until the rows so far, and itself, cost at most this share of what
+# training did; the last row takes the whole training set if that costs at most the second share.
+_SHARE, _LAST_SHARE = 0.06, 0.08
+_MEASURE_POINTS = 2000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `step` of at most `steps`, at `log10_loss`."""
+
+    step: int
+    steps: int
+    log10_loss: float
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run as it stands in its folder: net with its weights, data, map, rows of the metrics."""
+
+    config: RunConfig
+    outcome: str
+    net: HomogeneousNet
+    data: Dataset
+    mirror_map: MapLike
+    rows: list[dict[str, Any]]
+
+
+@dataclass
+class _State:
+    """What the checkpoint holds beside net and optimizer."""
+
+    step: int = 0
+    reached: int = 0  # how many of the thresholds
+    next_row: int = 0
+    evaluated: int = 0  # multiplications for the metrics
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Loop:
+    """One run at work in its folder.
+
+    Contract: `run` goes on from the last checkpoint, and what it does depends on the
+    configuration and the step alone.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        net: HomogeneousNet,
+        data: Dataset,
+        mirror_map: MapLike,
+        optimizer: torch.optim.Optimizer,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.config, self.folder, self.net, self.data = config, folder, net, data
+        self.mirror_map, self.optimizer, self.progress = mirror_map, optimizer, progress
+        self.state = _State()
+        self.n, self.total = len(data.x), config.total_steps(len(data.x))
+        self.batches, self.spent = config.batches(self.n), 0.0
+        points = config.measure_points or (None if self.batches == 1 else _MEASURE_POINTS)
+        self.meter = Meter(net, data, mirror_map, config.loss, points)
+
+    def run(self, checkpoint_seconds: float) -> LoadedRun:
+        """To the end, with a checkpoint every so many seconds."""
+        saved = self.folder.load_checkpoint()
+        if saved is not None:
+            self.net.load_state_dict(saved["net"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.state = _State(**saved["state"])
+        manifest = self.folder.manifest()
+        if manifest["outcome"] in ("reached", "steps"):
+            return self._result(manifest["outcome"])
+        spent = float(manifest["seconds"])
+        self.spent = float(manifest.get("evaluation_seconds", 0.0))
+        self.folder.log(f"step {self.state.step}: {'resumed' if saved else 'started'}")
+        for note in self.data.notes:
+            self.folder.log(note)
+        begun = saved_at = shown = time.monotonic()
+        if not self.state.rows:
+            self._measure()
+        outcome = self._done()
+        while outcome is None:
+            value = self._step()
+            now = time.monotonic()
+            if self.progress is not None and now - shown > 0.1:
+                shown = now
+                at = Progress(self.state.step, self.total, value / math.log(10))
+                self.progress(at)
+            outcome = self._done()
+            if outcome is not None or now - saved_at > checkpoint_seconds:
+                self._save()
+                saved_at = now
+                self.folder.update_manifest(
+                    seconds=round(spent + now - begun, 3), evaluation_seconds=round(self.spent, 3)
+                )
+        return self._finish(outcome)
+
+    def _step(self) -> float:
+        x, y = self._batch()
+        if self.config.schedule != "constant":
+            factor = schedule(self.config, self.state.step, self.total)
+            for group in self.optimizer.param_groups:
+                group["lr"] = float(self.config.lr) * factor
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            value = log_loss(self.net(x), y, self.config.loss)
+            target = value if self.config.follows_log_loss else value.exp()
+            target.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        value = float(self.optimizer.step(closure).detach())  # type: ignore[arg-type,attr-defined]
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss is {value} at step {self.state.step}; use lr='auto' or a smaller lr. "
+                f"{self.folder.path} keeps the last checkpoint"
+            )
+        self.state.step += 1
+        # The value belongs to the state before the step, so a threshold is seen one step late;
+        # the row that is recorded states its own loss.
+        due = self.state.step >= self.state.next_row
+        last = self.state.step == self.total
+        if last:
+            self._measure_last()
+        elif (due or self._below(value / math.log(10))) and self._paid_for(_SHARE):
+            self._measure()
+        return value
+
+    def _below(self, log10_loss: float) -> bool:
+        """Whether a loss is below the next threshold."""
+        until, reached = self.config.until, self.state.reached
+        return reached < len(until) and log10_loss <= until[reached]
+
+    def _paid_for(self, share: float, cost: int | None = None) -> bool:
+        """Whether training so far allows for a row; always for the full batch, where rows are few.
+
+        It counts multiplications and not time, so that a run is the same on any machine.
+        """
+        if self.batches == 1:
+            return True
+        if cost is None:
+            cost = self.state.evaluated + self.meter.cost(self.meter.points, self.meter.test_points)
+        return cost <= share * 3 * self.meter.forward * self.state.step * self.config.batch_size
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        x, y, size = self.data.x, self.data.y, self.config.batch_size
+        if self.batches == 1:
+            return x, y
+        epoch, at = divmod(self.state.step, self.batches)
+        g = torch.Generator().manual_seed((self.config.seed << 32) + epoch)
+        chosen = torch.randperm(self.n, generator=g)[at * size : (at + 1) * size]
+        points = x[chosen]
+        if self.config.augment == "crop_flip":
+            g.manual_seed((self.config.seed << 32) + (1 << 31) + self.state.step)
+            points = crop_flip(points, g)
+        return points, y[chosen]
+
+    def _measure(self) -> None:
+        row = self._row(self.meter.points, self.meter.test_points)
+        # What a subset says of a threshold is not enough.
+        if row["points"] < self.n and self._below(row["log10_loss"]):
+            row = self._row(self.n, len(self.data.x_test))
+        self._record(row)
+
+    def _measure_last(self) -> None:
+        """On the whole test set, and on the whole training set if that is paid for, or if
+        thresholds depend on it."""
+        tests = len(self.data.x_test)
+        paid = self._paid_for(_LAST_SHARE, self.meter.cost(self.n, tests))
+        self._record(self._row(self.n if paid or self.config.until else self.meter.points, tests))
+
+    def _row(self, points: int, test_points: int) -> dict[str, Any]:
+        begun = time.monotonic()
+        row = {"step": self.state.step, **self.meter(self.net, points, test_points)}
+        self.state.evaluated += self.meter.cost(points, test_points)
+        self.spent += time.monotonic() - begun
+        return row
+
+    def _record(self, row: dict[str, Any]) -> None:
+        state = self.state
+        row["threshold"] = math.nan
+        while row["points"] == self.n and self._below(row["log10_loss"]):
+            row["threshold"] = self.config.until[state.reached]
+            state.reached += 1
+        if self.config.certify_points:
+            due = state.step == self.total or not math.isnan(row["threshold"])
+            row |= self._certificate() if due else {"epsilon": math.nan, "delta": math.nan}
+        state.rows.append(row)
+        if state.step >= state.next_row:
+            state.next_row = max(state.step + 1, math.ceil(state.step * math.sqrt(2)))
+
+    def _certificate(self) -> dict[str, float]:
+        begun = time.monotonic()
+        found = self.meter.certificate(self.net, self.config.certify_points)
+        self.spent += time.monotonic() - begun
+        return found
+
+    def _done(self) -> str | None:
+        if self.state.reached == len(self.config.until) and self.config.until:
+            return "reached"
+        return "steps" if self.state.step >= self.total else None
+
+    def _save(self) -> None:
+        self.folder.write_metrics(self.state.rows)
+        self.folder.save_checkpoint(
+            {
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "state": dict(vars(self.state)),
+            }
+        )
+
+    def _finish(self, outcome: str) -> LoadedRun:
+        whole = [row["min_margin"] for row in self.state.rows if row["points"] == self.n]
+        best = max(whole, default=math.nan)
+        if outcome == "steps" and best <= 0 and self.config.until:
+            self.folder.update_manifest(outcome="not_separated", best_margin=best)
+            self.folder.log(f"step {self.state.step}: not separated, best margin {best:.6g}")
+            misclassified = self.state.rows[-1]["train_errors"]
+            raise NotSeparableError(
+                f"the training set is not separated after {self.state.step} steps: the best "
+                f"margin min_i q_i was {best:.6g}, {misclassified} of {len(self.data.x)} points "
+                "are misclassified. If the labels are right, take a wider net or more steps; the "
+                f"run is kept in {self.folder.path}",
+                state=self._result("not_separated"),
+            )
+        self.folder.update_manifest(outcome=outcome)
+        self.folder.log(f"step {self.state.step}: {outcome}")
+        return self._result(outcome)
+
+    def _result(self, outcome: str) -> LoadedRun:
+        return LoadedRun(
+            self.config, outcome, self.net, self.data, self.mirror_map, self.state.rows
+        )

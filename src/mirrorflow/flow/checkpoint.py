@@ -1,0 +1,99 @@
+"""Checkpoints of a running flow: a killed call continues bit for bit where it stood."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mirrorflow.errors import RunError
+from mirrorflow.flow.integrate import Position
+from mirrorflow.flow.recorder import Recorder
+from mirrorflow.flow.residual import Residual
+from mirrorflow.flow.scaled import Array
+
+_NUMBERS = ("rho", "log_t", "log_log_t", "h", "error", "steps")
+
+
+def fingerprint(settings: Mapping[str, Any], *arrays: Array) -> str:
+    """A hash of everything that decides the flow."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for a in arrays:
+        digest.update(np.ascontiguousarray(a).tobytes())
+    return digest.hexdigest()
+
+
+class Checkpoint:
+    """One file, replaced atomically every `interval` seconds."""
+
+    def __init__(self, path: str | os.PathLike[str], key: str, interval: float = 30.0) -> None:
+        self.path, self.key, self.interval = Path(path), key, interval
+        self.saved = time.monotonic()
+
+    def due(self) -> bool:
+        """True if the last save is older than the interval."""
+        return time.monotonic() - self.saved >= self.interval
+
+    def save(self, position: Position, recorder: Recorder, counts: Mapping[str, int]) -> None:
+        """Write the position, the rows so far and the counts."""
+        numbers = {k: v for k, v in asdict(position).items() if k in _NUMBERS}
+        head = {"key": self.key, "position": numbers, "counts": dict(counts)}
+        rows = {
+            f"row_{name}": np.array([row[name] for row in recorder.rows])
+            for name in recorder.rows[0]
+        }
+        start, unit = recorder.initial if recorder.initial is not None else (np.zeros(0), 0.0)
+        latest = recorder.latest
+        extra = {
+            "x": position.x,
+            "u": position.u,
+            "p": np.zeros(0) if position.p is None else position.p,
+            "balance": start,
+            "numbers": np.array([unit, latest.gap, latest.epsilon, latest.delta]),
+        }
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, head=np.array(json.dumps(head)), **rows, **extra)  # type: ignore[arg-type]
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        self.saved = time.monotonic()
+
+    def load(self, recorder: Recorder) -> tuple[Position, dict[str, int]] | None:
+        """The position to continue from, with the recorder filled; None if there is no file.
+
+        Raises:
+            RunError: the file is corrupt, or belongs to another flow.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                data = {name: file[name] for name in file.files}
+            head = json.loads(str(data["head"]))
+        except Exception as cause:
+            raise RunError(f"{self.path} is no checkpoint of a flow: {cause}") from cause
+        if head["key"] != self.key:
+            raise RunError(
+                f"{self.path} is the checkpoint of another flow (other net, data or settings); "
+                "delete it or choose another file"
+            )
+        names = [name for name in data if name.startswith("row_")]
+        count = len(data[names[0]])
+        recorder.rows = [{n[4:]: data[n][k] for n in names} for k in range(count)]
+        unit, gap, epsilon, delta = (float(v) for v in data["numbers"])
+        recorder.latest = Residual(gap, epsilon, delta)
+        recorder.initial = (data["balance"], unit) if data["balance"].size else None
+        p = data["p"] if data["p"].size else None
+        position = Position(x=data["x"], u=data["u"], p=p, **head["position"])
+        return position, head["counts"]

@@ -1,0 +1,85 @@
+"""The explicit stepper: Dormand-Prince 5(4) on `du/dtau = J(x)' p`, in the normalised clock tau.
+
+Cheap steps and no linear algebra, for large nets and short times. Late in the flow the margins of
+the support are held together on a time scale that shrinks like 1/q; the step follows it, so the
+number of steps grows with q and not with log q.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirrorflow.flow.clock import Segment
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.implicit import State, Step, make_state
+from mirrorflow.flow.scaled import Array
+
+_A = [
+    [],
+    [1 / 5],
+    [3 / 40, 9 / 40],
+    [44 / 45, -56 / 15, 32 / 9],
+    [19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729],
+    [9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656],
+    [35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84],
+]
+_ERROR = [71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40]
+
+
+class ExplicitStepper:
+    """Order 5 with an error estimate of order 4; a step of relative length h moves u by `h |u|`."""
+
+    order = 5
+    error_order = 5
+
+    def __init__(self, tol: float, delta: float, max_step: float) -> None:
+        self.tol, self.delta, self.max_step = tol, delta, max_step
+
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
+        """Try one step of relative length h from `state` at `rho`."""
+        h = min(h, self.max_step)
+        frame.set_level(rho, state.x, 0.0, self.delta)
+        x, u = state.x, state.u
+        reach = float(np.abs(state.g).max())
+        if reach == 0.0:
+            return None
+        top = max(float(np.abs(u).max()), 1e-3 * float(frame.map.dual(np.ones(1))[0]))
+        total = h * top / reach
+        slopes: list[Array] = []
+        levels: list[float] = []
+        us = u
+        for row in _A:
+            us = u + total * sum((a * g for a, g in zip(row, slopes, strict=True)), 0.0 * u)
+            xs = frame.map.primal(us)
+            p, level = self._weights(frame, xs)
+            slopes.append(frame.margins.pull(xs, p))
+            levels.append(level)
+        end = make_state(frame, xs, us, None)
+        if not np.all(np.isfinite(xs)):
+            return None
+        e = total * sum((w * g for w, g in zip(_ERROR, slopes, strict=True)), 0.0 * u)
+        dx = frame.map.primal(us + e) - xs
+        size = max(frame.map.gauge(xs), frame.map.gauge(x))
+        error = max(frame.map.gauge(dx) / size, float(np.abs(e).max() / np.abs(us).max()))
+        unit = frame.log_mu_unit
+        # dt = e^phi dtau by the method's own weights, while phi changes little enough for that
+        elapsed = None
+        spread = (np.array(levels[:-1]) - levels[0]) * float(np.exp(min(frame.log_unit, 700.0)))
+        if np.abs(spread).max() < 2.0 and (mean := float(np.exp(spread) @ _A[-1])) > 0:
+            elapsed = (levels[0], float(np.log(mean * total)) + unit)
+        segment = Segment(
+            total,
+            (frame.soft_level(state.q), frame.soft_level(end.q)),
+            (state.phi_rate, end.phi_rate),
+            np.zeros(2),
+            float(np.log(total)),
+            frame.log_unit,
+            unit,
+            elapsed,
+        )
+        return Step(end, error / self.tol, segment, h)
+
+    def _weights(self, frame: Frame, x: Array) -> tuple[Array, float]:
+        b = frame.barrier(frame.margins.values(x))
+        p = np.exp(-np.minimum((b - b.min()) / max(frame.one(), 1e-300), 700.0))
+        return np.asarray(p / p.sum()), frame.soft_level_of(b)

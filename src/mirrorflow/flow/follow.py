@@ -1,0 +1,180 @@
+"""One call of the flow: settings, start, the loop with its checkpoint, and the verdict."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+
+from mirrorflow.flow.checkpoint import Checkpoint, fingerprint
+from mirrorflow.flow.explicit import ExplicitStepper
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.geometry import scaled_map
+from mirrorflow.flow.implicit import ImplicitStepper, State
+from mirrorflow.flow.integrate import Ending, Position, Stepper, integrate
+from mirrorflow.flow.margins import Margins
+from mirrorflow.flow.recorder import Recorder
+from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.trajectory import FlowPoint, Outcome, Trajectory
+from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.losses import Loss
+from mirrorflow.maps import MirrorMap
+
+Method = Literal["auto", "implicit", "explicit"]
+_DENSE = 1500  # weights in one Hessian block beyond which the explicit method is the default
+_STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not small is at rest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a flow, besides the net and the data."""
+
+    mirror_map: MirrorMap
+    log_t_end: float | None
+    log_log_t_end: float | None
+    loss: Loss
+    method: Method
+    order: int
+    tol: float
+    delta: float
+    max_step: float
+    max_steps: int
+    stop_at: float | None
+
+
+def follow(
+    margins: Margins,
+    theta: Array,
+    s: Settings,
+    checkpoint: str | os.PathLike[str] | None,
+    callback: Callable[[FlowPoint], None] | None,
+) -> tuple[Trajectory, Ending]:
+    """Integrate from `theta` (d,), in the internal order of `margins`, to the end of `s`."""
+    frame = Frame(margins, scaled_map(s.mirror_map), FlowLoss(s.loss, margins.point))
+    recorder = Recorder(frame)
+    position, counts = start(frame, theta, s.delta), None
+    explicit = s.method == "explicit" or (s.method == "auto" and margins.blocks[1] > _DENSE)
+    stepper: Stepper = (
+        ExplicitStepper(s.tol, s.delta, s.max_step)
+        if explicit
+        else ImplicitStepper(s.order, s.tol, s.delta, s.max_step, min(0.2, s.max_step))
+    )
+    keeper = None
+    if checkpoint is not None:
+        q, jac = margins.values(theta), margins.pull(theta, np.ones(len(margins.point)))
+        keeper = Checkpoint(checkpoint, fingerprint(_public(s), theta, q, jac))
+        if (found := keeper.load(recorder)) is not None:
+            position, counts = found
+
+    def watch(position: Position, recorder: Recorder, counts: dict[str, int]) -> None:
+        if callback is not None:
+            callback(recorder.point())
+        if keeper is not None and keeper.due():
+            keeper.save(position, recorder, counts)
+
+    counts = counts or {"steps": 0, "rejected": 0, "failed": 0, "newton": 0}
+    try:
+        ending, stats = integrate(
+            frame,
+            stepper,
+            position,
+            recorder,
+            log_t_end=math.inf if s.log_t_end is None else s.log_t_end,
+            log_log_t_end=math.inf if s.log_log_t_end is None else s.log_log_t_end,
+            max_steps=s.max_steps,
+            delta=s.delta,
+            stop=_stopping(s.stop_at),
+            watch=watch,
+            counts=counts,
+        )
+    except KeyboardInterrupt:
+        if keeper is not None:
+            keeper.save(position, recorder, counts)
+        raise
+    if keeper is not None:
+        keeper.save(position, recorder, counts)
+    stats |= {
+        "reason": ending.reason,
+        "method": "explicit" if explicit else "implicit",
+        "order": stepper.order,
+        "tol": s.tol,
+        "map": repr(s.mirror_map),
+    }
+    trajectory = recorder.finish(stats)
+    if s.log_t_end is not None:
+        trajectory = trajectory.ending_at(s.log_t_end)
+    return trajectory, ending
+
+
+def _public(s: Settings) -> dict[str, str]:
+    return {f.name: repr(getattr(s, f.name)) for f in fields(s) if f.name != "max_steps"}
+
+
+def compare(first: Trajectory, second: Trajectory) -> dict[str, float | bool]:
+    """Differences at the end, relative to the finer run; in f, since weights may trade places."""
+    reference = float(np.abs(second.margins[-1]).max())
+    margins = float(np.abs(first.margins[-1] - second.margins[-1]).max()) / reference
+    margin = abs(float(first.margin[-1] / second.margin[-1]) - 1.0)
+    both = bool(np.isclose(first.log_log_t[-1], second.log_log_t[-1], rtol=1e-2))
+    return {"margin": margin, "margins": margins, "same": both and max(margin, margins) < 1e-2}
+
+
+def start(frame: Frame, theta: Array, delta: float) -> Position:
+    """The position at t = 0 from weights (d,) in the internal order."""
+    size = frame.map.gauge(theta)
+    rho = math.log(size) if size > 1.0 else 0.0
+    x = theta / math.exp(rho)
+    frame.set_level(rho, x, 0.0, delta)
+    return Position(
+        rho=rho,
+        x=x,
+        u=frame.map.dual(x),
+        p=None,
+        log_t=-math.inf,
+        log_log_t=-math.inf,
+        h=1e-3,
+        error=1.0,
+        steps=0,
+    )
+
+
+def _stopping(kkt_tol: float | None) -> Callable[[State, Recorder], str | None]:
+    def stop(state: State, recorder: Recorder) -> str | None:
+        latest = recorder.latest
+        if kkt_tol is not None and max(latest.epsilon, latest.delta) <= kkt_tol:
+            return f"the KKT residual fell below kkt_tol = {kkt_tol}"
+        if float(state.q.min()) <= 0.0:
+            frame = recorder.frame
+            scale = frame.map.dual_gauge(np.abs(frame.margins.jacobian(state.x)[1]).T @ state.p)
+            if frame.map.dual_gauge(state.g) <= _STATIONARY * scale:
+                return "the loss is at rest with a margin that is not positive"
+        return None
+
+    return stop
+
+
+def judge(trajectory: Trajectory, ending: Ending, kkt_tol: float) -> Outcome:
+    """The outcome, from the last record and the way the loop ended."""
+    if trajectory.margin[-1] <= 0:
+        at_rest = "at rest" in ending.reason
+        return "not_separable" if ending.done or at_rest else "stalled"
+    if trajectory.epsilon[-1] <= kkt_tol and trajectory.delta[-1] <= kkt_tol:
+        if ending.done or "kkt_tol" in ending.reason:
+            return "converged"
+        return "stalled"
+    if not ending.done:
+        return "stalled"
+    return "plateau" if _flat(trajectory) else "reached"
+
+
+def _flat(trajectory: Trajectory) -> bool:
+    """True if the margin moved by less than 1e-5 over the last twentieth of log log t."""
+    z = trajectory.log_log_t
+    if not z[-1] > 1:
+        return False
+    late = trajectory.margin[z >= 0.95 * z[-1]]
+    return len(late) > 1 and float(np.ptp(late)) <= 1e-5 * float(trajectory.margin[-1])

@@ -1,0 +1,188 @@
+"""Outcomes say what happened; every call ends; bad input is refused by name."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mirrorflow import maps
+from mirrorflow.errors import NotHomogeneousError, RunError
+from mirrorflow.flow import Trajectory, mirror_flow
+from mirrorflow.nets import MLP, Linear, TwoLayer
+
+
+def blobs(n: int = 12, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    y = torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0)
+    return torch.randn(n, 2, generator=g) * 0.5 + y[:, None] * torch.tensor([1.0, 0.6]), y
+
+
+def small_net(seed: int = 0, m: int = 6) -> TwoLayer:
+    g = torch.Generator().manual_seed(seed)
+    return TwoLayer(2, m, "smooth_relu", bias=True, generator=g)
+
+
+def test_converged_and_shapes() -> None:
+    x, y = blobs()
+    net = small_net()
+    before = [p.clone() for p in net.parameters()]
+    t = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e12)
+    assert t.outcome == "converged"
+    assert t.log_t[-1] == 1e12
+    assert np.isneginf(t.log_t[0])
+    assert np.all(np.diff(t.log_t[1:]) > 0)
+    steps, d = len(t), sum(p.numel() for p in net.parameters())
+    assert t.direction.shape == (steps, d)
+    assert t.multipliers.shape == t.margins.shape == (steps, len(x))
+    for name in ("log_loss", "log_gauge", "margin", "gap", "epsilon", "delta", "balance_drift"):
+        assert getattr(t, name).shape == (steps,)
+        assert np.all(np.isfinite(getattr(t, name)[1:])) or name == "delta"
+    np.testing.assert_allclose(np.linalg.norm(t.direction, axis=1), 1.0, rtol=1e-9)
+    np.testing.assert_allclose(t.multipliers.sum(1), 1.0, rtol=1e-9)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    # what the record says is what the net does
+    start = 0
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.from_numpy(t.direction[-1, start : start + p.numel()]).reshape(p.shape))
+            start += p.numel()
+        assert float((y * net(x)).min()) == pytest.approx(t.margin[-1], rel=1e-9)
+
+
+def test_far_beyond_doubles() -> None:
+    """q = 1e1000, t = exp(1e1000): loss and time leave the doubles, the direction does not."""
+    x, y = blobs()
+    end = 1000 * math.log(10)
+    for m in (maps.Quadratic(), maps.HyperbolicEntropy(0.1), maps.Power(3.0)):
+        net = Linear(2) if m == maps.Power(3.0) else small_net(m=3)
+        t = mirror_flow(net, x, y, m, log_log_t_end=end)
+        assert t.outcome == "converged", m
+        assert t.log_log_t[-1] >= end
+        assert np.isinf(t.log_t[-1])
+        assert t.margin[-1] > 0
+        # q = margin Q^L: log q follows log log t to a relative 1e-3
+        log_q = np.log(t.margin[-1]) + t.degree * t.log_gauge[-1]
+        assert log_q == pytest.approx(t.log_log_t[-1], rel=1e-3)
+
+
+def test_not_separable() -> None:
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    y = torch.tensor([1.0, -1.0, 1.0])
+    for loss in ("exponential", "logistic"):
+        t = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_t_end=1e3, loss=loss)
+        assert t.outcome == "not_separable"
+        assert t.margin[-1] <= 0
+        assert t.stats["steps"] < 1000
+
+
+def test_reached_is_not_converged() -> None:
+    """Index 1 falls like 1/log log t: at t = e^1000 the residual is far from small."""
+    x, y = torch.tensor([[1.0, 2.0]]), torch.ones(1)
+    t = mirror_flow(Linear(2), x, y, maps.HyperbolicEntropy(1.0), log_t_end=1e3)
+    assert t.outcome == "reached"
+    assert t.epsilon[-1] > 1e-2
+
+
+def test_stalled_keeps_what_it_has() -> None:
+    x, y = blobs()
+    t = mirror_flow(small_net(), x, y, maps.Quadratic(), log_t_end=1e12, max_steps=25)
+    assert t.outcome == "stalled"
+    assert "max_steps = 25" in t.stats["reason"]
+    assert 2 <= len(t) <= 26
+    assert t.log_t[-1] < 1e12
+
+
+def test_stops_at_convergence_when_asked() -> None:
+    x, y = blobs()
+    t = mirror_flow(
+        small_net(), x, y, maps.Quadratic(), log_t_end=1e100, stop_when_converged=True, kkt_tol=1e-2
+    )
+    assert t.outcome == "converged"
+    assert t.log_t[-1] < 1e100
+    assert max(t.epsilon[-1], t.delta[-1]) <= 1e-2
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    x, y = blobs()
+    t = mirror_flow(small_net(), x, y, maps.Power(1.5), log_t_end=50.0)
+    t.save(tmp_path / "flow.npz")
+    back = Trajectory.load(tmp_path / "flow.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["flow.npz"]
+    assert back.outcome == t.outcome
+    assert dict(back.stats) == dict(t.stats)
+    for name in ("log_t", "direction", "rate", "multipliers"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(t, name))
+    np.testing.assert_array_equal(back.at(20.0).direction, t.at(20.0).direction)
+    (tmp_path / "flow.npz").write_bytes(b"not a zip")
+    with pytest.raises(RunError, match="does not hold a trajectory"):
+        Trajectory.load(tmp_path / "flow.npz")
+
+
+def test_interpolation_is_as_accurate_as_the_steps() -> None:
+    x, y = blobs()
+    net = small_net(m=3)
+    coarse = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e3, tol=1e-4)
+    fine = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e3, tol=1e-6)
+    for log_t in (-8.0, -3.3, 0.0, 1.7, 12.0, 333.3):
+        a, b = coarse.at(log_t), fine.at(log_t)
+        assert np.abs(a.direction - b.direction).max() < 5e-4
+        assert a.log_gauge == pytest.approx(b.log_gauge, abs=5e-4)
+        assert a.log_loss == pytest.approx(b.log_loss, rel=5e-4, abs=5e-4)
+        assert a.margin == pytest.approx(b.margin, abs=5e-4)
+    with pytest.raises(ValueError, match="outside the trajectory"):
+        coarse.at(2e3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "log_t_end and log_log_t_end"),
+        ({"log_t_end": math.nan}, "log_t_end = nan"),
+        ({"log_t_end": 1.0, "log_log_t_end": 1.0}, "pass one of"),
+        ({"log_t_end": 1.0, "tol": 0.0}, "tol = 0.0 cannot be kept"),
+        ({"log_t_end": 1.0, "order": 7}, "order = 7"),
+        ({"log_t_end": 1.0, "loss": "hinge"}, "loss = 'hinge'"),
+        ({"log_t_end": 1.0, "max_steps": 0}, "max_steps = 0"),
+        ({"log_t_end": 1.0, "max_step": 5.0}, "max_step = 5.0"),
+        ({"log_t_end": 1.0, "relative_temperature": 0.5}, "relative_temperature = 0.5"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, object], text: str) -> None:
+    x, y = blobs()
+    with pytest.raises(ValueError, match=text):
+        mirror_flow(Linear(2), x, y, maps.Quadratic(), **arguments)  # type: ignore[arg-type]
+
+
+def test_bad_data() -> None:
+    x, y = blobs()
+    flow = {"mirror_map": maps.Quadratic(), "log_t_end": 1.0}
+    with pytest.raises(ValueError, match="x holds NaN"):
+        mirror_flow(Linear(2), x * math.nan, y, **flow)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="binary net takes labels"):
+        mirror_flow(Linear(2), x, y + 1, **flow)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="features"):
+        mirror_flow(Linear(3), x, y, **flow)  # type: ignore[arg-type]
+    net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
+    with pytest.raises(NotHomogeneousError):
+        mirror_flow(net, x, y.long().clamp(0), **flow)  # type: ignore[arg-type]
+
+
+def test_any_module_goes_through_autograd() -> None:
+    """A plain module gives the same flow as the library's net with analytic derivatives."""
+    x, _ = blobs(6)
+    own = MLP((2, 3, 3), "linear", generator=torch.Generator().manual_seed(1))
+    plain = nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(3, 3, bias=False))
+    with torch.no_grad():
+        for a, b in zip(plain.parameters(), own.parameters(), strict=True):
+            a.copy_(b)
+    labels = (x[:, 0] > 0).long() + (x[:, 1] > 0.3).long()
+    flows = [
+        mirror_flow(net, x, labels, maps.Quadratic(), log_t_end=-1.0, loss="cross_entropy")
+        for net in (own, plain)
+    ]
+    np.testing.assert_allclose(flows[0].direction[-1], flows[1].direction[-1], rtol=1e-7, atol=1e-9)
