@@ -4,9 +4,8 @@ Every map times four nets: linear (d = 10, n = 20), two-layer smooth ReLU (m = 2
 m = 100, n = 30) and three-layer (3-8-8-1, n = 8). The baselines run in the same process on the
 same right-hand side `du/dtau = J' p`, `dlog t/dtau = exp(phi - log t)`: LSODA and Radau of SciPy,
 and loss-scaled mirror descent (explicit Euler) with the best of three relative steps. A baseline
-and loss-scaled mirror descent (explicit Euler) with the best of three relative steps. A baseline counts only if its
-margin at the target is within 1 % of the flow's; "-" means that it did not get there in `--cap`
-seconds. Seconds depend on the machine; steps, margins and ratios do not.
+counts only if its margin at the target is within 1 % of the flow's; "-" means that it did not get
+there in `--cap` seconds. Seconds depend on the machine; steps, margins and ratios do not.
 
     python benchmarks/flow.py --nets linear two20 three --cap 10
 """
