@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mirrorflow.cli.app import app
 from mirrorflow.data import Dataset, Images
-from mirrorflow.diagnostics import features, margin
+from mirrorflow.diagnostics import certify, features, margin
 from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
 from mirrorflow.experiments.build import build_optimizer, schedule
 from mirrorflow.experiments.measure import Meter
@@ -150,6 +150,17 @@ def test_a_threshold_counts_on_the_whole_training_set(tmp_path: Path, images: st
     assert run.rows[-1]["log10_loss"] <= -2
 
 
+def test_a_certificate_where_it_was_asked_for(tmp_path: Path, images: str) -> None:
+    run = train(base(images, epochs=60, certify_points=20), tmp_path / "run")
+    *rows, last = RunFolder(tmp_path / "run").metrics()
+    assert all(math.isnan(row["epsilon"]) for row in rows)
+    at = torch.arange(20) * 6
+    found = certify(run.net, run.data.x[at], run.data.y[at], Quadratic())
+    assert (last["epsilon"], last["delta"]) == pytest.approx((found.epsilon, found.delta), rel=1e-3)
+    assert 0 < last["epsilon"] < 1
+    assert last["delta"] >= 0
+
+
 def test_the_last_row_is_whole_only_if_paid_for(tmp_path: Path, images: str) -> None:
     short = train(base(images, epochs=1), tmp_path / "short")
     assert (short.rows[-1]["points"], short.rows[-1]["test_points"]) == (30, 60)
@@ -246,10 +257,3 @@ def test_the_command_takes_all_of_it(tmp_path: Path, images: str) -> None:
     assert isinstance(load_run(tmp_path / "run").net, ResidualNet)
     again = CliRunner().invoke(app, [*words, "--set", "nonsense"])
     assert "field=value" in str(again.exception)
-
-
-def test_another_dtype_shares_the_bytes() -> None:
-    raw = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
-    kept = Images(raw, (0.0,) * 3, (1.0,) * 3).to(torch.float64)
-    assert isinstance(kept, Images)
-    assert kept.raw.data_ptr() == raw.data_ptr()

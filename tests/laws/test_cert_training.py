@@ -35,20 +35,20 @@ def train(mirror_map, x, y, steps):
 
 
 @pytest.mark.parametrize(
-    ("mirror_map", "steps"),
+    ("mirror_map", "steps", "seen"),
     [
-        (Quadratic(), 10_000),
-        (Power(1.5), 10_000),
-        (Power(3), 10_000),
-        (HyperbolicEntropy(1e-2), 10_000),
-        (Logarithmic(1e-2), 10_000),
-        (Cosh(), 10_000),
-        (Exponential(), 10_000),
-        (Mixed(3.0), 1_000),  # its inverse is found by iteration
+        (Quadratic(), 10_000, 2e-5),
+        (Power(1.5), 10_000, 7e-4),
+        (Power(3), 10_000, 3e-4),
+        (HyperbolicEntropy(1e-2), 10_000, 1e-3),
+        (Logarithmic(1e-2), 10_000, 1e-3),
+        (Cosh(), 10_000, 5e-2),
+        (Exponential(), 10_000, 5e-2),
+        (Mixed(3.0), 1_000, 6e-3),  # its inverse is found by iteration
     ],
     ids=repr,
 )
-def test_training_ends_within_the_predicted_residual(mirror_map, steps):
+def test_training_ends_within_the_predicted_residual(mirror_map, steps, seen):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(6, 10, generator=g)
     y = torch.sign(x @ torch.randn(10, generator=g))
@@ -59,5 +59,6 @@ def test_training_ends_within_the_predicted_residual(mirror_map, steps):
     worst = max(found.epsilon, found.delta, found.slack)
     log_q = math.log(found.margin) + found.log_gauge
     assert worst < 2 * residual_scale(mirror_map, found.log_gauge, log_q)
+    assert worst == pytest.approx(seen, rel=0.5)  # the table of docs/certificates.md
     truth = max_margin(x, y, mirror_map.horizon())
     assert 0.9 * truth.margin < found.margin <= truth.margin * (1 + 1e-9)

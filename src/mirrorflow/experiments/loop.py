@@ -208,9 +208,18 @@ class Loop:
         while row["points"] == self.n and self._below(row["log10_loss"]):
             row["threshold"] = self.config.until[state.reached]
             state.reached += 1
+        if self.config.certify_points:
+            due = state.step == self.total or not math.isnan(row["threshold"])
+            row |= self._certificate() if due else {"epsilon": math.nan, "delta": math.nan}
         state.rows.append(row)
         if state.step >= state.next_row:
             state.next_row = max(state.step + 1, math.ceil(state.step * math.sqrt(2)))
+
+    def _certificate(self) -> dict[str, float]:
+        begun = time.monotonic()
+        found = self.meter.certificate(self.net, self.config.certify_points)
+        self.spent += time.monotonic() - begun
+        return found
 
     def _done(self) -> str | None:
         if self.state.reached == len(self.config.until) and self.config.until:
