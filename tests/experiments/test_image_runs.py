@@ -224,6 +224,14 @@ def test_schedules_and_optimizers_are_those_that_were_asked_for(images: str) -> 
         )
 
 
+def test_a_batch_larger_than_half_of_the_points_is_still_a_minibatch() -> None:
+    config = RunConfig(batch_size=70, epochs=3)
+    assert (config.is_minibatch(100), config.batches(100), config.total_steps(100)) == (True, 1, 3)
+    assert (config.is_minibatch(70), config.batches(70)) == (False, 1)
+    assert RunConfig(batch_size=16, epochs=2).total_steps(100) == 12
+    assert RunConfig(steps=5).total_steps(100) == 5
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
