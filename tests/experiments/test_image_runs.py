@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ import torch
 from typer.testing import CliRunner
 
 from mirrorflow.cli.app import app
-from mirrorflow.data import Dataset, Images
-from mirrorflow.diagnostics import features, margin
+from mirrorflow.data import Dataset, Images, find, locate
+from mirrorflow.diagnostics import certify, features, margin
 from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
 from mirrorflow.experiments.build import build_optimizer, schedule
 from mirrorflow.experiments.measure import Meter
@@ -150,6 +151,17 @@ def test_a_threshold_counts_on_the_whole_training_set(tmp_path: Path, images: st
     assert run.rows[-1]["log10_loss"] <= -2
 
 
+def test_a_certificate_where_it_was_asked_for(tmp_path: Path, images: str) -> None:
+    run = train(base(images, epochs=60, certify_points=20), tmp_path / "run")
+    *rows, last = RunFolder(tmp_path / "run").metrics()
+    assert all(math.isnan(row["epsilon"]) for row in rows)
+    at = torch.arange(20) * 6
+    found = certify(run.net, run.data.x[at], run.data.y[at], Quadratic())
+    assert (last["epsilon"], last["delta"]) == pytest.approx((found.epsilon, found.delta), rel=1e-3)
+    assert 0 < last["epsilon"] < 1
+    assert last["delta"] >= 0
+
+
 def test_the_last_row_is_whole_only_if_paid_for(tmp_path: Path, images: str) -> None:
     short = train(base(images, epochs=1), tmp_path / "short")
     assert (short.rows[-1]["points"], short.rows[-1]["test_points"]) == (30, 60)
@@ -213,6 +225,14 @@ def test_schedules_and_optimizers_are_those_that_were_asked_for(images: str) -> 
         )
 
 
+def test_a_batch_larger_than_half_of_the_points_is_still_a_minibatch() -> None:
+    config = RunConfig(batch_size=70, epochs=3)
+    assert (config.is_minibatch(100), config.batches(100), config.total_steps(100)) == (True, 1, 3)
+    assert (config.is_minibatch(70), config.batches(70)) == (False, 1)
+    assert RunConfig(batch_size=16, epochs=2).total_steps(100) == 12
+    assert RunConfig(steps=5).total_steps(100) == 5
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -248,8 +268,20 @@ def test_the_command_takes_all_of_it(tmp_path: Path, images: str) -> None:
     assert "field=value" in str(again.exception)
 
 
-def test_another_dtype_shares_the_bytes() -> None:
-    raw = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
-    kept = Images(raw, (0.0,) * 3, (1.0,) * 3).to(torch.float64)
-    assert isinstance(kept, Images)
-    assert kept.raw.data_ptr() == raw.data_ptr()
+def test_a_run_on_mnist_keeps_its_images_as_bytes(tmp_path: Path) -> None:
+    if not os.environ.get("MIRRORFLOW_DATA") or not locate(find("mnist")):
+        pytest.skip("mnist is not in MIRRORFLOW_DATA")
+    config = RunConfig(
+        data="mnist",
+        data_options={"n": 2000, "n_test": 500},
+        net_options={"hidden": [32]},
+        batch_size=50,
+        epochs=3,
+        until=(),
+    )
+    run = train(config, tmp_path / "run")
+    assert isinstance(run.data.x, Images)
+    assert run.rows[-1]["test_points"] == 500
+    assert run.rows[-1]["test_accuracy"] > 0.8
+    full = dataclasses.replace(config, batch_size=0, epochs=0, steps=3)
+    assert train(full, tmp_path / "full").rows[-1]["points"] == 2000

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch
 from map_errors import CASES, measure
 
 from mirrorflow import maps
+from mirrorflow.maps.numerics import typed_fraction
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -72,3 +76,38 @@ def test_cosh_where_the_textbook_form_overflows() -> None:
     ]
     for got, want in zip(mirror_map.step(x, delta).tolist(), exact, strict=True):
         assert abs(got - want) < 1e-15 * abs(want)
+
+
+def test_typed_fractions() -> None:
+    assert typed_fraction(1.1) == Fraction(11, 10)
+    assert typed_fraction(1.0001) == Fraction(10001, 10000)
+    assert typed_fraction(4 / 3) == Fraction(4, 3)
+    assert typed_fraction(3) == 3
+    assert float(typed_fraction(math.pi)) == math.pi
+
+
+@pytest.mark.parametrize("p", [1.01, 1.1, 1.9, 2.1, 3.5, 10.0, 50.0, 200.0])
+def test_the_newton_of_the_mixed_map_converges_everywhere(p: float) -> None:
+    """Across the bend, from all linear to all power, whatever the exponent."""
+    mirror_map = maps.Mixed(p, 1.0, 3.0)
+    x = torch.logspace(-3, 3, 2001) if p < 20 else torch.logspace(-1, 0.8, 2001)
+    u = mirror_map.to_dual(x)
+    usable = u.isfinite()
+    x, u = x[usable], u[usable]
+    within = 4e-15 * max(1, 1 / (p - 1))
+    torch.testing.assert_close(mirror_map.to_primal(u), x, rtol=within, atol=0)
+    for ratio in (0.5, -0.5, 0.1, -0.1):
+        moved = mirror_map.step(x, ratio * u)
+        exact = mirror_map.to_primal((1 - ratio) * u)
+        torch.testing.assert_close(moved, exact, rtol=5 * within, atol=0)
+
+
+def test_a_custom_step_keeps_what_the_dual_has_lost() -> None:
+    """The plain inverse of `u − delta` loses what u = asinh(1e12 x), of size 28, has lost."""
+    known = maps.HyperbolicEntropy(1e-12)
+    mine = maps.Custom(gradient=lambda x: torch.asinh(x / 1e-12))
+    x = torch.rand(500) + 0.5
+    delta = 1e-3 * torch.randn(500)
+    exact = known.step(x, delta)
+    assert ((mine.step(x, delta) - exact) / exact).abs().max() < 4e-16
+    assert ((mine.to_primal(mine.to_dual(x) - delta) - exact) / exact).abs().max() > 2e-15

@@ -125,14 +125,14 @@ def test_spectral_subgradient_sets(p: float) -> None:
     values[0, 0], values[1, 1], values[2, 2] = 3, 3, 1
     x = left @ values @ right.T
     horizon = SchattenHorizon(p)
-    g = torch.randn(5, 4)
+    g = 5 * torch.randn(5, 4)
     s = horizon.project_subgradient(x, g)
     assert (s * x).sum().item() == pytest.approx(horizon.gauge(x).item())
     assert horizon.dual_gauge(s).item() == pytest.approx(1)
     torch.testing.assert_close(horizon.project_subgradient(x, s), s)
     # Nearest: nothing of the set lies on the side of g.
     for _ in range(100):
-        other = horizon.project_subgradient(x, torch.randn(5, 4))
+        other = horizon.project_subgradient(x, 5 * torch.randn(5, 4))
         assert ((g - s) * (other - s)).sum() <= 1e-10
     zero = torch.zeros(5, 4)
     assert horizon.dual_gauge(horizon.project_subgradient(zero, 9 * g)).item() == pytest.approx(1)

@@ -81,6 +81,12 @@ class Images(Tensor):
             return Images(raw, *self.moments, dtype)
         return self.dense().to(*args, **kwargs)
 
+    def __reduce_ex__(self, _: Any) -> tuple[type[Images], tuple[Any, ...]]:
+        return Images, (self.raw, *self.moments, self.dtype)
+
+    def __deepcopy__(self, _: Any) -> Images:
+        return Images(self.raw.clone(), *self.moments, self.dtype)
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"Images(shape={tuple(self.shape)}, dtype={self.dtype}, device={self.device})"
 

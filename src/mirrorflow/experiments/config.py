@@ -22,7 +22,15 @@ _CHOICES = {
     "augment": ("none", "crop_flip"),
     "dtype": ("float32", "float64"),
 }
-_LEAST = {"steps": 1, "epochs": 0, "batch_size": 0, "measure_points": 0, "seed": 0, "threads": 1}
+_LEAST = {
+    "steps": 1,
+    "epochs": 0,
+    "batch_size": 0,
+    "measure_points": 0,
+    "certify_points": 0,
+    "seed": 0,
+    "threads": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,9 @@ class RunConfig:
             the set; 0 is all of them for the full batch, 2000 for minibatches. A row that reaches a
             threshold is measured on all, the last one on the whole test set, and on all training
             points if `until` is given or the run is long enough (see `train`); features on at most
-            1000. Each row says on how many.
+            1000 (full batch: on all of a set of up to 4096). Each row says on how many.
+        certify_points: training points, evenly spaced, on which the last row and those that reach
+            a threshold have a KKT certificate (`epsilon`, `delta`); 0 is none.
         dtype: "float32" or "float64".
         seed: of the initial weights and of the minibatches.
         threads: of torch while it trains; part of the run, because sums depend on it.
@@ -82,6 +92,7 @@ class RunConfig:
     epochs: int = 0
     until: tuple[float, ...] = (-2.0, -10.0)
     measure_points: int = 0
+    certify_points: int = 0
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
     threads: int = 1
@@ -115,10 +126,14 @@ class RunConfig:
         if not falling or not all(math.isfinite(v) for v in self.until):
             raise ValueError(f"until = {self.until}; pass falling thresholds of log10 loss")
 
+    def is_minibatch(self, n: int) -> bool:
+        """Whether a step sees only a part of n training points."""
+        return 0 < self.batch_size < n
+
     def batches(self, n: int) -> int:
         """Steps in a pass over n training points: 1 for the full batch; the rest of a division
         is left out of the pass."""
-        return n // self.batch_size if 0 < self.batch_size < n else 1
+        return n // self.batch_size if self.is_minibatch(n) else 1
 
     def total_steps(self, n: int) -> int:
         """Steps of the run on n training points."""

@@ -23,11 +23,14 @@ NODES: Array = (_LEFT + 0.5 * _WIDTH * (1.0 + _GAUSS)).ravel()
 _LOG_WEIGHTS: Array = np.log((0.5 * _WIDTH * _WEIGHT).ravel())
 
 
+_STEEP = 50.0  # e-folds of the clock's rate in one step
+
+
 @dataclass(frozen=True)
 class Segment:
     """One step in y over [0, h]: phi and its slope at both ends, log dtau/dy, the whole dtau.
 
-    Phi is in units `e^log_unit` (the exponent may exceed doubles); the rest is true.
+    Phi is in units `e^log_unit` (the exponent may exceed doubles), tau in units `e^tau_unit`.
     """
 
     h: float
@@ -36,6 +39,8 @@ class Segment:
     log_rate: Array  # at equispaced points of [0, h], ends included
     log_tau: float
     log_unit: float
+    tau_unit: float  # log of the unit of tau, huge for rapid maps, so kept apart
+    elapsed: tuple[float, float] | None = None  # if the stepper has integrated the time itself
 
 
 def log_elapsed(s: Segment) -> tuple[float, float]:
@@ -43,9 +48,19 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
 
     The level is phi at the end, so the sum is finite whenever it is a double at all.
     """
+    if s.elapsed is not None:
+        return s.elapsed
     unit = float(np.exp(min(s.log_unit, 690.0)))
-    rate = _lagrange(len(s.log_rate)) @ s.log_rate
     peak = float(s.log_rate.max())
+    if peak - float(s.log_rate.min()) < _STEEP:
+        rate = _lagrange(len(s.log_rate)) @ s.log_rate
+    else:  # only the end of the step counts, and a quartic would overshoot
+        at = np.linspace(0.0, 1.0, len(s.log_rate))
+        rate = np.interp(NODES, at, s.log_rate)
+        last = at[-2] < NODES
+        t = (NODES[last] - at[-2]) / (at[-1] - at[-2])
+        bow = 0.5 * float(s.log_rate[-1] - 2.0 * s.log_rate[-2] + s.log_rate[-3])
+        rate[last] -= max(bow, 0.0) * t * (1.0 - t)
     # bend the rate so that the step's total is the integrator's
     have = np.exp(rate - peak + _LOG_WEIGHTS)
     bump = NODES * (1.0 - NODES)
@@ -68,7 +83,9 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     )
     exponent = -below + rate + _LOG_WEIGHTS
     top = float(exponent.max())
-    return s.phi[1], top + float(np.log(np.exp(exponent - top).sum())) + float(np.log(s.h))
+    return s.phi[1], top + float(np.log(np.exp(exponent - top).sum())) + float(
+        np.log(s.h)
+    ) + s.tau_unit
 
 
 @cache

@@ -46,11 +46,14 @@ class ExplicitStepper:
         top = max(float(np.abs(u).max()), 1e-3 * float(frame.map.dual(np.ones(1))[0]))
         total = h * top / reach
         slopes: list[Array] = []
+        levels: list[float] = []
         us = u
         for row in _A:
             us = u + total * sum((a * g for a, g in zip(row, slopes, strict=True)), 0.0 * u)
             xs = frame.map.primal(us)
-            slopes.append(frame.margins.pull(xs, self._weights(frame, xs)))
+            p, level = self._weights(frame, xs)
+            slopes.append(frame.margins.pull(xs, p))
+            levels.append(level)
         end = make_state(frame, xs, us, None)
         if not np.all(np.isfinite(xs)):
             return None
@@ -59,17 +62,24 @@ class ExplicitStepper:
         size = max(frame.map.gauge(xs), frame.map.gauge(x))
         error = max(frame.map.gauge(dx) / size, float(np.abs(e).max() / np.abs(us).max()))
         unit = frame.log_mu_unit
+        # dt = e^phi dtau by the method's own weights, while phi changes little enough for that
+        elapsed = None
+        spread = (np.array(levels[:-1]) - levels[0]) * float(np.exp(min(frame.log_unit, 700.0)))
+        if np.abs(spread).max() < 2.0 and (mean := float(np.exp(spread) @ _A[-1])) > 0:
+            elapsed = (levels[0], float(np.log(mean * total)) + unit)
         segment = Segment(
             total,
             (frame.soft_level(state.q), frame.soft_level(end.q)),
             (state.phi_rate, end.phi_rate),
-            np.array([unit, unit]),
-            unit + float(np.log(total)),
+            np.zeros(2),
+            float(np.log(total)),
             frame.log_unit,
+            unit,
+            elapsed,
         )
         return Step(end, error / self.tol, segment, h)
 
-    def _weights(self, frame: Frame, x: Array) -> Array:
+    def _weights(self, frame: Frame, x: Array) -> tuple[Array, float]:
         b = frame.barrier(frame.margins.values(x))
         p = np.exp(-np.minimum((b - b.min()) / max(frame.one(), 1e-300), 700.0))
-        return np.asarray(p / p.sum())
+        return np.asarray(p / p.sum()), frame.soft_level_of(b)

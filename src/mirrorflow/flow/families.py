@@ -118,10 +118,9 @@ class ScaledMixed(ScaledMap):
     At level rho the coefficients are `a e^rho` and `b e^((p-1) rho)`.
     """
 
-    primary = "primal"
-
     def __init__(self, p: float, a: float, b: float) -> None:
         super().__init__(max(2.0, p))
+        self.primary = "primal" if p > 2 else "dual"
         self.p, self.log_a, self.log_b = p, float(np.log(a)), float(np.log(b))
 
     def log_unit(self, rho: float) -> float:

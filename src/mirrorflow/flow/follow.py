@@ -56,7 +56,7 @@ def follow(
     """Integrate from `theta` (d,), in the internal order of `margins`, to the end of `s`."""
     frame = Frame(margins, scaled_map(s.mirror_map), FlowLoss(s.loss, margins.point))
     recorder = Recorder(frame)
-    position, counts = _start(frame, theta, s.delta), None
+    position, counts = start(frame, theta, s.delta), None
     explicit = s.method == "explicit" or (s.method == "auto" and margins.blocks[1] > _DENSE)
     stepper: Stepper = (
         ExplicitStepper(s.tol, s.delta, s.max_step)
@@ -123,7 +123,8 @@ def compare(first: Trajectory, second: Trajectory) -> dict[str, float | bool]:
     return {"margin": margin, "margins": margins, "same": both and max(margin, margins) < 1e-2}
 
 
-def _start(frame: Frame, theta: Array, delta: float) -> Position:
+def start(frame: Frame, theta: Array, delta: float) -> Position:
+    """The position at t = 0 from weights (d,) in the internal order."""
     size = frame.map.gauge(theta)
     rho = math.log(size) if size > 1.0 else 0.0
     x = theta / math.exp(rho)

@@ -60,7 +60,10 @@ class Frame:
 
     def soft_level(self, q: Array) -> float:
         """`-log sum w` in units of q: the smallest barrier, softened."""
-        b = self.barrier(q)
+        return self.soft_level_of(self.barrier(q))
+
+    def soft_level_of(self, b: Array) -> float:
+        """The same of the barriers `b` (n,)."""
         low, one = float(b.min()), self.one()
         if one == 0.0:
             return low

@@ -67,11 +67,18 @@ class ImplicitStepper:
     """Order 1, 2, 3 (Alexander) or 4 (Hairer-Wanner), stiffly accurate and L-stable."""
 
     def __init__(
-        self, order: int, tol: float, delta: float, max_step: float, max_early: float
+        self,
+        order: int,
+        tol: float,
+        delta: float,
+        max_step: float,
+        max_early: float,
+        newton_tol: float | None = None,
     ) -> None:
         self.tableau = TABLEAUX[order]
         self.order, self.error_order = order, self.tableau.error_order
         self.tol, self.delta, self.max_step, self.max_early = tol, delta, max_step, max_early
+        self.newton_tol = min(1e-2 * tol, 1e-5) if newton_tol is None else newton_tol
 
     def temperature(self, frame: Frame, q_min: float) -> float:
         return max(frame.one(), self.delta * q_min)
@@ -125,7 +132,7 @@ class ImplicitStepper:
                 clock = Clock(gamma * advance, x)
             else:
                 temp, clock = self.temperature(frame, low), Clock(gamma * total)
-            out = solve_stage(frame, xg, ug, mus, base, temp, clock, min(1e-2 * self.tol, 1e-5))
+            out = solve_stage(frame, xg, ug, mus, base, temp, clock, self.newton_tol)
             if out is None:
                 return None
             xs, us, mus = out.x, out.u, out.mu
@@ -212,10 +219,10 @@ class ImplicitStepper:
         """What the quadrature of physical time needs of the step."""
         unit = frame.log_mu_unit
         phi = (frame.soft_level(start.q), frame.soft_level(end.q))
-        log_tau = unit + float(np.log(tau))
+        log_tau = float(np.log(tau))
         if not radial:
             slopes = (start.phi_rate, end.phi_rate)
-            return Segment(tau, phi, slopes, np.array([unit, unit]), log_tau, frame.log_unit)
+            return Segment(tau, phi, slopes, np.zeros(2), log_tau, frame.log_unit, unit)
         # y in [0, h] runs along Lambda(y) = <x_n, u(e^y x_n)>, which has the step's own ends
         rates = np.array([_radial_rate(frame, start.x, u, h * c) for c in _SHAPE])
         pull = np.log([float(start.g @ start.x), float(end.g @ start.x)])
@@ -224,7 +231,7 @@ class ImplicitStepper:
         )
         ends = np.exp(log_rate[[0, -1]])
         slope = (start.phi_rate * float(ends[0]), end.phi_rate * float(ends[1]))
-        return Segment(h, phi, slope, log_rate + unit, log_tau, frame.log_unit)
+        return Segment(h, phi, slope, log_rate, log_tau, frame.log_unit, unit)
 
 
 def _radial_rate(frame: Frame, x: Array, u: Array, y: float) -> float:

@@ -177,7 +177,19 @@ def _junction_indices(
         index = np.indices(shape)
         unit = index[1] if len(shape) == 4 else index[-1] // junction.repeat
         out[begin : begin + int(np.prod(shape))] = unit.ravel()
+        if _couples_units(net, junction.outgoing):
+            into, out = np.minimum(into, 0), np.minimum(out, 0)
         incoming.append(into[margins.order])
         outgoing.append(out[margins.order])
         degrees.append(junction.degree)
     return incoming, outgoing, degrees
+
+
+def _couples_units(net: HomogeneousNet, outgoing: str) -> bool:
+    """True if only whole layers balance: the smoothing of a hidden layer above a unit sees the norm
+    of all its inputs, so rescaling a single unit changes f by a share of eps^2."""
+    return (
+        isinstance(net, MLP)
+        and net.activation in ("smooth_relu", "relu")
+        and outgoing != f"weights.{len(net.weights) - 1}"
+    )

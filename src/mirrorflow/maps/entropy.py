@@ -37,6 +37,7 @@ class NegativeEntropy(SeparableMap):
     def require_domain(self, x: Tensor, name: str = "x") -> None:
         """Refuse negative entries."""
         super().require_domain(x, name)
+        x = x.detach()
         if bool((x < 0).any()):
             raise ValueError(
                 f"{name} has a negative entry ({float(x.min()):.6g}); {self!r} acts on the orthant "
@@ -137,6 +138,7 @@ class SimplexEntropy(MirrorMap):
     def require_domain(self, x: Tensor, name: str = "x") -> None:
         """Refuse negative entries, sums more than a thousand ulp off 1, and a missing `dim`."""
         super().require_domain(x, name)
+        x = x.detach()
         if not -x.ndim <= self.dim < x.ndim:
             raise ValueError(f"{name} has shape {tuple(x.shape)}, which lacks dim = {self.dim}")
         off = float((x.sum(self.dim) - 1).abs().max())

@@ -115,8 +115,8 @@ class _Trial:
             )
         if self.energy < 0:
             raise ValueError(
-                f"lr='auto' measures the step relative to <u, x>, which is {self.energy:.3g} < 0 here: "
-                "maps of positive parameters have no such scale; pass a number as lr"
+                f"lr='auto' measures the step relative to <u, x>, which is {self.energy:.3g} < 0 "
+                "here: maps of positive parameters have no such scale; pass a number as lr"
             )
         self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
 

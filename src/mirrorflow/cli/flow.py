@@ -1,0 +1,173 @@
+"""`mirrorflow flow`: follow the continuous flow to any time, with a figure."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mirrorflow.data import Dataset, load
+from mirrorflow.flow import FlowPoint, Trajectory, mirror_flow
+from mirrorflow.maps import parse_map
+from mirrorflow.nets import MLP, HomogeneousNet, Linear
+
+__all__ = ["flow"]
+
+_FORMATS = (".png", ".svg", ".pdf")
+
+
+def flow(
+    data: Annotated[
+        str, typer.Argument(help="A data set by name, or an .npz file with x and y.")
+    ] = "blobs",
+    mirror_map: Annotated[
+        list[str] | None,
+        typer.Option("--map", help='Such as "power(1.5)"; repeat it to compare maps.'),
+    ] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option(help="Option of the data set, such as n=20; repeatable.")
+    ] = None,
+    hidden: Annotated[
+        list[int] | None, typer.Option(help="Units of a hidden layer; repeat it; none is linear.")
+    ] = None,
+    bias: Annotated[bool, typer.Option(help="Append the constant input 1.")] = True,
+    init_scale: Annotated[float, typer.Option(help="Factor on the initial weights.")] = 1.0,
+    eps: Annotated[float, typer.Option(help="Smoothing of the ReLU.")] = 1e-2,
+    seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 0,
+    loss: Annotated[str, typer.Option(help="exponential, logistic or cross_entropy.")] = (
+        "exponential"
+    ),
+    log_t_end: Annotated[float, typer.Option(help="Natural logarithm of the last time.")] = 1e30,
+    tol: Annotated[float, typer.Option(help="Error per step.")] = 1e-4,
+    max_steps: Annotated[int, typer.Option(help="At most so many attempted steps a map.")] = 10_000,
+    verify: Annotated[bool, typer.Option(help="Repeat at tol/10 and compare the ends.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the flows to a .png, .svg or .pdf.")
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the trajectories, one .npz each; a killed command continues from it."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Follow mirror flow from random weights to t = exp(log_t_end), for one map or several.
+
+    Exit code 1 if a flow stalled or the points are not separable.
+    """
+    if figure is not None and figure.suffix.lower() not in _FORMATS:
+        raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
+    console = Console(stderr=as_json)
+    points = load(data, **_options(data_option or []))
+    net = _net(points, hidden or [], bias, init_scale, eps, seed)
+    flows: dict[str, Trajectory] = {}
+    for text in mirror_map or ["quadratic"]:
+        chosen = parse_map(text)
+        with console.status(f"{text}: starting") as status:
+
+            def show(point: FlowPoint, text: str = text) -> None:
+                when = point.log_log_t / math.log(10) - math.log10(math.log(10))
+                status.update(
+                    f"{text}: log10 log10 t = {when:.2f}, margin {point.margin:.4g}, "
+                    f"gap {point.gap:.1e}"
+                )
+
+            if save is not None:
+                save.mkdir(parents=True, exist_ok=True)
+            name = text.replace("/", "_")
+            flows[text] = mirror_flow(
+                net,
+                points.x,
+                points.y,
+                chosen,
+                log_t_end=log_t_end,
+                loss=loss,  # type: ignore[arg-type]
+                tol=tol,
+                max_steps=max_steps,
+                verify=verify,
+                checkpoint=None if save is None else save / f"{name}.checkpoint.npz",
+                callback=show,
+            )
+            if save is not None:
+                flows[text].save(save / f"{name}.npz")
+    if as_json:
+        rows = [{"map": text, **_record(each)} for text, each in flows.items()]
+        print(json.dumps({"data": points.name, "flows": rows}))
+    else:
+        console.print(_table(flows))
+    if figure is not None:
+        # Imported here: the table needs no matplotlib.
+        from mirrorflow.report.flow_figure import flow_figure
+
+        flow_figure(flows, net, points.x, points.y).savefig(figure, dpi=150)
+        typer.echo(f"wrote {figure}", err=True)
+    if any(each.outcome in ("stalled", "not_separable") for each in flows.values()):
+        raise typer.Exit(1)
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise ValueError(f"data option {text!r} has no value; write it as name=value")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
+
+
+def _net(
+    points: Dataset, hidden: list[int], bias: bool, init_scale: float, eps: float, seed: int
+) -> HomogeneousNet:
+    generator = torch.Generator().manual_seed(seed)
+    if not hidden:
+        net: HomogeneousNet = Linear(
+            points.features, points.classes, bias=bias, generator=generator
+        )
+        with torch.no_grad():
+            for p in net.parameters():
+                p.mul_(init_scale)
+    else:
+        net = MLP(
+            (points.features, *hidden, points.classes or 1),
+            "smooth_relu",
+            eps=eps,
+            bias=bias,
+            init_scale=init_scale,
+            generator=generator,
+        )
+    return net.to(torch.float64)
+
+
+def _record(flow: Trajectory) -> dict[str, Any]:
+    last = flow[-1]
+    names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta")
+    values = {name: getattr(last, name) for name in names}
+    drift = float(np.nanmax(flow.balance_drift, initial=0.0))
+    plain = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
+    return {"outcome": flow.outcome, **plain, "balance_drift": drift, "stats": dict(flow.stats)}
+
+
+def _table(flows: dict[str, Trajectory]) -> Table:
+    table = Table(pad_edge=False)
+    for title in ("map", "outcome", "log₁₀ t", "margin", "gap", "ε", "balance", "steps", "s"):
+        table.add_column(title, justify="left" if title in ("map", "outcome") else "right")
+    for text, each in flows.items():
+        last = each[-1]
+        drift = float(np.nanmax(each.balance_drift, initial=0.0))
+        table.add_row(
+            text, each.outcome, f"{last.log_t / math.log(10):.3g}", f"{last.margin:.6g}",
+            f"{last.gap:.1e}", f"{last.epsilon:.1e}", f"{drift:.1e}",
+            str(each.stats["steps"]), f"{each.stats['seconds']:.1f}",
+        )  # fmt: skip
+    return table
