@@ -1,8 +1,8 @@
 """Time and memory of `certify`: dense linear models and a large multiclass net.
 
 Measures wall and CPU time (medians of `--repeat`) and peak memory of one certificate, in one
-process, for labels that the net itself gives (so that every point is separated and near-support points are
-many). Against: the time of one pass over all points (forward) and of the margin gradients alone.
+process, for labels that the net itself gives, so that every point is separated and many are near
+the support. Against: the time of one forward pass over all points.
 
     python benchmarks/certify.py            # n = 1000, d = 10000, four maps
     python benchmarks/certify.py --large    # n = 60000 points, 500000 parameters, 10 classes

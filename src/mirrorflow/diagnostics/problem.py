@@ -66,7 +66,7 @@ class Problem:
         """`Σ weights_{ik} ∇q_{ik}`, (d,), over the points that are not negligible."""
         point = torch.nonzero(weights.amax(1) > 1e-14 * weights.max())[:, 0]
         total = np.zeros(sum(p.numel() for p in self.parameters.values()))
-        for part in point.split(2048):
+        for part in torch.split(point, 2048):
             mine, y = weights[part], self.y[part]
             if self.binary:
                 outputs = mine[:, 0] * y
