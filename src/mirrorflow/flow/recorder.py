@@ -10,7 +10,7 @@ import numpy as np
 
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import State
-from mirrorflow.flow.residual import Residual, residual, subgradient_near
+from mirrorflow.flow.residual import Residual, residual
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 
@@ -80,7 +80,7 @@ class Recorder:
         if size == 0.0 or not np.isfinite(factor):
             return np.full(len(w) + len(state.q) + 2, np.nan)
         v = np.nan_to_num(v, posinf=0.0, neginf=0.0) * factor
-        s = subgradient_near(state.x, state.g * (size / float(state.g @ state.x)), frame.map.order)
+        s = frame.map.subgradient(state.x, state.g * (size / float(state.g @ state.x)))
         grow = float(s @ v) / size
         moved = np.empty_like(w)
         moved[frame.margins.order] = v / size - w * grow
