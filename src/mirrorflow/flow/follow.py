@@ -103,6 +103,7 @@ def follow(
         "order": stepper.order,
         "tol": s.tol,
         "map": repr(s.mirror_map),
+        "thinned": recorder.thinned,
     }
     trajectory = recorder.finish(stats)
     if s.log_t_end is not None:

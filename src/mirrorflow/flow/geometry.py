@@ -65,7 +65,6 @@ class ScaledGeneric(ScaledMap):
         return out
 
     def energy(self, x: Array, u: Array) -> Array:
-        assert isinstance(self.mirror_map, SeparableMap)
         out: Array = self.mirror_map.dual_energy_entries(self._true(x)).numpy()
         return out * float(np.exp(-self.rho - self.scale))
 
