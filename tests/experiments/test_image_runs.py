@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from mirrorflow.cli.app import app
-from mirrorflow.data import Dataset, Images
+from mirrorflow.data import Dataset, Images, find, locate
 from mirrorflow.diagnostics import certify, features, margin
 from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
 from mirrorflow.experiments.build import build_optimizer, schedule
@@ -224,6 +225,14 @@ def test_schedules_and_optimizers_are_those_that_were_asked_for(images: str) -> 
         )
 
 
+def test_a_batch_larger_than_half_of_the_points_is_still_a_minibatch() -> None:
+    config = RunConfig(batch_size=70, epochs=3)
+    assert (config.is_minibatch(100), config.batches(100), config.total_steps(100)) == (True, 1, 3)
+    assert (config.is_minibatch(70), config.batches(70)) == (False, 1)
+    assert RunConfig(batch_size=16, epochs=2).total_steps(100) == 12
+    assert RunConfig(steps=5).total_steps(100) == 5
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -257,3 +266,22 @@ def test_the_command_takes_all_of_it(tmp_path: Path, images: str) -> None:
     assert isinstance(load_run(tmp_path / "run").net, ResidualNet)
     again = CliRunner().invoke(app, [*words, "--set", "nonsense"])
     assert "field=value" in str(again.exception)
+
+
+def test_a_run_on_mnist_keeps_its_images_as_bytes(tmp_path: Path) -> None:
+    if not os.environ.get("MIRRORFLOW_DATA") or not locate(find("mnist")):
+        pytest.skip("mnist is not in MIRRORFLOW_DATA")
+    config = RunConfig(
+        data="mnist",
+        data_options={"n": 2000, "n_test": 500},
+        net_options={"hidden": [32]},
+        batch_size=50,
+        epochs=3,
+        until=(),
+    )
+    run = train(config, tmp_path / "run")
+    assert isinstance(run.data.x, Images)
+    assert run.rows[-1]["test_points"] == 500
+    assert run.rows[-1]["test_accuracy"] > 0.8
+    full = dataclasses.replace(config, batch_size=0, epochs=0, steps=3)
+    assert train(full, tmp_path / "full").rows[-1]["points"] == 2000

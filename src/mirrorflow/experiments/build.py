@@ -101,7 +101,7 @@ def build_optimizer(
     mirror = config.optimizer in ("mirror_descent", "mirror_adamw")
     lr: Any = config.lr
     if lr == "auto":
-        minibatches = 0 < config.batch_size < n
+        minibatches = config.is_minibatch(n)
         eta = options.pop("eta", 0.01 if minibatches else 0.02)
         lr = LossScaled(eta)
         if minibatches:

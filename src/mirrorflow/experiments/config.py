@@ -126,10 +126,14 @@ class RunConfig:
         if not falling or not all(math.isfinite(v) for v in self.until):
             raise ValueError(f"until = {self.until}; pass falling thresholds of log10 loss")
 
+    def is_minibatch(self, n: int) -> bool:
+        """Whether a step sees only a part of n training points."""
+        return 0 < self.batch_size < n
+
     def batches(self, n: int) -> int:
         """Steps in a pass over n training points: 1 for the full batch; the rest of a division
         is left out of the pass."""
-        return n // self.batch_size if 0 < self.batch_size < n else 1
+        return n // self.batch_size if self.is_minibatch(n) else 1
 
     def total_steps(self, n: int) -> int:
         """Steps of the run on n training points."""

@@ -82,8 +82,9 @@ class Loop:
         self.mirror_map, self.optimizer, self.progress = mirror_map, optimizer, progress
         self.state = _State()
         self.n, self.total = len(data.x), config.total_steps(len(data.x))
-        self.batches, self.spent = config.batches(self.n), 0.0
-        points = config.measure_points or (None if self.batches == 1 else _MEASURE_POINTS)
+        self.minibatch, self.spent = config.is_minibatch(self.n), 0.0
+        self.order = (-1, torch.zeros(0, dtype=torch.int64))  # of the points, in an epoch
+        points = config.measure_points or (_MEASURE_POINTS if self.minibatch else None)
         self.meter = Meter(net, data, mirror_map, config.loss, points)
 
     def run(self, checkpoint_seconds: float) -> LoadedRun:
@@ -162,7 +163,7 @@ class Loop:
 
         It counts multiplications and not time, so that a run is the same on any machine.
         """
-        if self.batches == 1:
+        if not self.minibatch:
             return True
         if cost is None:
             cost = self.state.evaluated + self.meter.cost(self.meter.points, self.meter.test_points)
@@ -170,14 +171,17 @@ class Loop:
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         x, y, size = self.data.x, self.data.y, self.config.batch_size
-        if self.batches == 1:
+        if not self.minibatch:
             return x, y
-        epoch, at = divmod(self.state.step, self.batches)
-        g = torch.Generator().manual_seed((self.config.seed << 32) + epoch)
-        chosen = torch.randperm(self.n, generator=g)[at * size : (at + 1) * size]
+        epoch, at = divmod(self.state.step, self.config.batches(self.n))
+        seed = self.config.seed << 32
+        if self.order[0] != epoch:
+            g = torch.Generator().manual_seed(seed + epoch)
+            self.order = (epoch, torch.randperm(self.n, generator=g))
+        chosen = self.order[1][at * size : (at + 1) * size]
         points = x[chosen]
         if self.config.augment == "crop_flip":
-            g.manual_seed((self.config.seed << 32) + (1 << 31) + self.state.step)
+            g = torch.Generator().manual_seed(seed + (1 << 31) + self.state.step)
             points = crop_flip(points, g)
         return points, y[chosen]
 
