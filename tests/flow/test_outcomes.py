@@ -59,7 +59,7 @@ def test_far_beyond_doubles() -> None:
     x, y = blobs()
     end = 1000 * math.log(10)
     for m in (maps.Quadratic(), maps.HyperbolicEntropy(0.1), maps.Power(3.0)):
-        net = Linear(2) if m == maps.Power(3.0) else small_net(m=3)
+        net = small_net(m=3) if m == maps.HyperbolicEntropy(0.1) else Linear(2)
         t = mirror_flow(net, x, y, m, log_log_t_end=end)
         assert t.outcome == "converged", m
         assert t.log_log_t[-1] >= end
