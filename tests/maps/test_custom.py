@@ -174,3 +174,27 @@ def test_a_map_without_a_horizon_still_steps() -> None:
         bounded.horizon()
     with pytest.raises(NoHorizonError, match="r' is bounded"):
         _ = bounded.index
+
+
+def test_kinks_cost_no_digits() -> None:
+    """`r'` with slope 1 up to |x| = 1 and 4 beyond: everything is known by hand."""
+
+    def gradient(x: Tensor) -> Tensor:
+        return x + 3 * x.sign() * (x.abs() - 1).clamp(min=0)
+
+    mine = maps.Custom(gradient=gradient)
+    x = torch.tensor([0.5, 1.0, -1.5, 3.0, 10.0, -1e3, 1e6])
+    exact = x * x / 2 + 1.5 * (x.abs() - 1).clamp(min=0) ** 2
+    torch.testing.assert_close(mine.potential_entries(x), exact, rtol=2e-15, atol=0)
+    torch.testing.assert_close(mine.to_primal(mine.to_dual(x)), x, rtol=1e-15, atol=0)
+    # Steps and divergences across the kink, from 1.2 to 0.9 and from 0.9 to 1.2.
+    ends = torch.tensor([1.2, 0.9]), torch.tensor([0.9, 1.2])
+    delta = mine.to_dual(ends[0]) - mine.to_dual(ends[1])
+    torch.testing.assert_close(mine.step(ends[0], delta), ends[1], rtol=1e-15, atol=0)
+    divergence = [
+        0.405 - (0.72 + 0.06) + 1.8 * 0.3,
+        0.72 + 0.06 - 0.405 - 0.9 * 0.3,
+    ]
+    torch.testing.assert_close(
+        mine.bregman_entries(ends[1], ends[0]), torch.tensor(divergence), rtol=1e-14, atol=0
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirrorflow.diagnostics.fit import Fit, fit
+from mirrorflow.diagnostics.fit import Fit, Gram, fit
 from mirrorflow.diagnostics.subdifferential import Array, Subdifferential
 
 __all__ = ["KinkCone", "fit_cone"]
@@ -41,7 +41,9 @@ class KinkCone:
         return KinkCone(self.base[:count], self.extra[mine], self.owner[mine])
 
 
-def fit_cone(cone: KinkCone, target: Subdifferential, *, max_rounds: int = 50) -> Fit:
+def fit_cone(
+    cone: KinkCone, target: Subdifferential, *, gram: Gram | None = None, max_rounds: int = 50
+) -> Fit:
     """The nearest pair of cone and set; `multipliers` are the λ_i.
 
     For fixed i the generators are `g_i + Σ_{j∈T} d_j` for every subset T of its kinks. Only those
@@ -49,11 +51,11 @@ def fit_cone(cone: KinkCone, target: Subdifferential, *, max_rounds: int = 50) -
     convexity that is the optimum over all of them.
     """
     if len(cone.owner) == 0:
-        return fit(cone.base, target)
+        return fit(cone.base, target, gram=gram)
     m = len(cone.base)
     columns, owners = cone.base, np.arange(m)
     seen = {(i, b"") for i in range(m)}
-    found = fit(columns, target)
+    found = fit(columns, target, gram=gram)
     for _ in range(max_rounds):
         r = found.residual
         gain = _times(cone.extra, r)

@@ -19,7 +19,7 @@ from scipy.optimize import lsq_linear, nnls
 
 from mirrorflow.diagnostics.subdifferential import Array, Piece, Subdifferential
 
-__all__ = ["Fit", "fit", "solve_nnls"]
+__all__ = ["Fit", "Gram", "fit", "solve_nnls"]
 
 Matrix = NDArray[Any]
 
@@ -42,21 +42,50 @@ class Fit:
         return float(np.linalg.norm(self.residual) / np.linalg.norm(self.element))
 
 
-def fit(columns: Matrix, target: Subdifferential, *, max_iter: int = 60) -> Fit:
+class Gram:
+    """`C[:k, rows] C[:k, rows]ᵀ` in float64; the last one is kept, and updated where few rows of
+    it change, as they do from one Newton step to the next."""
+
+    def __init__(self, columns: Matrix) -> None:
+        self.columns = columns
+        self.mask = np.zeros(columns.shape[1], dtype=bool)
+        self.value: Array = np.zeros((len(columns), len(columns)))
+
+    def __call__(self, rows: NDArray[np.intp], count: int) -> Array:
+        """For the entries `rows` and the first `count` columns."""
+        if 2 * count < len(self.columns):
+            return _gram(self.columns[:count], rows)
+        wanted = np.zeros(len(self.mask), dtype=bool)
+        wanted[rows] = True
+        changed = np.flatnonzero(wanted != self.mask)
+        if len(changed) < len(rows):
+            added = _gram(self.columns, changed[wanted[changed]])
+            self.value = self.value + added - _gram(self.columns, changed[~wanted[changed]])
+        else:
+            self.value = _gram(self.columns, rows)
+        self.mask = wanted
+        return self.value[:count, :count]
+
+
+def fit(
+    columns: Matrix, target: Subdifferential, *, gram: Gram | None = None, max_iter: int = 60
+) -> Fit:
     """Solve `min ‖s − Cᵀλ‖, λ >= 0, s ∈ S`.
 
     Args:
         columns: (m, d) generators of the cone, float64 (or float32, to save memory).
         target: the convex set S.
+        gram: the Gram matrices of these columns, or of more of which these are the first.
         max_iter: limit of Newton steps, and five times that for alternating projections.
     """
+    gram = gram or Gram(columns)
     if target.general:
-        return _alternate(columns, target, 5 * max_iter)
+        return _alternate(columns, target, gram, 5 * max_iter)
     lam = np.zeros(len(columns))
     v = np.zeros(columns.shape[1])
     value = _distance(v, target)
     for _ in range(1 if target.is_point else max_iter):
-        wanted = _least_squares(columns, target.piece(v))
+        wanted = _least_squares(columns, target.piece(v), gram)
         moved = apply(columns, wanted)
         if target.is_point:
             lam, v = wanted, moved
@@ -94,12 +123,11 @@ def _distance(v: Array, target: Subdifferential) -> float:
     return 0.5 * float(np.square(v - target.project(v)).sum())
 
 
-def _alternate(columns: Matrix, target: Subdifferential, max_iter: int) -> Fit:
+def _alternate(columns: Matrix, target: Subdifferential, gram: Gram, max_iter: int) -> Fit:
     """FISTA with restarts on `½ dist(s, cone)²` over s ∈ S: project in turn, extrapolate."""
     s = target.project(np.zeros(columns.shape[1]))
     y, t, best = s, 1.0, np.inf
     everything = np.arange(columns.shape[1])
-    gram = _gram(columns, everything) if columns.size > _DIRECT else None
     for _ in range(max_iter):
         lam = _least_squares(columns, Piece(everything, y, []), gram)
         v = apply(columns, lam)
@@ -121,7 +149,7 @@ def _alternate(columns: Matrix, target: Subdifferential, max_iter: int) -> Fit:
     return Fit(lam, s, s - v)
 
 
-def _least_squares(columns: Matrix, piece: Piece, gram: Array | None = None) -> Array:
+def _least_squares(columns: Matrix, piece: Piece, gram: Gram) -> Array:
     """`min_{λ>=0} ‖target − C[:, rows]ᵀ λ‖² + Σ (total − ⟨weights, C[:, index]ᵀλ⟩)²/len`."""
     m = len(columns)
     if m == 0:
@@ -137,7 +165,7 @@ def _least_squares(columns: Matrix, piece: Piece, gram: Array | None = None) -> 
         size: Array = np.maximum(np.linalg.norm(a, axis=0), 1e-300)
         direct: Array = _nnls(a / size, b) / size
         return direct
-    k = _gram(columns, piece.rows) if gram is None else gram
+    k = gram(piece.rows, m)
     right = _correlate(columns, piece.rows, piece.target)
     for row, total in extra:
         k = k + np.outer(row, row)
@@ -161,7 +189,7 @@ def _refine(
     if len(on) == 0:
         return lam
     factor = cho_factor(gram[np.ix_(on, on)] + _RIDGE * np.eye(len(on)))
-    for _ in range(3):
+    for _ in range(3 if columns.dtype == np.float64 else 1):
         plain = lam / size
         residual = piece.target - apply(columns, plain)[piece.rows]
         right = _correlate(columns, piece.rows, residual)

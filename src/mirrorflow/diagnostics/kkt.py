@@ -60,8 +60,8 @@ def certify(
     how far s is from the subdifferential at θ itself: entries that are small but not zero may
     be treated as free, which is exact for a nearby point, and costs `κ = 1 − ⟨s, θ⟩/Q(θ)`.
     Wide bands of margins lower ε and raise δ, loose tolerances lower ε and raise κ: unless they
-    are given, those with the smallest max(ε, δ, κ) are taken, and all that were tried are
-    reported. θ and cθ have the same certificate.
+    are given, those with the smallest max(ε, δ, κ), up to 10 %, are taken, and all that were tried
+    are reported. θ and cθ have the same certificate.
 
     All is computed in float64 on a copy; the net is left as it was.
 
@@ -130,7 +130,7 @@ def certify(
         ladder = Ladder(cone, targets, chosen.ratio, theta, 1.0 if shape.joint else shape.degree)
         best = ladder.climb(BANDS if band is None else (band,))
         values = torch.zeros_like(q)
-        values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers)
+        values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers).to(q)
         g = best.fit.element - best.fit.residual
         nature = problem.gradient(natural / least)
         nature_fit = fit_cone(KinkCone.plain(nature[None]), targets[best.rung.tolerance])

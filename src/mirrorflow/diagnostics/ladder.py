@@ -10,7 +10,7 @@ import numpy as np
 
 from mirrorflow.diagnostics.certificate import Rung
 from mirrorflow.diagnostics.cone import KinkCone, fit_cone
-from mirrorflow.diagnostics.fit import Fit
+from mirrorflow.diagnostics.fit import Fit, Gram
 from mirrorflow.diagnostics.subdifferential import Array, Subdifferential
 
 __all__ = ["BANDS", "TOLERANCES", "Ladder", "Step"]
@@ -34,6 +34,11 @@ class Step(NamedTuple):
         worst = max(self.rung.epsilon, self.rung.delta, self.rung.slack)
         return worst if math.isfinite(worst) else math.inf
 
+    @property
+    def total(self) -> float:
+        """`ε + δ + κ`."""
+        return self.rung.epsilon + self.rung.delta + self.rung.slack
+
 
 @dataclass
 class Ladder:
@@ -53,8 +58,11 @@ class Ladder:
     degree: float
     steps: dict[tuple[int, float], Step] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.gram = Gram(self.cone.base)
+
     def climb(self, bands: tuple[float, ...]) -> Step:
-        """The step with the smallest `max(ε, δ, κ)` over bands and tolerances.
+        """The step with the smallest `max(ε, δ, κ)` (of nearly equal ones, sum) that is found.
 
         Bands first, each with one tolerance; then all tolerances at the best band; then all
         narrower bands at the best tolerance.
@@ -77,14 +85,16 @@ class Ladder:
             for band in bands:
                 if band < chosen.band:
                     best = min(best, self.at(band, chosen.tolerance), key=lambda s: s.score)
-        return best
+        # Of nearly equal ones the cleanest: a little ε is no reason for much δ.
+        rivals = [s for s in self.steps.values() if s.score <= 1.1 * best.score]
+        return min([best, *rivals], key=lambda s: s.total)
 
     def at(self, band: float, tolerance: float) -> Step:
         """The fit for margins up to `(1 + band) min q` at one tolerance."""
         count = max(1, int(np.searchsorted(self.ratio, 1 + band, side="right")))
         key = (count, tolerance)
         if key not in self.steps:
-            found = fit_cone(self.cone.head(count), self.targets[tolerance])
+            found = fit_cone(self.cone.head(count), self.targets[tolerance], gram=self.gram)
             lam = np.zeros(len(self.ratio))
             lam[:count] = found.multipliers
             total = float(lam.sum())

@@ -147,6 +147,13 @@ class SeparableMap(MirrorMap):
         """
         return bregman_entries(self, x, y)
 
+    def _bregman_near(self, y: Tensor, h: Tensor) -> Tensor:
+        """`d(y + h, y) = h² ∫ (1 − t) r''(y + th) dt` for a small h."""
+        integral = torch.zeros_like(h)
+        for node, weight in gauss_legendre(16):
+            integral = integral + weight * (1 - node) * self.hessian(y + node * h)
+        return h * (h * integral)
+
     def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
         """`d(x, y)` for x and y of one sign and well apart."""
         return self.potential_entries(x) - self.potential_entries(y) - self.to_dual(y) * (x - y)
@@ -223,10 +230,8 @@ def bregman_entries(mirror_map: SeparableMap, x: Tensor, y: Tensor) -> Tensor:
     close = torch.minimum(x.abs(), y.abs()) >= 0.3 * torch.maximum(x.abs(), y.abs())
     near = same & close & (h.abs() <= 2 * u.abs() / curvature)
     step, start = torch.where(near, h, 0.0), torch.where(near, y, 1.0)
-    integral = torch.zeros_like(h)
-    for node, weight in gauss_legendre(16):
-        integral = integral + weight * (1 - node) * mirror_map.hessian(start + node * step)
+    area = mirror_map._bregman_near(start, step)
     far = mirror_map._bregman_far(x, y)
     apart = mirror_map.potential_entries(x) + mirror_map.dual_energy_entries(y) - x * u
     far = torch.where(same, far, apart)
-    return torch.where(near, step * (step * integral), far)
+    return torch.where(near, area, far)

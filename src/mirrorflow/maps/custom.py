@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirrorflow.maps.adaptive import adaptive_integral
 from mirrorflow.maps.base import SeparableMap, require_floating
 from mirrorflow.maps.estimate import HorizonEstimate, estimate_horizon
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import magnitude, signed
-from mirrorflow.maps.quadrature import integral, integral_from_zero
+from mirrorflow.maps.quadrature import integral
 from mirrorflow.maps.roots import solve_increasing
 from mirrorflow.maps.verify import verify_scalar
 
@@ -25,11 +26,10 @@ Scalar = Callable[[Tensor], Tensor]
 class Custom(SeparableMap):
     """A separable map from its scalar gradient `r'`, or from its scalar potential `r`.
 
-    `Custom(gradient=lambda x: x + x**3)`. The missing half is made from the other: `r` by
-    quadrature (tanh–sinh, `∫_0^x r'`), `r'` and `r''` by autograd; the inverse is a safeguarded
-    Newton method on logarithms, in float64. Index and horizon are those of `estimate_horizon`. A
-    `potential` that loses its digits near 0 (`torch.cosh(x) − 1`) makes a gradient that autograd
-    keeps exact; a `gradient` is the safer thing to give.
+    `Custom(gradient=lambda x: x + x**3)`. The rest is made from it: `r` by adaptive quadrature,
+    `r''` by autograd, the inverse by a safeguarded Newton method on logarithms, in float64; index
+    and horizon are those of `estimate_horizon`. Kinks of r' are allowed; a step across one keeps
+    the digits of r' only. Given the potential, r' is its derivative by autograd.
 
     Args:
         gradient: `r'`: tensor to tensor, entry by entry, odd, continuous and strictly increasing,
@@ -95,15 +95,10 @@ class Custom(SeparableMap):
         return LpHorizon(self.estimate.order)
 
     def potential_entries(self, x: Tensor) -> Tensor:
-        """`∫_0^x r'`, or `r(x) − r(0)` where the two differ by more than rounding can explain."""
+        """`r(x) = ∫_0^x r'`, by adaptive quadrature in float64."""
         require_floating(x, "x")
-        area = integral_from_zero(self._gradient, x)
-        if self._kind == "gradient":
-            return area
-        value, origin = self._given(x), self._given(torch.zeros_like(x))
-        # Near 0 the given difference has lost its digits; at a kink the quadrature has.
-        noise = 64 * torch.finfo(x.dtype).eps * (1 + value.abs() + origin.abs())
-        return torch.where((value - origin - area).abs() <= noise, area, value - origin)
+        result: Tensor = _Area.apply(x, self)  # type: ignore[no-untyped-call]
+        return result
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`r'(x)`, given or by autograd."""
@@ -126,6 +121,11 @@ class Custom(SeparableMap):
         result: Tensor = _Move.apply(x, delta, self)  # type: ignore[no-untyped-call]
         return result
 
+    def _bregman_near(self, y: Tensor, h: Tensor) -> Tensor:
+        """`∫ (h − t) r''(y + t) dt`, adaptive, since `r''` may jump."""
+        result: Tensor = _Divergence.apply(y, h, self)  # type: ignore[no-untyped-call]
+        return result
+
     def _gradient(self, x: Tensor) -> Tensor:
         return self._given(x) if self._kind == "gradient" else derivative(self._given, x)
 
@@ -142,11 +142,53 @@ class Custom(SeparableMap):
         near = (delta.abs() <= 0.5 * u.abs()) & x.isfinite()
         start = torch.where(near, x, 1.0)
         fall = torch.where(near, x - moved, 0.0)
+        # A correction beyond rounding is not one: r'' jumps within the step.
+        rounding = 64 * torch.finfo(x.dtype).eps * (u.abs() / self.hessian(start) + start.abs())
         for _ in range(2):
             passed = integral(self.hessian, start - fall, fall)
             change = (torch.where(near, delta, 0.0) - passed) / self.hessian(start - fall)
-            fall = torch.where(change.isfinite(), fall + change, fall)
+            fall = torch.where(change.abs() <= rounding, fall + change, fall)
         return torch.where(near, x - fall, moved)
+
+
+class _Area(torch.autograd.Function):
+    """`∫_0^x r'`, with the derivative `r'(x)`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mirror_map: Custom) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.mirror_map = mirror_map
+        area = adaptive_integral(
+            lambda t, _: mirror_map._gradient(t), torch.zeros_like(x), x.detach(), forced=20
+        )
+        return area.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * ctx.mirror_map.to_dual(x), None
+
+
+class _Divergence(torch.autograd.Function):
+    """`d(y + h, y)`, with the derivatives `r'(y+h) − r'(y) − h r''(y)` and `r'(y+h) − r'(y)`."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, h: Tensor, mirror_map: Custom) -> Tensor:
+        ctx.save_for_backward(y, h)
+        ctx.mirror_map = mirror_map
+        begin, length = y.detach().double().flatten(), h.detach().double().flatten()
+
+        def weighted(t: Tensor, owner: Tensor) -> Tensor:
+            return (length[owner] - t) * mirror_map.hessian(begin[owner] + t)
+
+        area = adaptive_integral(weighted, torch.zeros_like(length), length)
+        return area.reshape(y.shape).to(y.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        y, h = ctx.saved_tensors
+        rise = ctx.mirror_map.to_dual(y + h) - ctx.mirror_map.to_dual(y)
+        return grads[0] * (rise - h * ctx.mirror_map.hessian(y)), grads[0] * rise, None
 
 
 class _Inverse(torch.autograd.Function):

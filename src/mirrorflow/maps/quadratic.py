@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating
+from mirrorflow.maps.base import SeparableMap, keep, require_floating
 from mirrorflow.maps.horizon import LpHorizon
 
 __all__ = ["Quadratic"]
@@ -58,9 +58,11 @@ class Quadratic(SeparableMap):
         require_floating(y, "y")
         return 0.5 * (x - y) * (x - y)
 
-    def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
+    def step(self, x: Tensor, delta: Tensor) -> Tensor:
         """`x − delta`: a step of gradient descent."""
-        return x - delta
+        require_floating(x, "x")
+        require_floating(delta, "delta")
+        return keep(delta == 0, x, x - delta)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`l`."""

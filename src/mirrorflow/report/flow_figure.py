@@ -56,7 +56,7 @@ def flow_figure(
                 when = flow.log_log_t[k] / np.log(10) - np.log10(np.log(10))
                 early = "early" if k else "start"
                 label = f"log₁₀ log₁₀ t = {when:.1f}" if np.isfinite(when) and when > 0 else early
-                ax.set_title(f"{name}, {label}", fontsize=9)
+                ax.set_title(f"{name}\n{label}", fontsize=9)
     return made
 
 

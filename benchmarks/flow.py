@@ -1,0 +1,196 @@
+"""Time and steps of `mirror_flow` to log10 t = 1e2, 1e5, 1e50 and 1e99, beside three baselines.
+
+Every map times four nets: linear (d = 10, n = 20), two-layer smooth ReLU (m = 20, n = 8 and
+m = 100, n = 30) and three-layer (3-8-8-1, n = 8). The baselines run in the same process on the
+same right-hand side `du/dtau = J' p`, `dlog t/dtau = exp(phi - log t)`: LSODA and Radau of SciPy,
+and loss-scaled mirror descent (explicit Euler) with the best of three relative steps. A baseline
+counts only if its margin at the target is within 1 % of the flow's; "-" means that it did not get
+there in `--cap` seconds. Seconds depend on the machine; steps, margins and ratios do not.
+
+    python benchmarks/flow.py --nets linear two20 three --cap 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.integrate import solve_ivp
+
+from mirrorflow import maps
+from mirrorflow.flow import FlowPoint, mirror_flow
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.geometry import scaled_map
+from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
+
+TARGETS = (1e2, 1e5, 1e50, 1e99)
+MAPS: dict[str, maps.MirrorMap] = {
+    "quadratic": maps.Quadratic(),
+    "power(1.2)": maps.Power(1.2),
+    "power(1.5)": maps.Power(1.5),
+    "hyperbolic_entropy(0.01)": maps.HyperbolicEntropy(0.01),
+    "logarithmic(0.01)": maps.Logarithmic(0.01),
+    "mixed(3)": maps.Mixed(3.0),
+    "power(3)": maps.Power(3.0),
+    "power(4)": maps.Power(4.0),
+    "cosh": maps.Cosh(1.0),
+}
+
+
+def case(kind: str, seed: int) -> tuple[HomogeneousNet, torch.Tensor, torch.Tensor]:
+    """Net and data; labels are random for the nets that can fit them, and linear for `linear`."""
+    g = torch.Generator().manual_seed(seed)
+    if kind == "linear":
+        x = torch.randn(20, 10, generator=g, dtype=torch.float64)
+        y = torch.sign(x @ torch.randn(10, generator=g, dtype=torch.float64))
+        return Linear(10, generator=g).double(), x, y
+    m, n = {"two20": (20, 8), "two100": (100, 30), "two400": (400, 30), "three": (8, 8)}[kind]
+    x = torch.randn(n, 2, generator=g, dtype=torch.float64)
+    y = torch.sign(torch.randn(n, generator=g, dtype=torch.float64))
+    if kind == "three":
+        net: HomogeneousNet = MLP((2, m, m, 1), "smooth_relu", bias=True, generator=g)
+    else:
+        net = TwoLayer(2, m, "smooth_relu", bias=True, generator=g)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.copy_(0.3 * torch.randn(p.shape, generator=g, dtype=torch.float64))
+    return net.double(), x, y
+
+
+class CapError(Exception):
+    """The time is up."""
+
+
+def baselines(
+    net: HomogeneousNet,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    mirror_map: maps.MirrorMap,
+    log_t: float,
+    margin: float,
+    cap: float,
+) -> dict[str, str]:
+    """Seconds of each baseline to `log_t`, or "-"."""
+    own = net_margins(net, x, y, 1e-2)
+    frame = Frame(own, scaled_map(mirror_map), FlowLoss("exponential", own.point))
+    theta = flat_parameters(net)[own.order]
+    frame.set_level(0.0, theta, 0.0, 1e-7)
+    frame.map.scale = 0.0
+    if hasattr(frame.map, "shift"):
+        frame.map.shift, frame.map.floor = 0.0, 0.0
+    start = np.append(frame.map.dual(theta), -20.0)
+    begun = time.perf_counter()
+
+    def rhs(_: float, s: np.ndarray) -> np.ndarray:
+        if time.perf_counter() - begun > cap:
+            raise CapError
+        q, jac = own.jacobian(frame.map.primal(s[:-1]))
+        p = np.exp(-(q - q.min()))
+        level = q.min() - math.log(p.sum())
+        pace = math.exp(min(level - s[-1], 50.0))
+        return np.append(jac.T @ (p / p.sum()), pace)
+
+    def judged(u: np.ndarray) -> bool:
+        w = frame.map.primal(u)
+        found = own.values(w).min() / frame.map.gauge(w) ** own.degree
+        return abs(found / margin - 1.0) < 1e-2
+
+    def scipy(method: str) -> str:
+        def hit(_: float, s: np.ndarray) -> float:
+            return float(s[-1] - log_t)
+
+        hit.terminal = True  # type: ignore[attr-defined]
+        end = 1e4 * float(np.abs(start[:-1]).max() + 1.0) * log_t
+        out = solve_ivp(rhs, (0, end), start, method, rtol=1e-4, atol=1e-8, events=hit)
+        return f"{time.perf_counter() - begun:.1f}" if judged(out.y[:-1, -1]) else "-"
+
+    def descent() -> str:
+        nonlocal begun
+        best = math.inf
+        for step in (1e-1, 1e-2, 1e-3):
+            begun, s = time.perf_counter(), start.copy()
+            try:
+                while s[-1] < log_t:
+                    d = rhs(0.0, s)
+                    size = step * np.abs(s[:-1]).max() / np.abs(d[:-1]).max()
+                    s[-1] = np.logaddexp(
+                        s[-1], math.log(max(d[-1], 1e-300)) + s[-1] + math.log(size)
+                    )
+                    s[:-1] += size * d[:-1]
+            except CapError:
+                continue
+            if judged(s[:-1]):
+                best = min(best, time.perf_counter() - begun)
+        return f"{best:.1f}" if best < math.inf else "-"
+
+    runs: dict[str, Callable[[], str]] = {
+        "LSODA": lambda: scipy("LSODA"),
+        "Radau": lambda: scipy("Radau"),
+        "descent": descent,
+    }
+    result = {}
+    for name, run in runs.items():
+        begun = time.perf_counter()
+        try:
+            with np.errstate(all="ignore"):
+                result[name] = run()
+        except (CapError, ValueError, FloatingPointError, OverflowError):
+            result[name] = "-"
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nets", nargs="+", default=["linear", "two20", "three"])
+    parser.add_argument("--maps", nargs="+", default=list(MAPS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--tol", type=float, default=1e-4)
+    parser.add_argument("--max-steps", type=int, default=4000)
+    parser.add_argument("--cap", type=float, default=10.0)
+    parser.add_argument("--no-baselines", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| net | map | seed | outcome | log10 t | steps | s to 1e2, 1e5, 1e50, 1e99 | balance |"
+          " LSODA, Radau, descent: s to 1e2 |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|")
+    for kind in arguments.nets:
+        for name in arguments.maps:
+            for seed in arguments.seeds:
+                net, x, y = case(kind, seed)
+                passed: dict[float, float] = {}
+                begun = time.perf_counter()
+
+                def clock(point: FlowPoint, passed: dict[float, float] = passed,
+                          begun: float = begun) -> None:  # fmt: skip
+                    for target in TARGETS:
+                        if point.log_t >= target * math.log(10):
+                            passed.setdefault(target, time.perf_counter() - begun)
+
+                flow = mirror_flow(
+                    net, x, y, MAPS[name], log_t_end=1e99 * math.log(10), tol=arguments.tol,
+                    max_step=0.4, max_steps=arguments.max_steps, callback=clock,
+                )  # fmt: skip
+                times = ", ".join(f"{passed[t]:.1f}" if t in passed else "-" for t in TARGETS)
+                beside = "not run"
+                if not arguments.no_baselines and 1e2 in passed:
+                    log_t = 1e2 * math.log(10)
+                    found = baselines(net, x, y, MAPS[name], log_t, flow.at(log_t).margin,
+                                      arguments.cap)  # fmt: skip
+                    beside = ", ".join(found.values())
+                drift = np.nanmax(flow.balance_drift, initial=0.0)
+                print(
+                    f"| {kind} | {name} | {seed} | {flow.outcome} | "
+                    f"{flow.log_t[-1] / math.log(10):.1e} | {flow.stats['steps']} | {times} | "
+                    f"{drift:.0e} | {beside} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

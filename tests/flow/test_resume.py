@@ -1,0 +1,119 @@
+"""Interruption, comparison, verification, the explicit method, and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mirrorflow import maps
+from mirrorflow.cli.app import app
+from mirrorflow.errors import RunError
+from mirrorflow.flow import FlowPoint, Trajectory, compare_maps, mirror_flow
+from mirrorflow.nets import TwoLayer
+
+
+def problem() -> tuple[TwoLayer, torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    y = torch.where(torch.arange(10) % 2 == 0, 1.0, -1.0)
+    x = torch.randn(10, 2, generator=g) * 0.5 + y[:, None] * torch.tensor([1.0, 0.6])
+    return TwoLayer(2, 4, "smooth_relu", bias=True, generator=g), x, y
+
+
+def test_a_killed_flow_continues_bit_for_bit(tmp_path: Path) -> None:
+    net, x, y = problem()
+    m, end = maps.HyperbolicEntropy(0.1), 1e2
+    whole = mirror_flow(net, x, y, m, log_t_end=end)
+    calls = 0
+
+    def kill(point: FlowPoint) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 25:
+            raise KeyboardInterrupt
+
+    file = tmp_path / "flow.ckpt"
+    with pytest.raises(KeyboardInterrupt):
+        mirror_flow(net, x, y, m, log_t_end=end, checkpoint=file, callback=kill)
+    seen: list[float] = []
+    rest = mirror_flow(
+        net, x, y, m, log_t_end=end, checkpoint=file, callback=lambda p: seen.append(p.log_t)
+    )
+    assert len(seen) == whole.stats["steps"] - 25
+    for name in ("log_t", "direction", "rate", "balance_drift"):
+        np.testing.assert_array_equal(getattr(rest, name), getattr(whole, name))
+    assert rest.stats["newton"] == whole.stats["newton"]
+    again = mirror_flow(net, x, y, m, log_t_end=end, checkpoint=file)
+    np.testing.assert_array_equal(again.direction, whole.direction)
+    with pytest.raises(RunError, match="another flow"):
+        mirror_flow(net, x, y, maps.Quadratic(), log_t_end=end, checkpoint=file)
+    file.write_bytes(b"torn")
+    with pytest.raises(RunError, match="no checkpoint"):
+        mirror_flow(net, x, y, m, log_t_end=end, checkpoint=file)
+
+
+def test_verify_finds_the_same_point() -> None:
+    net, x, y = problem()
+    flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e8, tol=1e-3, verify=True)
+    assert flow.outcome == "converged"
+    assert flow.stats["verify"]["same"] is True
+    assert flow.stats["verify"]["margin"] < 1e-4
+
+
+@pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.Power(1.5)], ids=repr)
+def test_explicit_and_implicit_agree(mirror_map: maps.MirrorMap) -> None:
+    net, x, y = problem()
+    ends = [
+        mirror_flow(net, x, y, mirror_map, log_t_end=math.log(5.0), method=method, tol=tol)
+        for method, tol in (("explicit", 1e-6), ("implicit", 1e-5))
+    ]
+    assert [e.stats["method"] for e in ends] == ["explicit", "implicit"]
+    np.testing.assert_allclose(ends[0].direction[-1], ends[1].direction[-1], atol=5e-5)
+    assert ends[0].log_loss[-1] == pytest.approx(ends[1].log_loss[-1], abs=5e-5)
+    assert np.max(ends[0].balance_drift) < 1e-6
+
+
+def test_large_nets_go_explicit_by_themselves() -> None:
+    from mirrorflow.nets import MLP
+
+    g = torch.Generator().manual_seed(0)
+    net = MLP((5, 40, 40, 3), "smooth_relu", generator=g)
+    x, y = torch.randn(8, 5, generator=g), torch.randint(0, 3, (8,), generator=g)
+    flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1.0, loss="cross_entropy", tol=1e-3)
+    assert flow.stats["method"] == "explicit"
+    assert flow.outcome in ("reached", "not_separable")
+    assert flow.log_loss[-1] < flow.log_loss[0]
+
+
+def test_compare_maps() -> None:
+    net, x, y = problem()
+    chosen = [maps.Quadratic(), maps.Power(1.5)]
+    table = compare_maps([net, net], x, y, chosen, log_t_end=0.0)
+    assert [len(row) for row in table] == [2, 2]
+    for row, m in zip(table, chosen, strict=True):
+        alone = mirror_flow(net, x, y, m, log_t_end=0.0)
+        for each in row:
+            np.testing.assert_array_equal(each.direction, alone.direction)
+    with pytest.raises(ValueError, match="at least one"):
+        compare_maps(net, x, y, [], log_t_end=0.0)
+
+
+def test_command(tmp_path: Path) -> None:
+    arguments = [
+        "flow", "blobs", "--map", "quadratic", "--hidden", "3", "--data-option", "n=8",
+        "--log-t-end", "100", "--figure", str(tmp_path / "flow.png"), "--save", str(tmp_path),
+        "--json",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    line = next(row for row in result.stdout.splitlines() if row.startswith("{"))
+    (found,) = json.loads(line)["flows"]
+    kept = Trajectory.load(tmp_path / "quadratic.npz")
+    assert found["outcome"] == kept.outcome
+    assert found["margin"] == kept.margin[-1]
+    assert (tmp_path / "flow.png").stat().st_size > 10_000
