@@ -78,6 +78,8 @@ def integrate(
     ending = None
     if _past(position.log_t, log_t_end) or _past(position.log_log_t, log_log_t_end):
         ending = Ending(True, "log_t_end was reached")
+    if ending is None and not np.any(state.g):
+        ending = Ending(False, "the gradient vanishes at the start; begin from other weights")
     while ending is None:
         if counts["steps"] + counts["rejected"] + counts["failed"] >= max_steps:
             ending = Ending(False, f"max_steps = {max_steps} was used up")
