@@ -80,6 +80,17 @@ def test_not_separable() -> None:
         assert t.stats["steps"] < 1000
 
 
+def test_a_saddle_at_the_start_is_named() -> None:
+    x, y = blobs()
+    net = small_net()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+    t = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1.0)
+    assert t.outcome == "stalled"
+    assert "gradient vanishes" in t.stats["reason"]
+
+
 def test_reached_is_not_converged() -> None:
     """Index 1 falls like 1/log log t: at t = e^1000 the residual is far from small."""
     x, y = torch.tensor([[1.0, 2.0]]), torch.ones(1)
