@@ -59,7 +59,7 @@ def test_far_beyond_doubles() -> None:
     x, y = blobs()
     end = 1000 * math.log(10)
     for m in (maps.Quadratic(), maps.HyperbolicEntropy(0.1), maps.Power(3.0)):
-        net = Linear(2) if m == maps.Power(3.0) else small_net(m=3)
+        net = small_net(m=3) if m == maps.HyperbolicEntropy(0.1) else Linear(2)
         t = mirror_flow(net, x, y, m, log_log_t_end=end)
         assert t.outcome == "converged", m
         assert t.log_log_t[-1] >= end
@@ -78,6 +78,17 @@ def test_not_separable() -> None:
         assert t.outcome == "not_separable"
         assert t.margin[-1] <= 0
         assert t.stats["steps"] < 1000
+
+
+def test_a_saddle_at_the_start_is_named() -> None:
+    x, y = blobs()
+    net = small_net()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+    t = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1.0)
+    assert t.outcome == "stalled"
+    assert "gradient vanishes" in t.stats["reason"]
 
 
 def test_reached_is_not_converged() -> None:

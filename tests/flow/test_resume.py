@@ -73,8 +73,8 @@ def test_explicit_and_implicit_agree(mirror_map: maps.MirrorMap) -> None:
         for method, tol in (("explicit", 1e-6), ("implicit", 1e-5))
     ]
     assert [e.stats["method"] for e in ends] == ["explicit", "implicit"]
-    np.testing.assert_allclose(ends[0].direction[-1], ends[1].direction[-1], atol=5e-5)
-    assert ends[0].log_loss[-1] == pytest.approx(ends[1].log_loss[-1], abs=5e-5)
+    np.testing.assert_allclose(ends[0].direction[-1], ends[1].direction[-1], atol=2e-4)
+    assert ends[0].log_loss[-1] == pytest.approx(ends[1].log_loss[-1], abs=2e-4)
     assert np.max(ends[0].balance_drift) < 1e-6
 
 

@@ -11,10 +11,12 @@ from typing import get_args
 from torch import Tensor, nn
 
 from mirrorflow.flow.follow import Method, Settings, compare, follow, judge
+from mirrorflow.flow.geometry import scaled_maps
 from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow.scaled import ScaledMap
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 from mirrorflow.losses import Loss
-from mirrorflow.maps import MirrorMap
+from mirrorflow.maps import MapLike
 
 __all__ = ["mirror_flow"]
 
@@ -23,7 +25,7 @@ def mirror_flow(
     net: nn.Module,
     x: Tensor,
     y: Tensor,
-    mirror_map: MirrorMap,
+    mirror_map: MapLike,
     *,
     log_t_end: float | None = None,
     log_log_t_end: float | None = None,
@@ -51,7 +53,8 @@ def mirror_flow(
             `check_degree`; (n,) outputs for two classes, (n, C) for C.
         x: (n, …) points.
         y: (n,) labels, ±1 or class indices.
-        mirror_map: one separable map for all weights.
+        mirror_map: one separable map for all weights, or a map per parameter as `maps.assign`
+            takes it; then `Q = Π Q_l^{k_l/L}`, and the margin is `min q / Π Q_l^{k_l}`.
         log_t_end: natural logarithm of the last time.
         log_log_t_end: instead of `log_t_end`, its logarithm, for times beyond `exp(1e308)`.
         loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula).
@@ -100,12 +103,16 @@ def mirror_flow(
     )  # fmt: skip
     margins = net_margins(net, x, y, smoothing)
     theta = flat_parameters(net)[margins.order]
-    first, ending = follow(margins, theta, settings, checkpoint, callback)
+
+    def scaled() -> ScaledMap:
+        return scaled_maps(mirror_map, net, margins.order)  # a map carries the level of its run
+
+    first, ending = follow(margins, scaled(), theta, settings, checkpoint, callback)
     first = first.judged(judge(first, ending, kkt_tol))
     if not verify:
         return first
     finer = replace(settings, tol=tol / 10, max_step=max_step / 10**0.25, max_steps=4 * max_steps)
-    second, _ = follow(margins, theta, finer, None, None)
+    second, _ = follow(margins, scaled(), theta, finer, None, None)
     return replace(first, stats={**first.stats, "verify": compare(first, second)})
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mirrorflow.flow.api import mirror_flow
 from mirrorflow.flow.trajectory import Trajectory
-from mirrorflow.maps import MirrorMap
+from mirrorflow.maps import MapLike
 
 __all__ = ["compare_maps"]
 
@@ -21,7 +21,7 @@ def compare_maps(
     nets: nn.Module | Sequence[nn.Module],
     x: Tensor,
     y: Tensor,
-    mirror_maps: Sequence[MirrorMap],
+    mirror_maps: Sequence[MapLike],
     *,
     workers: int = 1,
     **options: Any,
@@ -61,11 +61,11 @@ def compare_maps(
     return [flat[k : k + width] for k in range(0, len(flat), width)]
 
 
-def _run(job: tuple[nn.Module, Tensor, Tensor, MirrorMap, dict[str, Any]]) -> Trajectory:
+def _run(job: tuple[nn.Module, Tensor, Tensor, MapLike, dict[str, Any]]) -> Trajectory:
     net, x, y, mirror_map, options = job
     return mirror_flow(net, x, y, mirror_map, **options)
 
 
-def _run_alone(job: tuple[nn.Module, Tensor, Tensor, MirrorMap, dict[str, Any]]) -> Trajectory:
+def _run_alone(job: tuple[nn.Module, Tensor, Tensor, MapLike, dict[str, Any]]) -> Trajectory:
     torch.set_num_threads(1)
     return _run(job)

@@ -40,11 +40,9 @@ class ExplicitStepper:
         h = min(h, self.max_step)
         frame.set_level(rho, state.x, 0.0, self.delta)
         x, u = state.x, state.u
-        reach = float(np.abs(state.g).max())
-        if reach == 0.0:
+        total = h * frame.map.pace(u, state.g)
+        if not np.isfinite(total):
             return None
-        top = max(float(np.abs(u).max()), 1e-3 * float(frame.map.dual(np.ones(1))[0]))
-        total = h * top / reach
         slopes: list[Array] = []
         levels: list[float] = []
         us = u
@@ -59,8 +57,8 @@ class ExplicitStepper:
             return None
         e = total * sum((w * g for w, g in zip(_ERROR, slopes, strict=True)), 0.0 * u)
         dx = frame.map.primal(us + e) - xs
-        size = max(frame.map.gauge(xs), frame.map.gauge(x))
-        error = max(frame.map.gauge(dx) / size, float(np.abs(e).max() / np.abs(us).max()))
+        size = max(frame.map.extent(xs), frame.map.extent(x))
+        error = max(frame.map.extent(dx) / size, frame.map.dual_ratio(e, us))
         unit = frame.log_mu_unit
         # dt = e^phi dtau by the method's own weights, while phi changes little enough for that
         elapsed = None

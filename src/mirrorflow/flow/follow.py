@@ -13,16 +13,15 @@ import numpy as np
 from mirrorflow.flow.checkpoint import Checkpoint, fingerprint
 from mirrorflow.flow.explicit import ExplicitStepper
 from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
 from mirrorflow.flow.implicit import ImplicitStepper, State
 from mirrorflow.flow.integrate import Ending, Position, Stepper, integrate
 from mirrorflow.flow.margins import Margins
 from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.scaled import Array, ScaledMap
 from mirrorflow.flow.trajectory import FlowPoint, Outcome, Trajectory
 from mirrorflow.flow.weights import FlowLoss
 from mirrorflow.losses import Loss
-from mirrorflow.maps import MirrorMap
+from mirrorflow.maps import MapLike
 
 Method = Literal["auto", "implicit", "explicit"]
 _DENSE = 1500  # weights in one Hessian block beyond which the explicit method is the default
@@ -33,7 +32,7 @@ _STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not 
 class Settings:
     """What decides a flow, besides the net and the data."""
 
-    mirror_map: MirrorMap
+    mirror_map: MapLike
     log_t_end: float | None
     log_log_t_end: float | None
     loss: Loss
@@ -48,13 +47,14 @@ class Settings:
 
 def follow(
     margins: Margins,
+    scaled: ScaledMap,
     theta: Array,
     s: Settings,
     checkpoint: str | os.PathLike[str] | None,
     callback: Callable[[FlowPoint], None] | None,
 ) -> tuple[Trajectory, Ending]:
     """Integrate from `theta` (d,), in the internal order of `margins`, to the end of `s`."""
-    frame = Frame(margins, scaled_map(s.mirror_map), FlowLoss(s.loss, margins.point))
+    frame = Frame(margins, scaled, FlowLoss(s.loss, margins.point))
     recorder = Recorder(frame)
     position, counts = start(frame, theta, s.delta), None
     explicit = s.method == "explicit" or (s.method == "auto" and margins.blocks[1] > _DENSE)
@@ -103,6 +103,7 @@ def follow(
         "order": stepper.order,
         "tol": s.tol,
         "map": repr(s.mirror_map),
+        "thinned": recorder.thinned,
     }
     trajectory = recorder.finish(stats)
     if s.log_t_end is not None:

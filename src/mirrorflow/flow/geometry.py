@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from mirrorflow.flow.families import (
     ScaledHyperbolicEntropy,
@@ -12,6 +14,7 @@ from mirrorflow.flow.families import (
     ScaledMixed,
     ScaledPower,
 )
+from mirrorflow.flow.layers import ScaledLayers
 from mirrorflow.flow.rapid import ScaledCosh, ScaledDoubleExponential, ScaledExponential
 from mirrorflow.flow.scaled import Array, ScaledMap
 from mirrorflow.maps import (
@@ -20,14 +23,17 @@ from mirrorflow.maps import (
     Exponential,
     HyperbolicEntropy,
     Logarithmic,
+    MapLike,
     MirrorMap,
     Mixed,
     Power,
     Quadratic,
     SeparableMap,
+    assign,
 )
+from mirrorflow.nets import HomogeneousNet
 
-__all__ = ["scaled_map"]
+__all__ = ["scaled_map", "scaled_maps"]
 
 
 class ScaledGeneric(ScaledMap):
@@ -59,7 +65,6 @@ class ScaledGeneric(ScaledMap):
         return out
 
     def energy(self, x: Array, u: Array) -> Array:
-        assert isinstance(self.mirror_map, SeparableMap)
         out: Array = self.mirror_map.dual_energy_entries(self._true(x)).numpy()
         return out * float(np.exp(-self.rho - self.scale))
 
@@ -95,4 +100,37 @@ def scaled_map(mirror_map: MirrorMap) -> ScaledMap:
     raise ValueError(
         f"mirror_map = {mirror_map!r} is not separable; the flow needs a map that acts entry by "
         "entry; a separable map with the same horizon ends at the same KKT conditions"
+    )
+
+
+def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -> ScaledMap:
+    """The log-scale form of one map, or of a map per parameter of `net`.
+
+    Args:
+        mirror_map: one map, or a mapping as `maps.assign` takes it.
+        net: the network; with several maps it has to declare the degree of each parameter.
+        order: (d,) the place of every internal coordinate in `net.parameters()`.
+
+    Raises:
+        ValueError: a map that is not separable, or several maps that cannot be told apart.
+    """
+    names = [name for name, _ in net.named_parameters()]
+    chosen = assign(mirror_map, names)
+    different = list(dict.fromkeys(chosen.values()))
+    if len(different) == 1:
+        return scaled_map(different[0])
+    degrees = net.layer_degrees if isinstance(net, HomogeneousNet) else {}
+    if set(degrees) != set(names):
+        raise ValueError(
+            "mirror_map gives several maps, but the net does not declare the degree of each "
+            "parameter (layer_degrees); use a net of mirrorflow.nets, or one map for all"
+        )
+    sizes = [p.numel() for p in net.parameters()]
+    place = np.repeat(np.arange(len(names)), sizes)[order]
+    total = sum(degrees.values())
+    return ScaledLayers(
+        [
+            (np.flatnonzero(place == k), scaled_map(chosen[name]), degrees[name] / total)
+            for k, name in enumerate(names)
+        ]
     )

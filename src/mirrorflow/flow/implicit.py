@@ -20,6 +20,7 @@ from mirrorflow.flow.tableau import TABLEAUX
 
 _SHAPE = np.linspace(0.0, 1.0, 5)  # where the radial rate is evaluated over a step
 _COAST = 1e-10  # Hölder gap from which the direction has arrived, so that only the error bounds h
+_COAST_FROM = 30.0  # log q from which corrections of order 1/q to interpolation are rounding
 _COAST_STEP = 2.0  # then the largest step in log Q
 _ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is used
 
@@ -91,7 +92,11 @@ class ImplicitStepper:
         radial = bool(low > 0 and size > 0 and g @ x > _ALIGNED * reach * size)
         if not radial:
             h = min(h, self.max_early)
-        elif frame.map.rapid or float(g @ x) < (1.0 - _COAST) * reach * size:
+        elif (
+            frame.map.rapid
+            or float(g @ x) < (1.0 - _COAST) * reach * size
+            or frame.log_unit + float(np.log(low)) < _COAST_FROM
+        ):
             h = min(h, self.max_step)
         else:
             h = min(h, max(self.max_step, _COAST_STEP))
@@ -112,8 +117,7 @@ class ImplicitStepper:
             advance = float(x @ (u_end - u))
             total = advance / float(g @ x)
         else:
-            top = max(float(np.abs(u).max()), 1e-3 * float(frame.map.dual(np.ones(1))[0]))
-            total = h * top / float(np.abs(g).max())
+            total = h * frame.map.pace(u, g)
             u_end, advance = u, total
         if not (np.isfinite(total) and total > 0):
             return None
@@ -203,8 +207,8 @@ class ImplicitStepper:
         with np.errstate(over="ignore", invalid="ignore"):
             du = frame.map.slope(x, u) * dx
         du = np.where(np.isfinite(du), np.clip(du, -np.abs(e), np.abs(e)), e)
-        size = max(frame.map.gauge(x), frame.map.gauge(start.x))
-        return max(frame.map.gauge(dx) / size, float(np.abs(du).max() / np.abs(u).max()))
+        size = max(frame.map.extent(x), frame.map.extent(start.x))
+        return max(frame.map.extent(dx) / size, frame.map.dual_ratio(du, u))
 
     def _segment(
         self,

@@ -17,6 +17,7 @@ from mirrorflow.flow.recorder import Recorder
 from mirrorflow.flow.scaled import Array
 
 _SMALLEST_STEP = 1e-13
+_NO_PULL = 1e-80  # a gradient, in units of the weights, that is no gradient
 
 
 class Stepper(Protocol):
@@ -78,6 +79,8 @@ def integrate(
     ending = None
     if _past(position.log_t, log_t_end) or _past(position.log_log_t, log_log_t_end):
         ending = Ending(True, "log_t_end was reached")
+    if ending is None and not float(np.abs(state.g).max()) > _NO_PULL:
+        ending = Ending(False, "the gradient vanishes at the start; begin from other weights")
     while ending is None:
         if counts["steps"] + counts["rejected"] + counts["failed"] >= max_steps:
             ending = Ending(False, f"max_steps = {max_steps} was used up")

@@ -42,7 +42,7 @@ def activate(kind: str, z: Array, s: Array) -> tuple[Array, Array, Array, Array,
     if kind == "relu2":
         up = np.maximum(z, 0.0)
         return up * up, 2.0 * up, zero, 2.0 * (z > 0), zero, zero
-    r = np.sqrt(z * z + s)
+    r = np.maximum(np.sqrt(z * z + s), 1e-95)  # zero only in a net of zeros
     low = z < 0
     gap = np.where(low, r - z, 1.0)  # for z < 0, z + r cancels: use s / (r - z)
     h = np.where(low, 0.5 * s / gap, 0.5 * (z + r))

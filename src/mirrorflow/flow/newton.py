@@ -148,10 +148,10 @@ def solve_stage(
         dmu, dx, du = m0 + dk * m1, x0 + dk * x1, u0 + dk * u1
         if not (np.all(np.isfinite(dx)) and np.all(np.isfinite(du))):
             return None
-        size = frame.map.gauge(x)
+        size = frame.map.extent(x)
         if size == 0.0:
-            size = max(frame.map.gauge(dx), 1e-300)
-        sx = frame.map.gauge(dx) / size
+            size = max(frame.map.extent(dx), 1e-300)
+        sx = frame.map.extent(dx) / size
         sm = float(np.abs(dmu[mu > 1e-9 * mu.max()]).sum() / mu.sum())
         damp = min(1.0, _TRUST / sx) if sx > 0 else 1.0
         if not np.any(x):
@@ -177,7 +177,7 @@ def solve_stage(
             np.maximum(0.5 * np.exp(np.minimum(rel + 0.5, 0.0)), 1e-5),
         )
         kappa += damp * dk
-        curved = frame.map.gauge(new - x - dx) / size
+        curved = frame.map.extent(new - x - dx) / size
         x = new
         done = sx < tol and sm < 30 * tol and curved < tol
         settled = (

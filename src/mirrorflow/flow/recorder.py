@@ -10,10 +10,11 @@ import numpy as np
 
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import State
-from mirrorflow.flow.residual import Residual, residual, subgradient_near
+from mirrorflow.flow.residual import Residual, residual
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 
+_NUMBERS = 20_000_000  # weights that the rows may hold together
 _RESOLVED = 1e7  # beyond this log t, t * rate cancels in doubles and its limit is used
 
 
@@ -25,6 +26,7 @@ class Recorder:
         self.rows: list[dict[str, Any]] = []
         self.initial: tuple[Array, float] | None = None
         self.latest = Residual(1.0, 1.0, np.inf)
+        self.thinned = 0  # how often every second row was dropped, for the sake of memory
 
     def add(self, state: State, log_t: float, log_log_t: float) -> None:
         frame, scaled = self.frame, self.frame.map
@@ -51,6 +53,9 @@ class Recorder:
         row["direction"][frame.margins.order] = w
         row["rate"] = self._rate(state, w, size, norm, log_t, log_log_t)
         self.rows.append(row)
+        if len(self.rows) > 2 and len(self.rows) * len(w) > _NUMBERS:
+            self.rows[1:-1] = self.rows[1:-1:2]
+            self.thinned += 1
 
     def _drift(self, state: State) -> float:
         scaled = self.frame.map
@@ -80,7 +85,7 @@ class Recorder:
         if size == 0.0 or not np.isfinite(factor):
             return np.full(len(w) + len(state.q) + 2, np.nan)
         v = np.nan_to_num(v, posinf=0.0, neginf=0.0) * factor
-        s = subgradient_near(state.x, state.g * (size / float(state.g @ state.x)), frame.map.order)
+        s = frame.map.subgradient(state.x, state.g * (size / float(state.g @ state.x)))
         grow = float(s @ v) / size
         moved = np.empty_like(w)
         moved[frame.margins.order] = v / size - w * grow

@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+_ACTIVE = 1e-6  # entries below this share of the largest count as zero in a subgradient
+
+
 class ScaledMap:
     """One separable odd map at a level `rho`; arrays are flat coordinates of shape (d,)."""
 
@@ -60,6 +63,29 @@ class ScaledMap:
         """`x r'(x) - r(x)` per coordinate in units `exp(rho + scale)`."""
         raise NotImplementedError
 
+    def extent(self, dx: Array) -> float:
+        """The size of a change, to be divided by that of x; layer by layer where maps differ."""
+        return self.gauge(dx)
+
+    def dual_ratio(self, du: Array, u: Array) -> float:
+        """`max |du| / max |u|`."""
+        top = float(np.abs(u).max())
+        return float(np.abs(du).max()) / top if top > 0 else np.inf
+
+    def pace(self, u: Array, g: Array) -> float:
+        """The dtau in which u moves by its own size: `max |u| / max |g|`."""
+        top = max(float(np.abs(u).max()), 1e-3 * float(self.dual(np.ones(1))[0]))
+        with np.errstate(divide="ignore"):
+            return float(np.divide(top, np.abs(g).max()))
+
+    def subgradient(self, x: Array, target: Array) -> Array:
+        """The element of `dQ(x)` nearest to `target` (d,)."""
+        return subgradient_near(x, target, self.order)
+
+    def residual_weight(self, x: Array) -> Array:
+        """Units in which the entries of a subgradient are compared."""
+        return np.ones_like(x)
+
     def gauge(self, x: Array) -> float:
         """The horizon norm, shape () from (d,)."""
         return lp_norm(x, self.order)
@@ -74,6 +100,23 @@ def conjugate_order(p: float) -> float:
     if p == 1.0:
         return np.inf
     return 1.0 if np.isinf(p) else p / (p - 1.0)
+
+
+def subgradient_near(x: Array, target: Array, order: float) -> Array:
+    """The element of `dQ(x)` for the order-p norm nearest to `target` (d,), entry by entry."""
+    a = np.abs(x)
+    top = a.max()
+    if order == 1.0:
+        return np.where(a > _ACTIVE * top, np.sign(x), np.clip(target, -1.0, 1.0))
+    if np.isinf(order):
+        weight = np.where(a >= (1.0 - _ACTIVE) * top, np.maximum(target * np.sign(x), 0.0), 0.0)
+        total = weight.sum()
+        if total == 0.0:
+            weight = (a == top).astype(np.float64)
+            total = weight.sum()
+        return np.sign(x) * weight / total
+    size = lp_norm(x, order)
+    return np.sign(x) * (a / size) ** (order - 1.0)
 
 
 def lp_norm(x: Array, p: float) -> float:

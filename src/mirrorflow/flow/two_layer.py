@@ -42,7 +42,7 @@ class TwoLayerMargins(Margins):
         z = self.x @ w.T
         tip = (_TIP * np.abs(x).max()) ** 2
         s = self.e2[:, None] * ((w * w).sum(1) + tip)
-        return w, a, z, s, np.sqrt(z * z + s)
+        return w, a, z, s, np.maximum(np.sqrt(z * z + s), 1e-95)  # a net of zeros
 
     def values(self, x: Array) -> Array:
         _, a, z, s, r = self._parts(x)

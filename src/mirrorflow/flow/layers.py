@@ -1,0 +1,99 @@
+"""A map per layer: one log-scale form made of several.
+
+The horizon is the geometric mean `Q = prod Q_l^(k_l / L)`, so that `min q / Q^L` is the margin
+`min q / prod Q_l^k_l`. Balance ties the energies of the layers and not their norms, so everything
+relative is taken layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirrorflow.flow.scaled import Array, ScaledMap
+
+
+class ScaledLayers(ScaledMap):
+    """Parts `(coordinates, map, share k_l / L)`; the shares sum to 1."""
+
+    def __init__(self, parts: list[tuple[NDArray[np.int64], ScaledMap, float]]) -> None:
+        super().__init__(np.nan)
+        if any(part.rapid for _, part, _ in parts):
+            raise ValueError(
+                "a rapidly varying map (cosh, exponential, double exponential) cannot be mixed "
+                "with others: its layer would fall behind exponentially; use it for all layers"
+            )
+        self.parts = parts
+        self.primary = "primal" if all(p.primary == "primal" for _, p, _ in parts) else "dual"
+        self.sizes = np.ones(len(parts))
+
+    def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
+        self.rho = rho
+        for where, part, _ in self.parts:
+            part.at_level(rho, x[where], step, delta)
+        self.scale = max(part.scale for _, part, _ in self.parts)
+        self.sizes = np.array([part.gauge(x[where]) for where, part, _ in self.parts])
+
+    def _each(
+        self, x: Array, u: Array, apply: Callable[[ScaledMap, float, Array, Array], Array]
+    ) -> Array:
+        out = np.empty_like(x)
+        for where, part, _ in self.parts:
+            unit = float(np.exp(part.scale - self.scale))
+            out[where] = apply(part, unit, x[where], u[where])
+        return out
+
+    def dual(self, x: Array) -> Array:
+        return self._each(x, x, lambda m, c, a, _: c * m.dual(a))
+
+    def primal(self, u: Array) -> Array:
+        return self._each(u, u, lambda m, c, a, _: m.primal(a / c))
+
+    def slope(self, x: Array, u: Array) -> Array:
+        return self._each(x, u, lambda m, c, a, b: c * m.slope(a, b / c))
+
+    def energy(self, x: Array, u: Array) -> Array:
+        return self._each(x, u, lambda m, c, a, b: c * m.energy(a, b / c))
+
+    def gauge(self, x: Array) -> float:
+        sizes = [part.gauge(x[where]) for where, part, _ in self.parts]
+        if min(sizes) == 0.0:
+            return 0.0
+        return float(np.exp(sum(k * np.log(s) for s, (_, _, k) in zip(sizes, self.parts))))  # noqa: B905
+
+    def dual_gauge(self, g: Array) -> float:
+        # by Hölder in each layer at the level's own x: <g, x> reaches it where all layers align
+        pulls = [part.dual_gauge(g[where]) for where, part, _ in self.parts]
+        total = float(np.exp(sum(k * np.log(s) for s, (_, _, k) in zip(self.sizes, self.parts))))  # noqa: B905
+        return float(np.dot(pulls, self.sizes)) / total if total > 0 else 0.0
+
+    def extent(self, dx: Array) -> float:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = [
+                part.gauge(dx[where]) / size
+                for (where, part, _), size in zip(self.parts, self.sizes, strict=True)
+                if size > 0
+            ]
+        return max(parts) if parts else super().extent(dx)
+
+    def dual_ratio(self, du: Array, u: Array) -> float:
+        return max(part.dual_ratio(du[where], u[where]) for where, part, _ in self.parts)
+
+    def pace(self, u: Array, g: Array) -> float:
+        return min(part.pace(u[where], g[where]) for where, part, _ in self.parts)
+
+    def subgradient(self, x: Array, target: Array) -> Array:
+        """That of the geometric mean: `k_l/L Q s_l / Q_l` in layer l."""
+        out, total = np.empty_like(x), self.gauge(x)
+        for where, part, share in self.parts:
+            factor = share * total / part.gauge(x[where])
+            out[where] = factor * part.subgradient(x[where], target[where] / factor)
+        return out
+
+    def residual_weight(self, x: Array) -> Array:
+        out = np.empty_like(x)
+        for where, part, _ in self.parts:
+            out[where] = part.gauge(x[where])
+        return out

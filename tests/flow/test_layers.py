@@ -1,0 +1,83 @@
+"""A map per layer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from torch.func import functional_call
+
+from mirrorflow import maps
+from mirrorflow.flow import mirror_flow
+from mirrorflow.nets import TwoLayer
+
+
+def problem() -> tuple[TwoLayer, torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    y = torch.where(torch.arange(8) % 2 == 0, 1.0, -1.0)
+    x = torch.randn(8, 2, generator=g) * 0.5 + y[:, None] * torch.tensor([1.0, 0.6])
+    return TwoLayer(2, 3, "smooth_relu", 0.1, bias=True, generator=g), x, y
+
+
+MIXTURE = {"weights.0": maps.Quadratic(), "weights.1": maps.HyperbolicEntropy(0.2)}
+
+
+def test_early_phase_against_scipy() -> None:
+    net, x, y = problem()
+    shapes = {name: p.shape for name, p in net.named_parameters()}
+    sizes = [p.numel() for p in net.parameters()]
+
+    def primal(u: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts = torch.split(u, sizes)
+        return {
+            name: MIXTURE[name].to_primal(part).reshape(shapes[name])
+            for name, part in zip(shapes, parts, strict=True)
+        }
+
+    def rhs(_: float, u: np.ndarray) -> np.ndarray:
+        theta = {k: v.requires_grad_() for k, v in primal(torch.from_numpy(u)).items()}
+        loss = torch.exp(-y * functional_call(net, theta, (x,))).sum()
+        return -torch.cat(
+            [g.flatten() for g in torch.autograd.grad(loss, list(theta.values()))]
+        ).numpy()
+
+    start = torch.cat([MIXTURE[n].to_dual(p.detach()).flatten() for n, p in net.named_parameters()])
+    out = solve_ivp(rhs, (0, 2.0), start.numpy(), "DOP853", rtol=1e-9, atol=1e-11)
+    expected = torch.cat([v.flatten() for v in primal(torch.from_numpy(out.y[:, -1])).values()])
+    flow = mirror_flow(net, x, y, MIXTURE, log_t_end=math.log(2.0), tol=2e-7, order=4)
+    theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
+    np.testing.assert_allclose(theta, expected.numpy(), atol=2e-6)
+
+
+def test_late_phase_balances_energies_and_not_norms() -> None:
+    net, x, y = problem()
+    flow = mirror_flow(net, x, y, MIXTURE, log_t_end=1e10)
+    assert flow.stats["reason"] == "log_t_end was reached"
+    assert np.max(flow.balance_drift) < 1e-4
+    inner, outer = flow.direction[:, :9], flow.direction[:, 9:]
+    ratio = np.linalg.norm(inner, axis=1) / np.abs(outer).sum(1)
+    # E_1 = |W|^2/2 and E_2 ~ |a|_1 are equal, so |a|_1 grows like |W|^2
+    assert ratio[-1] < 0.05 * ratio[0]
+    norms = np.linalg.norm(inner[-1]), np.abs(outer[-1]).sum()
+    with torch.no_grad():
+        net.weights[0].copy_(torch.from_numpy(inner[-1]).reshape(3, 3))
+        net.weights[1].copy_(torch.from_numpy(outer[-1]).reshape(1, 3))
+        low = float((y * net(x)).min())
+    assert flow.margin[-1] == pytest.approx(low / (norms[0] * norms[1]), rel=1e-9)
+
+
+def test_one_map_by_name_is_that_map() -> None:
+    net, x, y = problem()
+    a = mirror_flow(net, x, y, maps.Power(1.5), log_t_end=3.0)
+    b = mirror_flow(net, x, y, {"*": maps.Power(1.5)}, log_t_end=3.0)
+    np.testing.assert_array_equal(a.direction, b.direction)
+
+
+def test_rapid_maps_do_not_mix() -> None:
+    net, x, y = problem()
+    mixture = {"weights.0": maps.Cosh(1.0), "weights.1": maps.Quadratic()}
+    with pytest.raises(ValueError, match="cannot be mixed"):
+        mirror_flow(net, x, y, mixture, log_t_end=3.0)
