@@ -14,7 +14,7 @@ from torch import nn
 from mirrorflow.maps import HyperbolicEntropy
 from mirrorflow.optim import MirrorAdamW
 
-EPOCHS = 60
+EPOCHS = 30
 
 
 def load() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
