@@ -181,6 +181,9 @@ def test_analytic_derivatives(sizes: tuple[int, ...], activation: str) -> None:
     np.testing.assert_allclose(values, q(theta).numpy(), atol=1e-13)
     np.testing.assert_allclose(own.values(inner), values, atol=1e-15)
     np.testing.assert_allclose(jac, jacrev(q)(theta).numpy()[:, own.order], atol=1e-12)
+    direction = np.random.default_rng(1).normal(size=own.size)
+    np.testing.assert_allclose(own.pull(inner, mu), jac.T @ mu, atol=1e-12)
+    np.testing.assert_allclose(own.push(inner, direction), jac @ direction, atol=1e-12)
     full = jacrev(jacrev(lambda t: torch.from_numpy(mu) @ q(t)))(theta).numpy()
     full = full[np.ix_(own.order, own.order)]
     blocks, k = own.curvature(inner, mu), own.blocks[1]

@@ -60,7 +60,7 @@ def mirror_flow(
         loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula).
         method: "implicit" (primal-dual SDIRK, any time), "explicit" (Dormand-Prince, large nets and
             short times), or "auto": implicit unless the Hessian would be one dense block of more
-            than 1500 weights.
+            than 1500 weights, or the Jacobian hold more than 2e7 numbers.
         order: of the implicit Runge-Kutta method, 1 to 4.
         tol: local error per step, relative in the horizon norm and in the dual.
         relative_temperature: the softmax over margins is never sharper than this share of the

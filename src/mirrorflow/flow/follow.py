@@ -25,6 +25,7 @@ from mirrorflow.maps import MapLike
 
 Method = Literal["auto", "implicit", "explicit"]
 _DENSE = 1500  # weights in one Hessian block beyond which the explicit method is the default
+_JACOBIAN = 20_000_000  # numbers in the Jacobian, likewise
 _STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not small is at rest
 
 
@@ -57,7 +58,7 @@ def follow(
     frame = Frame(margins, scaled, FlowLoss(s.loss, margins.point))
     recorder = Recorder(frame)
     position, counts = start(frame, theta, s.delta), None
-    explicit = s.method == "explicit" or (s.method == "auto" and margins.blocks[1] > _DENSE)
+    explicit = s.method == "explicit" or (s.method == "auto" and _is_large(margins))
     stepper: Stepper = (
         ExplicitStepper(s.tol, s.delta, s.max_step)
         if explicit
@@ -109,6 +110,10 @@ def follow(
     if s.log_t_end is not None:
         trajectory = trajectory.ending_at(s.log_t_end)
     return trajectory, ending
+
+
+def _is_large(margins: Margins) -> bool:
+    return margins.blocks[1] > _DENSE or margins.size * len(margins.point) > _JACOBIAN
 
 
 def _public(s: Settings) -> dict[str, str]:

@@ -112,6 +112,21 @@ class LayeredMargins(Margins):
                 g = zb @ w + (2.0 * self.eps2 * (sb @ layer.b))[:, None] * inputs
         return q, out
 
+    def pull(self, x: Array, c: Array) -> Array:
+        weights, layers, h = self._forward(x)
+        top = np.zeros((len(self.x), self.heads.shape[1]))
+        np.add.at(top, self.point, c[:, None] * self.heads)
+        out = np.empty(self.size)
+        out[self.slots[-1]] = (top.T @ h).ravel()
+        g = top @ weights[-1]
+        for k in range(len(layers) - 1, -1, -1):
+            layer, w = layers[k], weights[k]
+            zb, sb = g * layer.z1, g * layer.s1
+            own = 2.0 * (sb * layer.a[:, None]).sum(0)
+            out[self.slots[k]] = (zb.T @ layer.inputs + own[:, None] * w).ravel()
+            g = zb @ w + (2.0 * self.eps2 * (sb @ layer.b))[:, None] * layer.inputs
+        return out
+
     def curvature(self, x: Array, mu: Array) -> Array:
         weights, layers, _ = self._forward(x)
         top = np.zeros((len(self.x), self.heads.shape[1]))

@@ -58,6 +58,22 @@ class TwoLayerMargins(Margins):
         np.multiply(h, self.y[:, None], out=out[:, :, -1])
         return self.y * (h @ a), out.reshape(len(z), -1)
 
+    def pull(self, x: Array, c: Array) -> Array:
+        w, a, z, s, r = self._parts(x)
+        h, cy = _half_sum(z, s, r), (c * self.y)[:, None]
+        out = np.empty((self.m, self.k))
+        own = 0.5 * (cy * self.e2[:, None] / r).sum(0)
+        out[:, :-1] = a[:, None] * ((cy * (h / r)).T @ self.x + own[:, None] * w)
+        out[:, -1] = (cy * h).sum(0)
+        return out.ravel()
+
+    def push(self, x: Array, v: Array) -> Array:
+        w, a, z, s, r = self._parts(x)
+        h, p = _half_sum(z, s, r), v.reshape(self.m, self.k)
+        dw, da = p[:, :-1], p[:, -1]
+        own = 0.5 * self.e2[:, None] / r * (w * dw).sum(1)
+        return np.asarray(self.y * (((h / r) * (self.x @ dw.T) + own) @ a + h @ da))
+
     def curvature(self, x: Array, mu: Array) -> Array:
         w, a, z, _, r = self._parts(x)
         c = (mu * self.y)[:, None]
