@@ -98,8 +98,10 @@ def inductor(
     for mirror_map in (maps.Power(3), maps.Power(2.7), maps.HyperbolicEntropy(0.1)):
         rate = torch.tensor(lr)
 
-        def update(x: torch.Tensor, g: torch.Tensor, m: maps.MirrorMap = mirror_map) -> None:
-            x.copy_(mirror_step(m, x, g, rate))
+        def update(
+            x: torch.Tensor, g: torch.Tensor, r: torch.Tensor, m: maps.MirrorMap = mirror_map
+        ) -> None:
+            x.copy_(mirror_step(m, x, g, r))
 
         compiled = torch.compile(update, dynamic=True)
 
@@ -107,7 +109,7 @@ def inductor(
         def step(run: Callable[..., None] = compiled, rate: torch.Tensor = rate) -> None:
             rate.neg_()
             for p in params:
-                run(p, p.grad)
+                run(p, p.grad, rate)
 
         yield repr(mirror_map), "inductor", step
 
@@ -138,7 +140,8 @@ def main() -> None:
     begun = time.perf_counter()
     built = library() is not None
     rows = []
-    note = f"C++ kernels: {'ready' if built else 'not available'} ({time.perf_counter() - begun:.1f} s)"
+    seconds = time.perf_counter() - begun
+    note = f"C++ kernels: {'ready' if built else 'not available'} ({seconds:.1f} s)"
     columns = [(1, 1e-3), (100, 1e-3), (1, 1.0)]
     results: dict[tuple[str, str], list[float]] = {}
     for count, lr in columns:

@@ -3,6 +3,9 @@
 Digits (8×8; the VGG sees them enlarged to 16×16), minibatches of 50, bias-free nets. Rules: the
 relative Bregman step with η = 0.01 falling to 0 (`LossScaled`), and `match_lr` of one SGD rate per
 net, constant. No rate is tuned for any map. Run: `python benchmarks/optim_steps.py [--epochs N]`
+
+With `--tiny`: full batch, float32, MLP 64-64-64-10, `lr="auto"`: steps until the loss is below
+1e-10, 1e-100 and 1e-1000, and how many steps were taken back.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from torch import nn
 
 from mirrorflow import maps
 from mirrorflow.losses import log_loss
+from mirrorflow.nets import MLP
 from mirrorflow.optim import LossScaled, MirrorDescent, match_lr
 
 MAPS = [
@@ -94,11 +98,45 @@ def train(net: nn.Module, rule: str, name: str, mirror_map: maps.MirrorMap, epoc
     return float((outputs.argmax(1) == y[outside]).double().mean())
 
 
+def tiny(mirror_map: maps.MirrorMap) -> list[int]:
+    """Steps to each threshold of the loss, then the number of steps taken back."""
+    torch.manual_seed(0)
+    x, y = load_digits(return_X_y=True)
+    x, y = torch.tensor(x[:1200] / 16, dtype=torch.float32), torch.tensor(y[:1200])
+    net = MLP((64, 64, 64, 10))
+    opt = MirrorDescent(net.parameters(), "auto", mirror_map=mirror_map)
+    calls = 0
+
+    def closure() -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        opt.zero_grad()
+        loss = log_loss(net(x), y)
+        loss.backward()
+        return loss
+
+    thresholds, reached, step = [-10.0, -100.0, -1000.0], [], 0
+    while thresholds:
+        value = float(opt.step(closure).detach()) / math.log(10)
+        step += 1
+        if value < thresholds[0]:
+            thresholds.pop(0)
+            reached.append(step)
+    return [*reached, calls - step]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.tiny:
+        print("| map | 1e-10 | 1e-100 | 1e-1000 | taken back |\n|---|---|---|---|---|")
+        for mirror_map in (maps.Quadratic(), maps.Power(1.5), maps.HyperbolicEntropy(1e-2)):
+            row = " | ".join(map(str, tiny(mirror_map)))
+            print(f"| {mirror_map!r} | {row} |", flush=True)
+        return
     columns = list(itertools.product(SGD_RATE, ("relative", "match_lr")))
     print("| map | " + " | ".join(f"{net}, {rule}" for net, rule in columns) + " |")
     print("|---|" + "---|" * len(columns))

@@ -7,8 +7,6 @@ Run: `python examples/drop_in.py`
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -16,7 +14,7 @@ from torch import nn
 from mirrorflow.maps import HyperbolicEntropy
 from mirrorflow.optim import MirrorAdamW
 
-EPOCHS = 60
+EPOCHS = 30
 
 
 def load() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -74,7 +72,7 @@ def main() -> dict[str, list[float]]:
             accuracy_after_pruning(net, share, test_x, test_y) for share in (0.0, 0.8, 0.9)
         ]
         row = "  ".join(f"{value:6.1%}" for value in results[name])
-        sys.stdout.write(f"{name:12} test accuracy with 0, 80, 90 % of the weights removed: {row}\n")
+        print(f"{name:12} test accuracy with 0, 80, 90 % of the weights removed: {row}")
     return results
 
 

@@ -57,8 +57,8 @@ def domain(mirror_map: maps.MirrorMap, x: Tensor) -> Tensor:
     return x.abs() if isinstance(mirror_map, maps.NegativeEntropy) else x
 
 
-# Many maps times many laws: a third of the profile's examples each is enough.
-few = settings(max_examples=settings.default.max_examples // 3)
+# Many maps times many laws: a quarter of the profile's examples each is enough.
+few = settings(max_examples=settings.default.max_examples // 4)
 every = pytest.mark.parametrize("mirror_map", ALL, ids=repr)
 
 

@@ -105,7 +105,7 @@ def test_the_step_compiles_once_and_stays_when_a_scheduler_changes_lr(optimizer)
     torch._dynamo.reset()
     params = [nn.Parameter(torch.randn(5, 4)), nn.Parameter(torch.randn(3))]
     twins = copy.deepcopy(params)
-    lr = [torch.tensor(0.01), torch.tensor(0.01)]  # a float would be compiled in, as for torch's own
+    lr = [torch.tensor(0.01), torch.tensor(0.01)]  # numbers would be compiled in
     opt, eager = (
         optimizer(p, rate, mirror_map=maps.HyperbolicEntropy(0.1))
         for p, rate in zip((params, twins), lr, strict=True)

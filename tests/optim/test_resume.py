@@ -20,6 +20,7 @@ SETTINGS = {
         torch.float64,
         {"lr": LossScaled(0.3, "constant"), "momentum": 0.5},
     ),
+    "compiled": (torch.float32, {"lr": 0.01, "momentum": 0.9, "compiled": True}),
     "bfloat16": (torch.bfloat16, {"lr": 0.01, "momentum": 0.9}),
     "float16 auto": (torch.float16, {"lr": "auto"}),
 }

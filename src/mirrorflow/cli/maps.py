@@ -51,7 +51,8 @@ def maps(
     if as_json:
         typer.echo(json.dumps([_record(entry) for entry in entries], ensure_ascii=False, indent=2))
     else:
-        Console().print(_table(entries))
+        console = Console()
+        console.print(_table(entries, console.width))
     if plot is not None:
         # Imported here: the table needs no matplotlib.
         from mirrorflow.report.map_figure import map_figure
@@ -73,15 +74,19 @@ def _record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _table(entries: list[Entry]) -> Table:
-    table = Table(show_lines=False, pad_edge=False)
-    for title in ("map", "u = ∇R(x)", "x = ∇R*(u)", "index", "horizon", "hom.", "what for"):
+def _table(entries: list[Entry], width: int) -> Table:
+    """All columns on a wide terminal; on a narrow one the equations go below the name."""
+    wide = width >= 140
+    table = Table(show_lines=not wide, pad_edge=False)
+    equations = ("u = ∇R(x)", "x = ∇R*(u)") if wide else ()
+    for title in ("map", *equations, "index", "horizon", "hom.", "what for"):
         table.add_column(title, overflow="fold", no_wrap=title == "map")
     for entry in entries:
         yes = "yes" if entry.example.homogeneous else "no"
         if entry.index == "of map":
             yes = entry.index
-        table.add_row(
-            entry.text, entry.dual, entry.inverse, entry.index, entry.horizon, yes, entry.purpose
-        )
+        first: tuple[str, ...] = (entry.text, entry.dual, entry.inverse)
+        if not wide:
+            first = (f"{entry.text}\n  u = {entry.dual}\n  x = {entry.inverse}",)
+        table.add_row(*first, entry.index, entry.horizon, yes, entry.purpose)
     return table

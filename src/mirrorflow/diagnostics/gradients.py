@@ -69,20 +69,15 @@ def margin_gradients(
 
 
 def weighted_gradient(
-    net: nn.Module, parameters: dict[str, Tensor], rows: Rows, weights: Tensor
+    net: nn.Module, parameters: dict[str, Tensor], rows: Rows
 ) -> NDArray[np.float64]:
-    """`Σ_i weights_i ∇q_i`, (d,), one backward pass per batch of points."""
+    """`Σ_i ∇⟨w_i, f(x_i)⟩`, (d,), in one backward pass."""
     buffers = dict(net.named_buffers())
-    total = np.zeros(sum(p.numel() for p in parameters.values()))
-    for start in range(0, len(rows.x), 2048):
-        part = rows.take(slice(start, start + 2048))
-        leaves = {k: p.detach().requires_grad_() for k, p in parameters.items()}
-        out = functional_call(net, {**leaves, **buffers}, (part.x,)).reshape(part.weights.shape)
-        q = (out * part.weights).reshape(len(part.x), -1).sum(1)
-        value = (q * weights[start : start + 2048]).sum()
-        grads = torch.autograd.grad(value, list(leaves.values()))
-        total += torch.cat([g.reshape(-1) for g in grads]).cpu().numpy()
-    return total
+    leaves = {k: p.detach().requires_grad_() for k, p in parameters.items()}
+    out = functional_call(net, {**leaves, **buffers}, (rows.x,)).reshape(rows.weights.shape)
+    grads = torch.autograd.grad((out * rows.weights).sum(), list(leaves.values()))
+    flat: NDArray[np.float64] = torch.cat([g.reshape(-1) for g in grads]).cpu().numpy()
+    return flat
 
 
 def kink_gradients(

@@ -52,18 +52,29 @@ class Problem:
         """(n, C−1) over wrong classes to (n, C), or (n, 1) to (n,)."""
         if self.binary:
             return values[:, 0].cpu()
+        return self._spread(values, self.y).cpu()
+
+    def _spread(self, values: Tensor, y: Tensor) -> Tensor:
         n, wrong = values.shape
         out = values.new_zeros(n, wrong + 1)
         mask = torch.ones(n, wrong + 1, dtype=torch.bool, device=values.device)
-        mask[torch.arange(n, device=values.device), self.y] = False
+        mask[torch.arange(n, device=values.device), y] = False
         out[mask] = values.reshape(-1)
-        return out.cpu()
+        return out
 
     def gradient(self, weights: Tensor) -> Array:
-        """`Σ weights_{ik} ∇q_{ik}`, (d,), over the entries that are not negligible."""
-        point, column = torch.nonzero(weights > 1e-14 * weights.max(), as_tuple=True)
-        rows = self.rows(point, column)
-        return weighted_gradient(self.net, self.parameters, rows, weights[point, column])
+        """`Σ weights_{ik} ∇q_{ik}`, (d,), over the points that are not negligible."""
+        point = torch.nonzero(weights.amax(1) > 1e-14 * weights.max())[:, 0]
+        total = np.zeros(sum(p.numel() for p in self.parameters.values()))
+        for part in torch.split(point, 2048):
+            mine, y = weights[part], self.y[part]
+            if self.binary:
+                outputs = mine[:, 0] * y
+            else:  # Σ_k w_k (f_y − f_k) is one combination of the outputs of a point
+                outputs = self._spread(-mine, y)
+                outputs[torch.arange(len(part), device=y.device), y] = mine.sum(1)
+            total += weighted_gradient(self.net, self.parameters, Rows(self.x[part], outputs))
+        return total
 
     def holder_gap(self, g: Array) -> float:
         """`1 − ⟨g, θ⟩/(Q°(g) Q(θ))`; for a product `1 − Π_g (⟨g, θ⟩_g/(Q_g° Q_g))^{k_g/L}`."""

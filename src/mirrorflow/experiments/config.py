@@ -61,10 +61,11 @@ class RunConfig:
         until: thresholds of log10 loss, falling; the first state below each is measured, the run
             ends at the last. With minibatches the first *measured* state.
         measure_points: training points that a row of the metrics is measured on, evenly spaced in
-            the set; 0 is all of them for the full batch, 2000 for minibatches. A row that reaches a
-            threshold is measured on all, the last one on the whole test set, and on all training
-            points if `until` is given or the run is long enough (see `train`); features on at most
-            1000 (full batch: on all of a set of up to 4096). Each row says on how many.
+            the set; 0 is all of them for the full batch, and for minibatches 2000, less in a short
+            run (one in 64 points seen, at least 100). A row that reaches a threshold is measured
+            on all; the last one on the whole test set, and on all training points if `until` is
+            given or the run is long enough (see `train`); features on at most 1000 (full batch:
+            on all of a set of up to 4096). Each row says on how many.
         certify_points: training points, evenly spaced, on which the last row and those that reach
             a threshold have a KKT certificate (`epsilon`, `delta`); 0 is none.
         dtype: "float32" or "float64".

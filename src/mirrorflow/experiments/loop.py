@@ -26,7 +26,7 @@ __all__ = ["LoadedRun", "Loop", "Progress"]
 # With minibatches a row waits until the rows so far, and itself, cost at most this share of what
 # training did; the last row takes the whole training set if that costs at most the second share.
 _SHARE, _LAST_SHARE = 0.06, 0.08
-_MEASURE_POINTS = 2000
+_MEASURE_POINTS = (100, 2000)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,12 @@ class Loop:
         self.n, self.total = len(data.x), config.total_steps(len(data.x))
         self.minibatch, self.spent = config.is_minibatch(self.n), 0.0
         self.order = (-1, torch.zeros(0, dtype=torch.int64))  # of the points, in an epoch
-        points = config.measure_points or (_MEASURE_POINTS if self.minibatch else None)
+        points = config.measure_points or (self._default_points() if self.minibatch else None)
         self.meter = Meter(net, data, mirror_map, config.loss, points)
+
+    def _default_points(self) -> int:
+        least, most = _MEASURE_POINTS
+        return max(least, min(most, self.total * self.config.batch_size // 64))
 
     def run(self, checkpoint_seconds: float) -> LoadedRun:
         """To the end, with a checkpoint every so many seconds."""

@@ -60,4 +60,5 @@ def _panel(f: Integrand, a: Tensor, b: Tensor, owner: Tensor) -> Tensor:
     nodes, weights = torch.tensor(gauss_legendre(16), dtype=a.dtype, device=a.device).T
     length = b - a
     points = torch.addcmul(a[:, None], nodes, length[:, None])
-    return (f(points, owner[:, None]) * weights).sum(1) * length
+    total: Tensor = (f(points, owner[:, None]) * weights).sum(1)
+    return total * length

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -10,13 +9,18 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from mirrorflow.errors import DivergedError
-from mirrorflow.maps import MapLike, MirrorMap, assign
+from mirrorflow.maps import MapLike, MirrorMap
 from mirrorflow.optim import rules
+from mirrorflow.optim.checks import (
+    agreed_number,
+    check_gradient,
+    groups_by_map,
+    parameter_name,
+    require_at_least_zero,
+)
 from mirrorflow.optim.kernels import supports
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
-from mirrorflow.optim.sharded import largest_over_ranks
 from mirrorflow.optim.state import (
     AS_TEXT,
     LOW_PRECISION,
@@ -29,7 +33,7 @@ from mirrorflow.optim.state import (
 from mirrorflow.optim.step_size import LossScaled
 from mirrorflow.optim.update import Update
 
-__all__ = ["LearningRate", "MirrorOptimizer", "require_at_least_zero"]
+__all__ = ["LearningRate", "MirrorOptimizer"]
 
 LearningRate = float | Tensor | Literal["auto"] | LossScaled
 
@@ -54,7 +58,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         elif isinstance(lr, str) and lr != "auto":
             raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a LossScaled(...)")
         if isinstance(mirror_map, Mapping) and not isinstance(params, Tensor):
-            params, mirror_map = _groups_by_map(list(params), mirror_map), None
+            params, mirror_map = groups_by_map(list(params), mirror_map), None
         options = {
             "lr": step_rule.eta if step_rule else lr,
             "mirror_map": mirror_map,
@@ -207,7 +211,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for i, p in enumerate(group["params"]):
                 if p.grad is not None:
-                    _check_gradient(p, _name(group, i), finite=group["check_finite"])
+                    check_gradient(p, parameter_name(group, i), finite=group["check_finite"])
                     found.append((p, group))
         return found
 
@@ -226,14 +230,14 @@ class MirrorOptimizer(torch.optim.Optimizer):
 
     def _take_back(self, loss: Any, closure: Callable[[], Any]) -> Any:
         relative = self._relative()
-        if relative.accepts(_number(loss)):
+        if relative.accepts(agreed_number(loss)):
             return loss
         for group in self.param_groups:
             for p in group["params"]:
                 restore_previous(p, self.state[p])
         with torch.enable_grad():
             loss = closure()
-        relative.back_off(_number(loss))
+        relative.back_off(agreed_number(loss))
         return loss
 
     # -- the state --------------------------------------------------------------------------
@@ -260,53 +264,3 @@ class MirrorOptimizer(torch.optim.Optimizer):
         for kept, group in zip(own, self.param_groups, strict=True):
             group.update(kept)
         keep_precision(self.param_groups, self.state, saved, state_dict["state"])
-
-
-def require_at_least_zero(value: float, name: str) -> None:
-    """Refuse negative, infinite and NaN options."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} = {value} is not allowed; choose 0 <= {name} < inf")
-
-
-def _groups_by_map(params: list[Any], mirror_map: Mapping[str, MirrorMap]) -> list[dict[str, Any]]:
-    if not all(isinstance(entry, tuple) for entry in params):
-        raise TypeError(
-            "mirror_map is a mapping from names to maps, so params must be named; pass "
-            "net.named_parameters()"
-        )
-    chosen = assign(mirror_map, [name for name, _ in params])
-    groups: dict[MirrorMap, dict[str, Any]] = {}
-    for name, p in params:
-        group = groups.setdefault(chosen[name], {"params": [], "mirror_map": chosen[name]})
-        group["params"].append((name, p))
-    return list(groups.values())
-
-
-def _number(loss: Any) -> float:
-    value = loss.detach() if isinstance(loss, Tensor) else loss
-    return largest_over_ranks(float(value))
-
-
-def _name(group: dict[str, Any], i: int) -> str:
-    names = group.get("param_names")
-    return names[i] if names else f"parameter {i} of shape {tuple(group['params'][i].shape)}"
-
-
-def _check_gradient(p: Tensor, name: str, *, finite: bool) -> None:
-    g = p.grad
-    assert g is not None
-    if g.layout is not torch.strided:
-        raise TypeError(
-            f"the gradient of {name} is sparse ({g.layout}); a mirror step moves every entry "
-            "through the map: make it dense (nn.Embedding(sparse=False), or grad.to_dense())"
-        )
-    if g.is_complex():
-        raise TypeError(
-            f"the gradient of {name} is complex ({g.dtype}); a mirror map acts on real tensors: "
-            "optimize torch.view_as_real(parameter)"
-        )
-    if finite and not bool(torch.isfinite(g).all()):
-        raise DivergedError(
-            f"the gradient of {name} holds {int((~torch.isfinite(g)).sum())} entries that are NaN "
-            "or infinite; no parameter was moved. Lower lr, clip the gradient, or skip the batch"
-        )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.maps import MapLike
-from mirrorflow.optim.base import require_at_least_zero
+from mirrorflow.optim.checks import require_at_least_zero
 from mirrorflow.optim.mirror_descent import MirrorDescent
 from mirrorflow.optim.step_size import solve_step
 from mirrorflow.optim.update import Update

@@ -10,7 +10,8 @@ from torch.compiler import is_compiling
 
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
-from mirrorflow.optim.base import LearningRate, MirrorOptimizer, require_at_least_zero
+from mirrorflow.optim.base import LearningRate, MirrorOptimizer
+from mirrorflow.optim.checks import require_at_least_zero
 from mirrorflow.optim.kernels import Options, fused_step
 from mirrorflow.optim.update import Update
 

@@ -12,12 +12,12 @@ __all__ = ["is_sharded", "largest_over_ranks", "local", "sharded_like", "whole"]
 
 
 def is_sharded(x: Tensor) -> bool:
-    """True for a DTensor."""
+    """True for a DTensor, which holds this process's part of a larger tensor."""
     return hasattr(x, "full_tensor")
 
 
 def local(x: Tensor) -> Tensor:
-    """This process's entries."""
+    """The entries of a DTensor that this process holds."""
     part: Tensor = x.to_local()  # type: ignore[attr-defined]
     return part
 
