@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from mirrorflow.diagnostics.laws import Prediction, predict
 from mirrorflow.maps import MirrorMap
@@ -253,7 +253,7 @@ def _blocks(
     if k < 2:
         values, k = [one(x, v)] * 2, 2
     mean = float(np.mean(values))
-    half = float(student.ppf(0.975, k - 1) * np.std(values, ddof=1) / math.sqrt(k))
+    half = float(stdtrit(k - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(k))
     return Law(name, mean, mean - half, mean + half, predicted, correction)
 
 
