@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from mirrorflow import maps
+from mirrorflow import data, maps
 from mirrorflow.errors import NotHomogeneousError, RunError
 from mirrorflow.flow import Trajectory, mirror_flow
 from mirrorflow.nets import MLP, Linear, TwoLayer
@@ -197,3 +197,14 @@ def test_any_module_goes_through_autograd() -> None:
         for net in (own, plain)
     ]
     np.testing.assert_allclose(flows[0].direction[-1], flows[1].direction[-1], rtol=1e-7, atol=1e-9)
+
+
+def test_above_order_two_the_default_tolerance_ends_where_a_finer_one_does() -> None:
+    g = torch.Generator().manual_seed(0)
+    net = TwoLayer(2, 6, "smooth_relu", bias=True, init_scale=0.5, generator=g).double()
+    points = data.random_labels(5, 2, seed=0)
+    flow = mirror_flow(net, points.x, points.y, maps.Power(3.0), log_t_end=1e20, verify=True)
+    assert flow.stats["tol"] == 1e-5
+    assert flow.stats["verify"]["same"]
+    short = mirror_flow(net, points.x, points.y, maps.Power(1.5), log_t_end=1.0)
+    assert short.stats["tol"] == 1e-4

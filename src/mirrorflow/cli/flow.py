@@ -45,7 +45,9 @@ def flow(
         "exponential"
     ),
     log_t_end: Annotated[float, typer.Option(help="Natural logarithm of the last time.")] = 1e30,
-    tol: Annotated[float, typer.Option(help="Error per step.")] = 1e-4,
+    tol: Annotated[
+        float | None, typer.Option(help="Error per step; default 1e-4, 1e-5 for p > 2.")
+    ] = None,
     max_steps: Annotated[int, typer.Option(help="At most so many attempted steps a map.")] = 10_000,
     verify: Annotated[bool, typer.Option(help="Repeat at tol/10 and compare the ends.")] = False,
     figure: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import get_args
 
@@ -16,7 +16,7 @@ from mirrorflow.flow.network import flat_parameters, net_margins
 from mirrorflow.flow.scaled import ScaledMap
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 from mirrorflow.losses import Loss
-from mirrorflow.maps import MapLike
+from mirrorflow.maps import MapLike, Mixed, Power
 
 __all__ = ["mirror_flow"]
 
@@ -32,7 +32,7 @@ def mirror_flow(
     loss: Loss = "exponential",
     method: Method = "auto",
     order: int = 3,
-    tol: float = 1e-4,
+    tol: float | None = None,
     relative_temperature: float = 1e-7,
     max_step: float | None = None,
     max_steps: int = 10_000,
@@ -62,7 +62,8 @@ def mirror_flow(
             short times), or "auto": implicit unless the Hessian would be one dense block of more
             than 1500 weights, or the Jacobian hold more than 2e7 numbers.
         order: of the implicit Runge-Kutta method, 1 to 4.
-        tol: local error per step, relative in the horizon norm and in the dual.
+        tol: local error per step, relative in the horizon norm and in the dual; None is 1e-4, and
+            1e-5 for maps of finite index above 2, where 1e-4 can end at another KKT point.
         relative_temperature: the softmax over margins is never sharper than this share of the
             smallest margin; the margin of the limit is then off by about half of it, relatively.
         max_step: largest growth of `log Q` in a step; None is `0.4 (tol/1e-4)^(1/4)`, at which
@@ -94,6 +95,7 @@ def mirror_flow(
     """
     if method not in get_args(Method):
         raise ValueError(f"method = {method!r} is unknown; choose one of {list(get_args(Method))}")
+    tol = _default_tol(mirror_map) if tol is None else tol
     _check(log_t_end, log_log_t_end, loss, order, tol, relative_temperature, max_step, max_steps)
     if max_step is None:
         max_step = min(0.4 * (tol / 1e-4) ** 0.25, 0.4)
@@ -114,6 +116,12 @@ def mirror_flow(
     finer = replace(settings, tol=tol / 10, max_step=max_step / 10**0.25, max_steps=4 * max_steps)
     second, _ = follow(margins, scaled(), theta, finer, None, None)
     return replace(first, stats={**first.stats, "verify": compare(first, second)})
+
+
+def _default_tol(mirror_map: MapLike) -> float:
+    maps = mirror_map.values() if isinstance(mirror_map, Mapping) else [mirror_map]
+    named = [m for m in maps if isinstance(m, Power | Mixed)]
+    return 1e-5 if any(m.index > 2 for m in named) else 1e-4
 
 
 def _check(

@@ -15,6 +15,8 @@ from mirrorflow.report.style import inline
 
 __all__ = ["sections"]
 
+_YES = {True: "yes", False: "no", None: "–"}
+
 
 def sections(records: dict[str, Record], thresholds: list[float]) -> list[Section]:
     """The sections, without what has no record.
@@ -50,7 +52,9 @@ def _first_seed(found: list[Record]) -> list[Record]:
 def _certificates(found: list[Record], caption: str) -> Table:
     exact = any("exact_margin" in record.summary for record in found)
     header = ["map", "outcome", "log₁₀ t", "Q-margin", *(["exact"] if exact else [])]
+    checked = any("same" in record.summary for record in found)
     header += ["gap", "ε", "δ", "balance drift", "steps", "seconds"]
+    header += ["same at tol/10"] if checked else []
     rows = []
     for record in found:
         s = record.summary
@@ -65,6 +69,7 @@ def _certificates(found: list[Record], caption: str) -> Table:
                 *(plain(s[key], 2) for key in ("gap", "epsilon", "delta", "drift")),
                 str(s["steps"]),
                 plain(s["seconds"]),
+                *([_YES[s.get("same")]] if checked else []),
             ]
         )
     return Table(caption, header, rows)
