@@ -8,6 +8,9 @@ OUT ?= reproduce-out
 # Small matrices: one thread each is faster than two that wait for each other.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
+# The build requirements are pinned too.
+export PIP_CONSTRAINT ?= $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT ?= $(CURDIR)/constraints.txt
 
 .PHONY: help reproduce test lint types docs bench clean
 help:
@@ -18,8 +21,8 @@ help:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mirrorflow needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $(READY)
 
 reproduce: $(READY)

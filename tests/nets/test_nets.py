@@ -100,11 +100,19 @@ def test_seeded_start_is_the_same_in_both_precisions() -> None:
         (nn.Sequential(nn.Linear(4, 5, bias=False), nn.LayerNorm(5)), "LayerNorm"),
         (
             nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)),
-            r"0\.bias is a bias",
+            r": 2\.bias is a bias[^;]*$",
         ),
         (
             nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 2, bias=False)),
-            r"not homogeneous in 0\.weight",
+            r"1 is a Tanh, which is not",
+        ),
+        (
+            nn.Sequential(nn.Linear(4, 5), nn.GELU(), nn.Linear(5, 2, bias=False)),
+            r": 1 is a GELU, which is not positively homogeneous\. Use",
+        ),
+        (
+            nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 2)),
+            r": 2\.bias is a bias[^;]*; 4\.bias is a bias[^;]*$",
         ),
     ],
 )
@@ -137,8 +145,19 @@ def test_check_degree_measures_a_users_module() -> None:
 
 
 def test_check_degree_refuses_nan_and_zero_outputs() -> None:
-    with pytest.raises(NotHomogeneousError, match="NaN"):
+    with pytest.raises(ValueError, match=r"\(2, 4\) is empty or holds NaN"):
         check_degree(Linear(4), torch.full((2, 4), torch.nan))
+    with pytest.raises(ValueError, match=r"does not take points of shape \(2, 3\)"):
+        check_degree(nn.Linear(4, 1, bias=False).double(), torch.ones(2, 3))
+    with pytest.raises(TypeError, match="x is a list"):
+        check_degree(Linear(4), [[1.0] * 4])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="net is a function"):
+        check_degree(lambda x: x, torch.ones(2, 3))  # type: ignore[arg-type]
+    broken = Linear(4)
+    with torch.no_grad():
+        broken.weight.fill_(torch.nan)
+    with pytest.raises(NotHomogeneousError, match="NaN"):
+        check_degree(broken, torch.ones(2, 4))
     with pytest.raises(NotHomogeneousError, match="zero on every point"):
         check_degree(Linear(4), torch.zeros(2, 4))
 

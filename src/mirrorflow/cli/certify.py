@@ -141,7 +141,10 @@ def _factory(text: str) -> nn.Module:
         if not hasattr(made, part):
             raise ValueError(f"the module {name!r} has no {attribute!r}")
         made = getattr(made, part)
-    net: Any = made if isinstance(made, nn.Module) else made() if callable(made) else made
+    try:
+        net: Any = made if isinstance(made, nn.Module) else made() if callable(made) else made
+    except Exception as error:  # whatever a user's own function raises
+        raise RunError(f"{text} failed with {type(error).__name__}: {error}") from error
     if not isinstance(net, nn.Module):
         raise TypeError(f"{text} gave a {type(net).__name__}; it has to give a torch.nn.Module")
     return net
@@ -164,8 +167,12 @@ def _load_weights(net: nn.Module, path: Path) -> None:
             if isinstance(saved, dict) and isinstance(saved.get(key), dict):
                 saved = saved[key]
         net.load_state_dict(saved)
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError,
-            pickle.UnpicklingError) as error:  # fmt: skip
+    except pickle.UnpicklingError as error:
+        raise RunError(
+            f"{path} does not fit the net: it is corrupt, or holds a pickled module or other code, "
+            "which is not run; save the weights alone: torch.save(net.state_dict(), path)"
+        ) from error
+    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} does not fit the net ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else ''}); it has to hold the state dict "

@@ -165,12 +165,33 @@ def _degree(names: list[str], found: Structure) -> float:
     return total
 
 
+def check_tensors(x: Tensor, y: Tensor) -> None:
+    """Refuse points and labels that are no tensors, empty, or not finite.
+
+    Raises:
+        TypeError: x or y is no tensor.
+        ValueError: no points, or NaN or infinity among them.
+    """
+    for name, value in (("x", x), ("y", y)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} is a {type(value).__name__}; pass a torch.Tensor")
+    if len(x) == 0:
+        raise ValueError(f"x has shape {tuple(x.shape)}: there are no points")
+    if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+        raise ValueError("x holds NaN or infinity; drop or impute those points")
+
+
 def check_finite(net: nn.Module) -> None:
     """Refuse NaN and infinite parameters, and a net in train mode whose output is random.
 
     Raises:
-        ValueError: naming the parameter, or the module that is in train mode.
+        TypeError: not a module.
+        ValueError: naming the parameter, or the module that is in train mode; no parameters.
     """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net is a {type(net).__name__}; pass a torch.nn.Module")
+    if not any(True for _ in net.parameters()):
+        raise ValueError("net has no parameters, so there is no margin to measure")
     for name, parameter in net.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ValueError(

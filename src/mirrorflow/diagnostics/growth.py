@@ -108,6 +108,11 @@ def fit_growth(
         TypeError: run has no such columns, or no degree is known.
         ValueError: columns of different lengths, or a degree that is not positive.
     """
+    if not isinstance(mirror_map, MirrorMap):
+        raise TypeError(
+            f"mirror_map is a {type(mirror_map).__name__}; the laws of growth are those of one "
+            "MirrorMap for all parameters"
+        )
     if degree is None:
         degree = getattr(run, "degree", None)
     if degree is None:

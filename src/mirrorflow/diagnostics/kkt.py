@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mirrorflow.diagnostics.certificate import Certificate
 from mirrorflow.diagnostics.cone import KinkCone, fit_cone
-from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, geometry
+from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, check_tensors, geometry
 from mirrorflow.diagnostics.gradients import (
     find_kinks,
     kink_gradients,
@@ -93,6 +93,7 @@ def certify(
     """
     _check(band, max_points, memory, zero_tolerance, kink_tolerance)
     check_finite(net)
+    check_tensors(x, y)
     model = copy.deepcopy(net).to(torch.float64).eval()
     x = x.to(torch.float64) if x.is_floating_point() else x
     with torch.no_grad():

@@ -62,7 +62,15 @@ class RunFolder:
                 )
         make_folder(self.path)
         write_text(self.config_path, config.to_toml())
-        self.write_manifest({"format": FORMAT, "outcome": "running", **surroundings(config.seed)})
+        self.write_manifest(
+            {
+                "format": FORMAT,
+                "outcome": "running",
+                **surroundings(config.seed),
+                "seconds": 0.0,
+                "evaluation_seconds": 0.0,
+            }
+        )
 
     def _same(self, config: RunConfig) -> None:
         saved, wanted = self.config().to_dict(), config.to_dict()
@@ -183,8 +191,6 @@ def surroundings(seed: int) -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": 0.0,
-        "evaluation_seconds": 0.0,
     }
 
 

@@ -75,6 +75,7 @@ def reproduce(
         raise ValueError(f"seed = {seed}; choose a seed >= 0")
     chosen = PRESETS[preset]
     make_folder(folder)
+    began = surroundings(seed)
     failed = run_tasks(tasks(chosen, seed), folder, workers=workers, progress=progress)
     records = read_records(folder)
     found = [
@@ -89,7 +90,7 @@ def reproduce(
         "preset": preset,
         "failed": failed,
         "findings": [finding.to_dict() for finding in found],
-        "surroundings": surroundings(seed),
+        "surroundings": began,
     }
     write_text(folder / "findings.json", json.dumps(summary, indent=1) + "\n")
     return Reproduction(folder, found, failed)

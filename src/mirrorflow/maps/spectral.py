@@ -91,6 +91,8 @@ class Spectral(MirrorMap):
         """
         require_floating(x, "x")
         require_floating(delta, "delta")
+        if not bool(x.isfinite().all()) and bool((delta == 0).all()):
+            return x.clone()  # the singular values of an infinite matrix cannot be had
         moved = self.to_primal(self.to_dual(_long(x)) - _long(delta)).to(x.dtype)
         return keep((delta == 0).all(), x, moved)
 

@@ -15,6 +15,21 @@ from mirrorflow.errors import NotHomogeneousError
 __all__ = ["Degree", "check_degree"]
 
 _FACTORS = (0.5, 0.8, 1.25, 2.0)
+_NOT_HOMOGENEOUS = (
+    nn.CELU,
+    nn.ELU,
+    nn.GELU,
+    nn.Hardswish,
+    nn.Hardtanh,
+    nn.LogSigmoid,
+    nn.Mish,
+    nn.SELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Softmax,
+    nn.Softplus,
+    nn.Tanh,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,17 @@ def check_degree(net: nn.Module, x: Tensor, *, rtol: float | None = None) -> Deg
 
     Raises:
         NotHomogeneousError: f is not homogeneous, or zero; the message names what breaks it.
+        ValueError: points that are empty, not finite, or of a shape that the net does not take.
+        TypeError: net is no module, or x no tensor.
     """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net is a {type(net).__name__}; pass a torch.nn.Module")
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is a {type(x).__name__}; pass points as a torch.Tensor, (n, ...)")
+    if len(x) == 0 or not bool(torch.isfinite(x).all()):
+        raise ValueError(
+            f"x of shape {tuple(x.shape)} is empty or holds NaN or infinity; pass finite points"
+        )
     parameters = {name: p.detach() for name, p in net.named_parameters()}
     if not parameters:
         raise NotHomogeneousError("the net has no parameters, so it has degree 0")
@@ -63,9 +88,15 @@ def check_degree(net: nn.Module, x: Tensor, *, rtol: float | None = None) -> Deg
                 out: Tensor = functional_call(net, {**scaled, **copies}, (x,))
                 return out.to(torch.float64)
 
-            base = outputs(1.0, set())
+            try:
+                base = outputs(1.0, set())
+            except RuntimeError as error:
+                raise ValueError(
+                    f"the net does not take points of shape {tuple(x.shape)}, {x.dtype}: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
             if not torch.isfinite(base).all():
-                raise NotHomogeneousError("f(x) holds NaN or infinity; check x and the parameters")
+                raise NotHomogeneousError("f(x) holds NaN or infinity; check the parameters")
             if base.abs().max() == 0:
                 raise NotHomogeneousError(
                     "f is zero on every point of x, so its degree cannot be measured; "
@@ -125,9 +156,15 @@ def _explain(
         )
     ]
     causes += [
+        f"{name} is a {type(module).__name__}, which is not positively homogeneous"
+        for name, module in net.named_modules()
+        if isinstance(module, _NOT_HOMOGENEOUS)
+    ]
+    first = next(iter(parameters)).rpartition(".")[0]
+    causes += [
         f"{name} is a bias: only the weight of a constant input in the first layer is allowed"
         for name in parameters
-        if name.rsplit(".", 1)[-1] == "bias"
+        if name.rpartition(".")[2] == "bias" and name.rpartition(".")[0] != first
     ]
     if not causes:
         for name in parameters:

@@ -29,8 +29,6 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
         prefix: [record for name, record in records.items() if name.startswith(prefix)]
         for prefix in ("linear-", "slow-", "net-", "digits-")
     }
-    for prefix in ("linear-", "net-", "digits-"):
-        groups[prefix] = _first_seed(groups[prefix])
     groups["net-"].sort(key=lambda record: record.summary["order"])
     made = []
     if groups["linear-"]:
@@ -38,8 +36,7 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
     if groups["slow-"]:
         made.append(_slowness(groups["slow-"]))
     if groups["net-"] or groups["digits-"]:
-        every = [record for name, record in records.items() if name.startswith("digits-")]
-        made.append(_sparse_to_dense(groups["net-"], groups["digits-"], every, thresholds))
+        made.append(_sparse_to_dense(groups["net-"], groups["digits-"], thresholds))
     return made
 
 
@@ -47,6 +44,13 @@ def _first_seed(found: list[Record]) -> list[Record]:
     """Figures show the first seed; the findings are judged over all of them."""
     seeds = [record.name.rsplit("-", 1)[-1] for record in found]
     return [record for record, seed in zip(found, seeds, strict=True) if seed == min(seeds)]
+
+
+def _named(record: Record, found: list[Record]) -> str:
+    """The map, and the seed where there are several."""
+    name = label(record.summary["map"])
+    several = sum(other.summary["map"] == record.summary["map"] for other in found) > 1
+    return f"{name}, seed {record.name.rsplit('-', 1)[-1]}" if several else name
 
 
 def _certificates(found: list[Record], caption: str) -> Table:
@@ -61,7 +65,7 @@ def _certificates(found: list[Record], caption: str) -> Table:
         own = [plain(s.get("exact_margin", math.nan), 7)] if exact else []
         rows.append(
             [
-                label(s["map"]),
+                _named(record, found),
                 s["outcome"],
                 plain(s["log_t"] / math.log(10)),
                 plain(s["margin"], 7),
@@ -102,7 +106,7 @@ def _limits(linear: list[Record], nets: list[Record]) -> Section:
         [
             Picture(
                 "limits",
-                inline(figures.limits(linear)),
+                inline(figures.limits(_first_seed(linear))),
                 "Margins of six maps against log log t, each pair running into the exact value",
                 "Left: margin over the exact max margin of the horizon. Right: what is still "
                 "missing, down to the relative temperature of the integrator. The time axis is "
@@ -183,15 +187,13 @@ def _beside(measured: float, predicted: float) -> str:
     return f"{round(measured, 4):.5g} ({round(predicted, 4):.5g})"
 
 
-def _sparse_to_dense(
-    nets: list[Record], digits: list[Record], every: list[Record], thresholds: list[float]
-) -> Section:
+def _sparse_to_dense(nets: list[Record], digits: list[Record], thresholds: list[float]) -> Section:
     pictures = []
     if nets:
         pictures.append(
             Picture(
                 "neurons",
-                inline(figures.neurons(nets), raster=True),
+                inline(figures.neurons(_first_seed(nets)), raster=True),
                 "Decision boundaries and neurons of a two-layer net for each map",
                 "A two-layer net on random labels in the plane, at the end of its flow. Each line "
                 "is the kink of a neuron, its strength the width; the effective number of neurons "
@@ -199,11 +201,11 @@ def _sparse_to_dense(
             )
         )
     if digits:
-        ordered = sorted(digits, key=lambda r: DIGIT_MAPS.index(r.summary["map"]))
+        ordered = sorted(_first_seed(digits), key=lambda r: DIGIT_MAPS.index(r.summary["map"]))
         pictures += [
             Picture(
                 "digit-measures",
-                inline(figures.digit_measures(every)),
+                inline(figures.digit_measures(digits)),
                 "Measures of sparsity on digits as the loss falls",
                 "Digits, 64-64-64-10 ReLU net, mirror descent with lr='auto', full batch. The "
                 "separation between the maps grows as the loss falls. Activations separate less "
@@ -223,7 +225,7 @@ def _sparse_to_dense(
                 "Active units (columns, ordered by frequency) on 60 test digits (rows).",
             ),
         ]
-    tables = [_digit_table(every, level) for level in thresholds] if digits else []
+    tables = [_digit_table(digits, level) for level in thresholds] if digits else []
     if digits:
         tables.append(_trained(digits))
     return Section(
@@ -244,7 +246,7 @@ def _trained(digits: list[Record]) -> Table:
         s = record.summary
         numbers = [plain(s[key], 3) for key in ("margin", "epsilon", "delta", "gap")]
         loss = f"1e{s['log10_loss']:.1f}"
-        rows.append([label(s["map"]), s["outcome"], loss, *numbers, str(s["support"])])
+        rows.append([_named(record, digits), s["outcome"], loss, *numbers, str(s["support"])])
     caption = (
         "Certificates of the trained nets. At loss 1e-100 none is near a KKT point of its "
         "max-margin problem (ε is far from 0): the limit cannot be seen by training, which is the "
