@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mirrorflow.diagnostics import margin
+from mirrorflow.diagnostics import balance, certify, features, margin
 from mirrorflow.maps import HyperbolicEntropy, Power, Quadratic
 from mirrorflow.nets import Linear, TwoLayer
 
@@ -86,3 +86,27 @@ def test_bad_input():
         margin(net, X, torch.tensor([0, 1]), Quadratic())
     with pytest.raises(ValueError, match="no points"):
         margin(linear(1.0, 1.0), X[:0], Y[:0], Quadratic())
+
+
+@pytest.mark.parametrize("measure", [balance, lambda net, m: features(net, torch.randn(3, 2))])
+def test_what_cannot_be_measured_is_named(measure) -> None:  # type: ignore[no-untyped-def]
+    net = TwoLayer(2, 3)
+    with torch.no_grad():
+        net.weights[0][0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"'weights\.0' holds NaN"):
+        measure(net, Quadratic())
+
+
+@pytest.mark.parametrize(
+    ("net", "x", "y", "error", "text"),
+    [
+        (Linear(2), torch.zeros(0, 2), torch.zeros(0), ValueError, "there are no points"),
+        (Linear(2), [[1.0, 2.0]], torch.ones(1), TypeError, "x is a list"),
+        (Linear(2), torch.ones(1, 2), [1], TypeError, "y is a list"),
+        (nn.ReLU(), torch.ones(1, 2), torch.ones(1), ValueError, "no parameters"),
+        (abs, torch.ones(1, 2), torch.ones(1), TypeError, "pass a torch.nn.Module"),
+    ],
+)
+def test_certify_names_bad_arguments(net, x, y, error, text) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=text):
+        certify(net, x, y, Quadratic())

@@ -178,3 +178,12 @@ def test_bad_text(text: str, message: str) -> None:
         parse_map(text)
     with pytest.raises(TypeError, match="text is a int"):
         parse_map(3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda: maps.estimate_horizon("cosh"), lambda: maps.finite_gauge("cosh", torch.ones(2), 10.0)],
+)
+def test_a_name_is_no_map(call) -> None:
+    with pytest.raises(TypeError, match="mirror_map = 'cosh' is no MirrorMap"):
+        call()

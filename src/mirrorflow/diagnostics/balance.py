@@ -9,6 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.diagnostics.geometry import check_parameters
 from mirrorflow.diagnostics.structure import structure
 from mirrorflow.maps import MapLike, SeparableMap, assign
 
@@ -78,10 +79,11 @@ def balance(net: nn.Module, mirror_map: MapLike, *, x: Tensor | None = None) -> 
 
     Raises:
         NotHomogeneousError: the net is not homogeneous.
-        ValueError, TypeError: a map that fits no parameter, or no degrees and no x.
+        ValueError, TypeError: NaN parameters, a map that fits no parameter, or no degrees and no x.
 
     Source: arXiv 2605.19458; for p = 2 Du, Hu & Lee, NeurIPS 2018.
     """
+    check_parameters(net)
     found = structure(net, x)
     parameters = {k: p.detach().to(torch.float64) for k, p in net.named_parameters()}
     maps = assign(mirror_map, parameters)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.diagnostics.geometry import check_parameters
 from mirrorflow.diagnostics.structure import Structure, Units, structure, weight_modules
 from mirrorflow.nets import HomogeneousNet
 
@@ -78,7 +79,7 @@ def features(
 
     Raises:
         TypeError: a module whose hidden layers cannot be found.
-        ValueError: no points.
+        ValueError: no points, or parameters that are NaN or infinite.
 
     Source: effective rank: Roy & Vetterli, EUSIPCO 2007; CKA: Kornblith et al., ICML 2019.
     """
@@ -88,6 +89,7 @@ def features(
             "a Sequential of Linear, Conv, ReLU, pooling and Flatten. Derive the net from "
             "HomogeneousNet with `junctions` and `activations`"
         )
+    check_parameters(net)
     if len(x) == 0:
         raise ValueError(f"x has shape {tuple(x.shape)}: there are no points to measure on")
     found = structure(net, x[:8])

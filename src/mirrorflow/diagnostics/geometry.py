@@ -181,6 +181,24 @@ def check_tensors(x: Tensor, y: Tensor) -> None:
         raise ValueError("x holds NaN or infinity; drop or impute those points")
 
 
+def check_parameters(net: nn.Module) -> None:
+    """Refuse what is no module, and parameters that are missing, NaN or infinite.
+
+    Raises:
+        TypeError: not a module.
+        ValueError: naming the parameter; no parameters.
+    """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net is a {type(net).__name__}; pass a torch.nn.Module")
+    if not any(True for _ in net.parameters()):
+        raise ValueError("net has no parameters, so there is nothing to measure")
+    for name, parameter in net.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ValueError(
+                f"the parameter {name!r} holds NaN or infinity; load the last finite checkpoint"
+            )
+
+
 def check_finite(net: nn.Module) -> None:
     """Refuse NaN and infinite parameters, and a net in train mode whose output is random.
 
@@ -188,15 +206,7 @@ def check_finite(net: nn.Module) -> None:
         TypeError: not a module.
         ValueError: naming the parameter, or the module that is in train mode; no parameters.
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net is a {type(net).__name__}; pass a torch.nn.Module")
-    if not any(True for _ in net.parameters()):
-        raise ValueError("net has no parameters, so there is no margin to measure")
-    for name, parameter in net.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise ValueError(
-                f"the parameter {name!r} holds NaN or infinity; load the last finite checkpoint"
-            )
+    check_parameters(net)
     for name, module in net.named_modules():
         if module.training and isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise ValueError(

@@ -64,6 +64,8 @@ def max_margin(x: Tensor, y: Tensor, horizon: Horizon, *, classes: int | None = 
         ValueError: shapes or labels that do not fit, NaN in x, or a horizon without a program.
         MissingExtraError: the extra `exact` is not installed.
     """
+    if not isinstance(horizon, Horizon):
+        raise TypeError(f"horizon is {horizon!r}; pass a Horizon, such as Quadratic().horizon()")
     rows, shape, where = margin_rows(x, y, classes)
     z = rows.reshape(len(rows), -1).numpy()
     scale = float(np.abs(z).max())

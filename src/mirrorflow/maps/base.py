@@ -17,6 +17,7 @@ __all__ = [
     "SeparableMap",
     "keep",
     "require_floating",
+    "require_map",
     "require_number",
     "require_scale",
 ]
@@ -116,6 +117,15 @@ class MirrorMap(ABC):
     def hessian(self, x: Tensor) -> Tensor:
         """The diagonal of `∇²R(x)`, the shape of x; only where the map is separable."""
         raise NotImplementedError(f"{self!r} is not separable: its Hessian is not a diagonal")
+
+
+def require_map(value: object) -> None:
+    """Refuse what is no `MirrorMap`, such as a map's name."""
+    if not isinstance(value, MirrorMap):
+        raise TypeError(
+            f"mirror_map = {value!r} is no MirrorMap; pass one such as maps.Cosh(), or "
+            "maps.parse_map(text)"
+        )
 
 
 class SeparableMap(MirrorMap):

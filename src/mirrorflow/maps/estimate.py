@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.errors import NoHorizonError
-from mirrorflow.maps.base import MirrorMap, SeparableMap
+from mirrorflow.maps.base import MirrorMap, SeparableMap, require_map
 from mirrorflow.maps.finite import log_radius
 from mirrorflow.maps.horizon import Horizon, LpHorizon
 from mirrorflow.maps.level import LevelHorizon
@@ -67,6 +67,7 @@ def estimate_horizon(mirror_map: MirrorMap) -> HorizonEstimate:
 
     Source: Bingham, Goldie & Teugels, Regular Variation, 1987; Aitken 1926.
     """
+    require_map(mirror_map)
     if isinstance(mirror_map, SeparableMap):
         if not mirror_map.even:
             mirror_map.horizon()
