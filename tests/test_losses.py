@@ -83,3 +83,18 @@ def test_unknown_names_list_the_choices() -> None:
         log_loss(torch.ones(2), torch.ones(2), "hinge")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="reduction = 'max'"):
         log_loss(torch.ones(2), torch.ones(2), reduction="max")  # type: ignore[arg-type]
+
+
+def test_labels_are_checked_where_training_starts() -> None:
+    with pytest.raises(ValueError, match=r"labels -1 and \+1 \(from 0/1: 2\*y - 1\)"):
+        log_loss(torch.randn(3), torch.tensor([0, 1, 1]))
+    with pytest.raises(ValueError, match=r"integer labels 0 \.\.\. 2"):
+        log_loss(torch.randn(3, 3), torch.tensor([0, 1, 5]))
+    with pytest.raises(ValueError, match=r"y has shape \(2,\)"):
+        log_loss(torch.randn(3), torch.tensor([1, -1]))
+
+
+def test_one_column_is_a_binary_net() -> None:
+    f, y = torch.randn(5), torch.tensor([1, -1, 1, 1, -1])
+    assert log_loss(f[:, None], y).item() == log_loss(f, y).item()
+    assert torch.equal(margins(f[:, None], y), margins(f, y))

@@ -39,6 +39,7 @@ def check_labels(outputs: Tensor, y: Tensor) -> None:
     Raises:
         ValueError: wrong shape, or labels outside what is allowed.
     """
+    outputs = _flat(outputs)
     if outputs.ndim not in (1, 2) or (outputs.ndim == 2 and outputs.shape[1] < 2):
         raise ValueError(
             f"outputs have shape {tuple(outputs.shape)}; a binary net returns (n,), a multiclass "
@@ -61,12 +62,18 @@ def check_labels(outputs: Tensor, y: Tensor) -> None:
         )
 
 
+def _flat(outputs: Tensor) -> Tensor:
+    """(n, 1) is a binary net too."""
+    return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
+
+
 def _some(y: Tensor) -> list[float]:
     return [round(float(v), 6) for v in torch.unique(y)[:5]]
 
 
 def pairwise_margins(outputs: Tensor, y: Tensor) -> Tensor:
     """`q_{ik} = f_{y_i} − f_k`, `k ≠ y_i`, shape (n, C−1); if binary `q_i = y_i f_i`, (n, 1)."""
+    outputs = _flat(outputs)
     if outputs.ndim == 1:
         return (y.to(outputs.dtype) * outputs)[:, None]
     n, classes = outputs.shape
@@ -126,8 +133,10 @@ def log_loss(
         reduction: "mean", the convention of training, or "sum", that of the theory.
 
     Raises:
-        ValueError: an unknown loss or reduction.
+        ValueError: an unknown loss or reduction, or labels that do not fit (see `check_labels`).
     """
+    if not torch.compiler.is_compiling():
+        check_labels(outputs, y)
     if reduction not in get_args(Reduction):
         raise ValueError(f"reduction = {reduction!r}; choose one of {list(get_args(Reduction))}")
     total = torch.logsumexp(log_loss_per_point(outputs, y, loss), dim=0)

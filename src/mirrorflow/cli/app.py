@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import typer
 
 from mirrorflow.cli.certify import certify
@@ -22,6 +27,22 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Say what an interrupt means; the framework would end without a word."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on from there", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return run
+
+
 for command in (reproduce, train, flow, certify, maps, report):
-    app.command()(command)
+    app.command()(_interruptible(command))
 app.add_typer(data, name="data")

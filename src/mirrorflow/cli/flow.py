@@ -161,15 +161,18 @@ def _record(flow: Trajectory) -> dict[str, Any]:
 
 
 def _table(flows: dict[str, Trajectory]) -> Table:
-    table = Table(pad_edge=False)
-    for title in ("map", "outcome", "log₁₀ t", "margin", "gap", "ε", "balance", "steps", "s"):
-        table.add_column(title, justify="left" if title in ("map", "outcome") else "right")
+    """Two lines a map, so that no number is cut in a terminal of 80 columns."""
+    table = Table("map, outcome", pad_edge=False, show_lines=True)
+    for title in ("margin", "log₁₀ t, steps", "gap, ε", "balance, seconds"):
+        table.add_column(title, justify="right", no_wrap=True)
     for text, each in flows.items():
         last = each[-1]
         drift = float(np.nanmax(each.balance_drift, initial=0.0))
         table.add_row(
-            text, each.outcome, f"{last.log_t / math.log(10):.3g}", f"{last.margin:.6g}",
-            f"{last.gap:.1e}", f"{last.epsilon:.1e}", f"{drift:.1e}",
-            str(each.stats["steps"]), f"{each.stats['seconds']:.1f}",
-        )  # fmt: skip
+            f"{text}\n{each.outcome}",
+            f"{last.margin:.6g}",
+            f"{last.log_t / math.log(10):.3g}\n{each.stats['steps']}",
+            f"{last.gap:.1e}\n{last.epsilon:.1e}",
+            f"{drift:.1e}\n{each.stats['seconds']:.1f}",
+        )
     return table

@@ -71,6 +71,8 @@ def _run(out: Path, preset: str, seed: int, workers: int | None, console: Consol
 
         def show(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, last=name)
+            if not console.is_terminal:  # a log shows no bar: a line a piece
+                console.print(Text(f"{done}/{total} {name}"))
 
         return run_reproduction(out, preset=preset, seed=seed, workers=workers, progress=show)
 

@@ -111,24 +111,11 @@ def at_threshold(
 def findings(
     records: dict[str, Record], thresholds: list[float], seeds: int, first: int
 ) -> list[Finding]:
-    """Sparse to dense in the weights at each threshold, and in the activations at the last."""
-    made = [
-        _finding(
-            records,
-            level,
-            "weight_participation",
-            "participation ratio of the weights",
-            seeds,
-            first,
-        )
-        for level in thresholds
-    ]
-    made.append(
-        _finding(
-            records, thresholds[-1], "active_share", "share of active units a point", seeds, first
-        )
-    )
-    return made
+    """Sparse to dense in the weights and in the activations, at each threshold."""
+    weights = ("weight_participation", "participation ratio of the weights")
+    units = ("active_share", "share of active units a point")
+    asked = [(level, *what) for what in (weights, units) for level in thresholds]
+    return [_finding(records, *question, seeds, first) for question in asked]
 
 
 def _finding(

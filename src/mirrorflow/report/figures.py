@@ -15,7 +15,7 @@ from mirrorflow.report.style import colour, figure, log_log_axis
 __all__ = ["activation_pictures", "digit_measures", "limits", "neurons", "slowness", "weights"]
 
 _LN10 = math.log(10)
-_STYLES = {"double": ":", "logarithmic": "--", "mixed": "--"}
+_STYLES = {"hyperbolic entropy β=0.01": "-.", "double": ":", "logarithmic": "--", "mixed": "--"}
 
 
 def log10_log10(rows: list[dict[str, Any]]) -> Any:
@@ -48,11 +48,11 @@ def limits(records: list[Record]) -> Figure:
 
 def slowness(records: list[Record]) -> Figure:
     """Angle to the limit and decay of the loss, with the law that the theory predicts."""
-    made, axes = figure(1, 2, size=(10, 3.6))
+    made, axes = figure(1, 2, size=(10, 4.0))
     for record in records:
         x = log10_log10(record.rows)
         paint, name = colour(record.summary["order"]), label(record.summary["map"])
-        style = _STYLES.get(name.split()[0], "-")
+        style = _STYLES.get(name, _STYLES.get(name.split()[0], "-"))
         away = np.array([row["degrees_to_limit"] for row in record.rows])
         with np.errstate(divide="ignore", invalid="ignore"):
             shown = np.where(away > 1e-9, np.log10(away), np.nan)
@@ -67,7 +67,7 @@ def slowness(records: list[Record]) -> Figure:
         axes[1].plot(x, slope, style, color=paint)
     axes[0].set(ylabel="log₁₀ degrees to the limit direction", xlim=(0, 12), ylim=(-8, 2))
     axes[1].set(ylabel="−log loss / log t  (1: like 1/t)", ylim=(0, 1.15), xlim=(0, 12))
-    axes[0].legend(fontsize=7.5, ncols=2)
+    made.legend(fontsize=8, ncols=5, loc="outside upper center")
     for ax in axes:
         log_log_axis(ax)
     return made

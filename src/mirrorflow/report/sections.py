@@ -257,13 +257,13 @@ def _trained(digits: list[Record]) -> Table:
 
 def _digit_table(found: list[Record], level: float) -> Table:
     keys = {
-        "weight participation": "weight_participation",
-        "weights > 1e-2": "weights_above",
-        "active share 1": "active_share",
-        "effective rank 1": "effective_rank_0",
+        "participation": "weight_participation",
+        "w > 1e-2": "weights_above",
+        "active": "active_share",
+        "rank": "effective_rank_0",
         "alive 1": "alive_0",
         "alive 2": "alive_1",
-        "CKA moved 1": "cka_movement_0",
+        "moved": "cka_movement_0",
         "train acc.": "train_accuracy",
         "test acc.": "test_accuracy",
         "steps": "step",
@@ -277,7 +277,12 @@ def _digit_table(found: list[Record], level: float) -> Table:
             digits = [4 if "acc" in name else 5 if name == "steps" else 3 for name in keys]
             cells = [plain(m, n) for m, n in zip(means, digits, strict=True)]
             rows.append([label(text), *cells])
-    caption = f"Digits at the first state with loss below 1e{level:g} (means over seeds)."
+    caption = (
+        f"Digits at the first state with loss below 1e{level:g} (means over seeds): participation "
+        "ratio (Σ|w|)²/(N Σw²) of all weights, share of weights above 1e-2 of the largest, share "
+        "of active first-layer units a training point, effective rank of the first layer, share "
+        "of units alive in both layers, movement 1 − CKA of the first layer's kernel."
+    )
     return Table(caption, ["map", *keys], rows)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 __all__ = ["library"]
 
 SOURCE = Path(__file__).with_name("mirror.cpp")
+HEADER = Path(__file__).with_name("maps.h")
 FLAGS = "-O3 -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -ffp-contract=fast"
 # From the best to what every compiler knows; the first that compiles is taken.
 VARIANTS = (
@@ -53,7 +54,14 @@ def library() -> ctypes.CDLL | None:
 
 
 def _key(compiler: str) -> str:
-    parts = [SOURCE.read_text(), FLAGS, *VARIANTS, compiler, platform.platform()]
+    parts = [
+        SOURCE.read_text(),
+        HEADER.read_text(),
+        FLAGS,
+        *VARIANTS,
+        compiler,
+        platform.platform(),
+    ]
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():  # the binary is native: another processor in the same home needs its own
         lines = cpu.read_text().splitlines()

@@ -1,0 +1,255 @@
+// The maps of mirror.cpp: elementary functions, and the new value of an entry, map by map.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#define INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+template <class T> struct Bits;
+template <> struct Bits<float> {
+  using Int = int32_t;
+  static constexpr int mantissa = 23, bias = 127, exp_terms = 7, log_terms = 4, cbrt_rounds = 2;
+  static constexpr Int sqrt_half = 0x3f3504f3;
+  static constexpr float clip = 240.f, ln2_high = 0.693145751953125f, ln2_low = 1.42860677e-6f;
+  static constexpr float cbrt_magic = 1419967116.f;
+};
+template <> struct Bits<double> {
+  using Int = int64_t;
+  static constexpr int mantissa = 52, bias = 1023, exp_terms = 13, log_terms = 10, cbrt_rounds = 3;
+  static constexpr Int sqrt_half = 0x3fe6a09e667f3bcd;
+  static constexpr double clip = 1900., ln2_high = 0.693147180369123816490,
+                          ln2_low = 1.90821492927058770002e-10;
+  static constexpr double cbrt_magic = 6142909891733356544.;
+};
+
+template <class To, class From> INLINE To pun(From value) { return __builtin_bit_cast(To, value); }
+
+template <class T> INLINE T pow2(typename Bits<T>::Int n) {
+  return pun<T>((n + Bits<T>::bias) << Bits<T>::mantissa);
+}
+
+template <class T> INLINE T flip(T value, T by) {  // value, negated where by is
+  using Int = typename Bits<T>::Int;
+  return pun<T>(pun<Int>(value) ^ (pun<Int>(by) & std::numeric_limits<Int>::min()));
+}
+
+// e^r − 1 by n terms of its series.
+template <int n, class T> INLINE T expm1_series(T r) {
+  double f[n + 1];
+  f[0] = 1;
+  for (int i = 1; i <= n; ++i) f[i] = f[i - 1] / i;
+  T p = T(f[n]);
+  for (int i = n - 1; i > 0; --i) p = p * r + T(f[i]);
+  return p * r;
+}
+
+// e^x and e^x − 1, both to the last digits, ∞ and 0 where they are not representable.
+template <class T> struct Exp {
+  T value, minus1;
+};
+template <class T> INLINE Exp<T> exponential(T x) {
+  using B = Bits<T>;
+  using Int = typename B::Int;
+  T y = x > B::clip ? B::clip : x;
+  y = y < -B::clip ? -B::clip : y;
+  const T magic = T(1.5) * T(Int(1) << B::mantissa);
+  T shifted = y * T(1.4426950408889634) + magic;
+  T n = shifted - magic;
+  Int k = pun<Int>(shifted) - pun<Int>(magic);
+  T r = (y - n * B::ln2_high) - n * B::ln2_low;
+  T em1 = expm1_series<B::exp_terms>(r);  // |r| ≤ ½ log 2
+  Int half = k >> 1;
+  T a = pow2<T>(half), b = pow2<T>(k - half);
+  T value = (em1 * a) * b + a * b;
+  T minus1 = k == 0 ? em1 : (em1 * a) * b + (a * b - 1);
+  return {value, minus1};
+}
+
+// log(w + rest) for w > 0 and normal.
+template <class T> INLINE T log_core(T w, T rest) {
+  using B = Bits<T>;
+  using Int = typename B::Int;
+  Int one = pun<Int>(T(1));
+  Int i = pun<Int>(w) + (one - B::sqrt_half);
+  Int k = (i >> B::mantissa) - B::bias;
+  T m = pun<T>((i & ((Int(1) << B::mantissa) - 1)) + B::sqrt_half);
+  T f = (m - 1) + rest * pow2<T>(-k);
+  T s = f / (2 + f), z = s * s, p = T(1) / T(2 * B::log_terms + 1);
+  for (int j = B::log_terms - 1; j > 0; --j) p = p * z + T(1) / T(2 * j + 1);
+  T dk = T(k);
+  return dk * B::ln2_high + (2 * s + (2 * s * z * p + dk * B::ln2_low));
+}
+
+template <class T> INLINE T log1p_(T z) {
+  T w = 1 + z;
+  T rest = z - (w - 1);
+  T r = log_core(w, rest);
+  return w <= std::numeric_limits<T>::max() ? r : w;  // ∞ and NaN
+}
+
+// v^{1/3}, v ≥ 0: the inverse root y by its bits, then e = 1 − v y³ to the fourth and third power.
+template <class T> INLINE T cbrt_(T v) {
+  using Int = typename Bits<T>::Int;
+  T y = pun<T>(Int(T(pun<Int>(v)) * T(-1. / 3) + Bits<T>::cbrt_magic));
+  for (int i = 0; i < Bits<T>::cbrt_rounds; ++i) {
+    T e = 1 - v * y * (y * y);
+    y = y + y * (e * (T(1. / 3) + e * (T(2. / 9) + e * T(14. / 81))));
+  }
+  return v * (y * y);
+}
+
+// ∇R*(∇R(x) − delta), with the sign of x taken out: from m = |x| and s = sgn(x)·delta.
+template <class T, class Magnitude> INLINE T odd(T x, T delta, const Magnitude& magnitude) {
+  return flip(magnitude(std::fabs(x), flip(delta, x)), x);
+}
+
+template <class T> struct Quadratic {
+  explicit Quadratic(T) {}
+  inline T step(T x, T delta) const { return x - delta; }
+};
+
+template <class T> struct Power15 {
+  explicit Power15(T) {}
+  inline T step(T x, T delta) const {
+    T r = std::sqrt(std::fabs(x)), v = std::copysign(r, x) - delta;
+    T near = x - delta * (2 * r - std::copysign(delta, x * delta));
+    return 2 * std::fabs(delta) <= r ? near : v * std::fabs(v);
+  }
+};
+
+template <class T> struct Power3 {
+  explicit Power3(T) {}
+  inline T step(T x, T delta) const {
+    T v = x * std::fabs(x) - delta;
+    return std::copysign(std::sqrt(std::fabs(v)), v);
+  }
+};
+
+template <class T> struct Power4 {
+  explicit Power4(T) {}
+  inline T step(T x, T delta) const {
+    T x2 = x * x, u = x2 * x, v = u - delta, c = cbrt_(std::fabs(v)), far = std::copysign(c, v);
+    T near = x - delta / (x2 + (x * far + c * c));
+    return 2 * std::fabs(delta) <= std::fabs(u) ? near : far;
+  }
+};
+
+template <class T> struct HyperbolicEntropy {
+  T beta, beta2;
+  explicit HyperbolicEntropy(T b) : beta(b), beta2(b * b) {}
+  static constexpr double small_delta = 0.5, small_x = 1e15;
+  inline T small_step(T x, T delta) const {  // x cosh δ − √(x² + β²) sinh δ
+    constexpr bool wide = sizeof(T) == 8;
+    T z = delta * delta;
+    T sinh = wide ? T(1. / 39916800) + z * T(1. / 6227020800) : T(1. / 5040);
+    T cosh = wide ? T(1. / 3628800) + z * T(1. / 479001600 + z / 87178291200) : T(1. / 720);
+    if (wide) {
+      sinh = T(1. / 5040) + z * (T(1. / 362880) + z * sinh);
+      cosh = T(1. / 720) + z * (T(1. / 40320) + z * cosh);
+    }
+    sinh = delta * (1 + z * (T(1. / 6) + z * (T(1. / 120) + z * sinh)));
+    cosh = z * (T(0.5) + z * (T(1. / 24) + z * cosh));
+    return x + (x * cosh - std::sqrt(x * x + beta2) * sinh);
+  }
+  inline T step(T x, T delta) const {
+    return odd(x, delta, [this](T m, T s) {
+      Exp<T> e = exponential(-s);
+      T sinh = T(-0.5) * (e.minus1 + e.minus1 / e.value);
+      T d = beta * (beta / (std::sqrt(m * m + beta2) + m));
+      T near = m + (m * e.minus1 - d * sinh);
+      return std::fabs(s) < T(0.5) ? near : m * e.value - d * sinh;
+    });
+  }
+};
+
+template <class T> struct Logarithmic {
+  T beta;
+  explicit Logarithmic(T b) : beta(b) {}
+  static constexpr double small_delta = 0.25, small_x = 1e30;
+  inline T back(T v) const { return v < 0 ? v * (beta / (v + beta)) : v; }  // across 0
+  inline T small_step(T x, T delta) const {
+    return odd(x, delta, [this](T m, T s) {
+      return back(m + (m + beta) * expm1_series<sizeof(T) == 8 ? 12 : 7>(-s));
+    });
+  }
+  inline T step(T x, T delta) const {
+    return odd(x, delta, [this](T m, T s) {
+      Exp<T> e = exponential(-s);
+      T w = m + beta;
+      T v = std::fabs(s) < T(0.5) ? m + w * e.minus1 : w * e.value - beta;
+      return v < 0 ? v * (beta / (e.value * w)) : v;
+    });
+  }
+};
+
+template <class T> struct Cosh {
+  T scale, inverse;
+  explicit Cosh(T s) : scale(s), inverse(1 / s) {}
+  inline T step(T x, T delta) const {
+    return odd(x, delta, [this](T m, T s) {
+      T y = m * inverse, t = s * inverse;
+      Exp<T> e = exponential(-y);  // everything is divided by e^y
+      T E = e.value, shift = t * E, sinh = T(-0.5) * e.minus1 * (1 + E);
+      bool near = 2 * std::fabs(shift) <= sinh;
+      T left = sinh - shift, L = std::fabs(left), root = std::sqrt(E * E + left * left);
+      T both = T(0.5) * (1 + E * E) + root;
+      T top = near ? shift * (1 + left + root) : L * (E + root + L);
+      T bottom = near ? both * (left + root) : E * (E + root);
+      T l = log1p_(top / bottom) * scale;
+      return near ? m - l : std::copysign(l, left);
+    });
+  }
+};
+
+// Taylor's series of asinh(sinh y − t) in q = t/cosh y to fourth order, for float32.
+struct CoshFloat : Cosh<float> {
+  using Cosh<float>::Cosh;
+  static constexpr double small_delta = 1. / 32, small_x = 1;
+  bool fits(float d, float x) const {
+    return d <= float(small_delta) * scale && x <= float(small_x) * scale;
+  }
+  inline float small_step(float x, float delta) const {
+    float y = x * inverse, z = y * y;
+    float cosh = 1 + z * (1.f / 2 + z * (1.f / 24 + z * (1.f / 720 + z * (1.f / 40320))));
+    float sinh = y * (1 + z * (1.f / 6 + z * (1.f / 120 + z * (1.f / 5040))));
+    float r = 1 / cosh, tau = sinh * r, q = delta * (r * inverse), w = tau * tau;
+    float c4 = tau * (0.625f * w - 0.375f), c3 = 0.5f * w - 1.f / 6;
+    float change = q * (1 + q * (0.5f * tau + q * (c3 + q * c4)));
+    return x - change * scale;
+  }
+};
+
+template <class T> struct Exponential {
+  explicit Exponential(T) {}
+  inline T step(T x, T delta) const {
+    return odd(x, delta, [](T m, T s) {
+      Exp<T> e = exponential(-m);
+      T shift = s * e.value;
+      bool same = shift <= -e.minus1;
+      T l = log1p_(same ? -shift : (shift + e.minus1) / e.value);
+      return same ? m + l : -l;
+    });
+  }
+};
+
+struct ExponentialFloat : Exponential<float> {
+  using Exponential<float>::Exponential;
+  static constexpr double small_delta = 1. / 32, small_x = 0.5;
+  inline float small_step(float x, float delta) const {
+    return odd(x, delta, [](float m, float s) {
+      float h = 0.25f - m;  // e^{−m} about the middle of [0, ½]
+      float E = 0.7788007830714049f * (1 + expm1_series<6>(h));
+      float e = expm1_series<4>(m);  // only its comparison with s ≤ 1/32 and values below count
+      bool same = s <= e;
+      float z = same ? -s * E : s - e;
+      float l = z * (1 + z * (-1.f / 2 + z * (1.f / 3 + z * (-1.f / 4 + z * (1.f / 5)))));
+      return same ? m + l : -l;
+    });
+  }
+};
+
+}  // namespace
