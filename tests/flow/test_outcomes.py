@@ -205,6 +205,7 @@ def test_above_order_two_the_default_tolerance_ends_where_a_finer_one_does() -> 
     points = data.random_labels(5, 2, seed=0)
     flow = mirror_flow(net, points.x, points.y, maps.Power(3.0), log_t_end=1e20, verify=True)
     assert flow.stats["tol"] == 1e-5
+    assert repr(flow).startswith("Trajectory('converged', log_t=1e+20, margin=")
     assert flow.stats["verify"]["same"]
     short = mirror_flow(net, points.x, points.y, maps.Power(1.5), log_t_end=1.0)
     assert short.stats["tol"] == 1e-4

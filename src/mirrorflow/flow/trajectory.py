@@ -45,7 +45,7 @@ class FlowPoint:
     margins: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     """Mirror flow at the times that the integrator chose, `T` of them.
 
@@ -88,6 +88,10 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self.log_t)
+
+    def __repr__(self) -> str:
+        end = f"log_t={self.log_t[-1]:.6g}, margin={self.margin[-1]:.7g}, gap={self.gap[-1]:.2g}"
+        return f"Trajectory({self.outcome!r}, {end}, {len(self)} times)"
 
     def __getitem__(self, k: int) -> FlowPoint:
         """The record at step k."""
