@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from mirrorflow.cli.options import data_options
 from mirrorflow.data import Dataset, load
 from mirrorflow.diagnostics import Certificate
 from mirrorflow.diagnostics import certify as certify_net
@@ -122,10 +123,12 @@ def _resolve(
             raise ValueError("--data is missing: name a data set, or an .npz file with x and y")
         points = run.data
     else:
-        points = load(data, **_options(options))
-    if not texts and run is None:
+        points = load(data, **data_options(options))
+    if texts:
+        return net, points, _map(texts)
+    if run is None:
         raise ValueError('--map is missing: the mirror map, such as --map "power(3)"')
-    return net, points, _map(texts) if texts else run.mirror_map  # type: ignore[union-attr]
+    return net, points, run.mirror_map
 
 
 def _factory(text: str) -> nn.Module:
@@ -178,19 +181,6 @@ def _load_weights(net: nn.Module, path: Path) -> None:
             f"{str(error).splitlines()[0] if str(error) else ''}); it has to hold the state dict "
             "of the net that --model makes"
         ) from error
-
-
-def _options(texts: list[str]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for text in texts:
-        name, found, value = text.partition("=")
-        if not found:
-            raise ValueError(f"--data-option {text!r} is no name=value")
-        try:
-            out[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            out[name.strip()] = value
-    return out
 
 
 def _map(texts: list[str]) -> MapLike:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mirrorflow.cli.options import data_options
 from mirrorflow.data import Dataset, load
 from mirrorflow.flow import FlowPoint, Trajectory, mirror_flow
 from mirrorflow.maps import parse_map
@@ -68,7 +69,7 @@ def flow(
     if figure is not None and figure.suffix.lower() not in _FORMATS:
         raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
     console = Console(stderr=as_json)
-    points = load(data, **_options(data_option or []))
+    points = load(data, **data_options(data_option or []))
     net = _net(points, hidden or [], bias, init_scale, eps, seed)
     flows: dict[str, Trajectory] = {}
     for text in mirror_map or ["quadratic"]:
@@ -113,19 +114,6 @@ def flow(
         typer.echo(f"wrote {figure}", err=True)
     if any(each.outcome in ("stalled", "not_separable") for each in flows.values()):
         raise typer.Exit(1)
-
-
-def _options(texts: list[str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise ValueError(f"data option {text!r} has no value; write it as name=value")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
 
 
 def _net(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Checkpoint:
             with np.load(self.path, allow_pickle=False) as file:
                 data = {name: file[name] for name in file.files}
             head = json.loads(str(data["head"]))
-        except Exception as cause:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as cause:
             raise RunError(f"{self.path} is no checkpoint of a flow: {cause}") from cause
         if head["key"] != self.key:
             raise RunError(

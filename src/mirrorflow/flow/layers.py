@@ -7,7 +7,7 @@ relative is taken layer by layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,16 @@ class ScaledLayers(ScaledMap):
         sizes = [part.gauge(x[where]) for where, part, _ in self.parts]
         if min(sizes) == 0.0:
             return 0.0
-        return float(np.exp(sum(k * np.log(s) for s, (_, _, k) in zip(sizes, self.parts))))  # noqa: B905
+        return self._product(sizes)
+
+    def _product(self, sizes: Iterable[float]) -> float:
+        parts = zip(sizes, self.parts, strict=True)
+        return float(np.exp(sum(k * np.log(s) for s, (_, _, k) in parts)))
 
     def dual_gauge(self, g: Array) -> float:
         # by Hölder in each layer at the level's own x: <g, x> reaches it where all layers align
         pulls = [part.dual_gauge(g[where]) for where, part, _ in self.parts]
-        total = float(np.exp(sum(k * np.log(s) for s, (_, _, k) in zip(self.sizes, self.parts))))  # noqa: B905
+        total = self._product(self.sizes)
         return float(np.dot(pulls, self.sizes)) / total if total > 0 else 0.0
 
     def extent(self, dx: Array) -> float:

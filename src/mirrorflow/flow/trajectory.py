@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,7 +229,7 @@ class Trajectory:
             with np.load(Path(path), allow_pickle=False) as file:
                 head = json.loads(str(file["head"]))
                 arrays = {f.name: file[f.name] for f in fields(cls) if f.name not in _SCALARS}
-        except Exception as cause:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as cause:
             raise RunError(f"{path} does not hold a trajectory: {cause}") from cause
         return cls(**arrays, **head)
 
