@@ -20,7 +20,7 @@ from pathlib import Path
 __all__ = ["library"]
 
 SOURCE = Path(__file__).with_name("mirror.cpp")
-HEADER = Path(__file__).with_name("maps.h")
+HEADERS = [Path(__file__).with_name(name) for name in ("maps.h", "lanes.h", "avx512.h")]
 FLAGS = "-O3 -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -ffp-contract=fast"
 # From the best to what every compiler knows; the first that compiles is taken.
 VARIANTS = (
@@ -56,7 +56,7 @@ def library() -> ctypes.CDLL | None:
 def _key(compiler: str) -> str:
     parts = [
         SOURCE.read_text(),
-        HEADER.read_text(),
+        *(header.read_text() for header in HEADERS),
         FLAGS,
         *VARIANTS,
         compiler,
