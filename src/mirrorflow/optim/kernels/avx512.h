@@ -8,17 +8,19 @@
 namespace wide {
 
 struct Tables {
-  alignas(64) float power[16], power_rest[16], inverse[32], log[32], inverse_middle[32], log_middle[32];
+  alignas(64) float power[16], power_rest[16], inverse_middle[32], log_middle[32], log_floor[32], log2_middle[32], log2_floor[32];
   Tables() {
     for (int j = 0; j < 16; ++j) {
       power[j] = float(std::exp2(j / 16.));
       power_rest[j] = float(std::exp2(j / 16.) / power[j] - 1);
     }
     for (int j = 0; j < 32; ++j) {  // at both ends exact, so that log keeps its digits near 1
-      inverse[j] = j == 0 ? 1.f : j == 31 ? 0.5f : float(1 / (1 + (j + 0.5) / 32));
-      log[j] = float(-std::log(double(inverse[j])));
-      inverse_middle[j] = j < 16 ? inverse[j] : 2 * inverse[j];
+      float inverse = j == 0 ? 1.f : j == 31 ? 0.5f : float(1 / (1 + (j + 0.5) / 32));
+      inverse_middle[j] = j < 16 ? inverse : 2 * inverse;
       log_middle[j] = float(-std::log(double(inverse_middle[j])));
+      log2_middle[j] = float(-std::log2(double(inverse_middle[j])));
+      log_floor[j] = float((j >= 16) * std::log(2.) - std::log(double(inverse_middle[j])));
+      log2_floor[j] = float((j >= 16) - std::log2(double(inverse_middle[j])));
     }
   }
 };
@@ -44,13 +46,23 @@ struct Exponential2 {
 // log(1 + z), z > −1; w = 1 + z = 2^k m, m in [¾, 3/2).
 struct Logarithm1p {
   Table32 inverse{tables.inverse_middle}, log{tables.log_middle};
+  Table32 log_floor{tables.log_floor};
+  MEMBER F series(F f, F k, F start) const {
+    F p = polynomial(f, 1.f, -0.500001291f, 0.333371116f, -0.243978946f);
+    return fma(k, all(0.693147181f), fma(f, p, start));
+  }
+  MEMBER F positive(F z) const {  // z ≥ 0
+    F w = all(1) + z, rest = z - (w - all(1)), m = mantissa(w), j = leading(m);
+    F i = inverse.at(j), f = fms(m, i, all(1));
+    f = select(below(w, all(2)), fma(rest, i, f), f);
+    return series(f, exponent(w), log_floor.at(j));
+  }
   MEMBER F operator()(F z) const {
     F w = all(1) + z, rest = z - (w - all(1));
     F k = exponent(w * all(4.f / 3)), m = mantissa(w), j = leading(m);
     F i = inverse.at(j), f = fms(m, i, all(1));
     f = fma(scale(rest, all(0) - k), i, f);
-    F p = polynomial(f, 1.f, -0.500001291f, 0.333371116f, -0.243978946f);
-    return fma(k, all(0.693147181f), fma(f, p, log.at(j)));
+    return series(f, k, log.at(j));
   }
 };
 
@@ -95,13 +107,14 @@ struct Power4 {
   }
 };
 
-// sgn(v)|v|^{1/e}, v = sgn(x)|x|^e − δ, through log2 and exp2 whose integer parts are kept apart.
+// m |1 − ρ|^{1/e}, ρ = s m^{−e}, through log2 and exp2 whose integer parts are kept apart; from
+// m = 0 it is |s|^{1/e}.
 struct Power {
-  Table32 inverse{tables.inverse_middle}, log{tables.log_middle};
+  Table32 inverse{tables.inverse_middle}, log{tables.log2_middle}, log_floor{tables.log2_floor};
   Table16 power{tables.power};
   F e, e_high, e_low, i, i_high, i_low;
   explicit Power(double exponent) {
-    split(exponent, e, e_high, e_low);
+    split(-exponent, e, e_high, e_low);
     split(1 / exponent, i, i_high, i_low);
   }
   static void split(double v, F& whole, F& high, F& low) {
@@ -111,14 +124,20 @@ struct Power {
   struct Log {
     F k, l;  // log2 v = k + l
   };
-  MEMBER Log log2(F v, F rest) const {  // of v + rest
-    F k = exponent(v * all(4.f / 3)), m = mantissa(v), j = leading(m);
-    F inv = inverse.at(j), f = fma(rest, inv, fms(m, inv, all(1)));
-    F p = polynomial(f, 1.44269504f, -0.721349383f, 0.480952856f, -0.351987216f);
-    return {k, fma(f, p, log.at(j) * all(1.44269504f))};
+  MEMBER F series(F f, F start) const {
+    return fma(f, polynomial(f, 1.44269504f, -0.721349383f, 0.480952856f, -0.351987216f), start);
+  }
+  MEMBER Log log2(F v) const {
+    F m = mantissa(v), j = leading(m), f = fms(m, inverse.at(j), all(1));
+    return {exponent(v), series(f, log_floor.at(j))};
+  }
+  MEMBER Log log2(F v, F rest) const {  // of v + rest, to the last digits near 1
+    F m = mantissa(v), j = leading(m), inv = inverse.at(j);
+    F f = fma(rest, inv, fms(m, inv, all(1)));
+    return {exponent(v * all(4.f / 3)), series(f, log.at(j))};
   }
   struct Exp {
-    F scale, minus1, n;  // 2^y = scale (1 + minus1)
+    F scale, minus1, n;  // 2^n' (1 + minus1), n' = n to a sixteenth
   };
   MEMBER Exp exp2(Log v, F c, F high, F low) const {  // of c log2 v
     const F magic = all(1.5f * (1 << 19));
@@ -129,19 +148,15 @@ struct Power {
   }
   MEMBER bool run(F x, F d, F& y) const {
     F m = magnitude(x), s = flip_sign(d, x);
-    Exp up = exp2(log2(m, all(0)), e, e_high, e_low);
     Mask zero = equal(m, all(0));
-    F u = select(zero, all(0), fma(up.scale, up.minus1, up.scale));
-    bool fine = every(at_most(magnitude(up.n), 90) | zero) && every(at_most(m, 1e30f)) &&
-                every(at_most(magnitude(s), 1e27f));
-    Mask near = below(magnitude(s), all(0.5f) * u);
-    F ratio = s * reciprocal(u), w = all(1) - ratio;
-    F v = select(near, w, u - s), rest = masked(near, (all(1) - w) - ratio);
-    F size = larger(magnitude(v), all(1.2e-38f));
-    Exp down = exp2(log2(size, rest), i, i_high, i_low);
-    F base = select(near, down.scale * m, down.scale);
+    Exp up = exp2(log2(m), e, e_high, e_low);
+    F ratio = s * fma(up.scale, up.minus1, up.scale), w = all(1) - ratio;
+    Mask near = below(magnitude(ratio), all(0.5f));
+    F v = select(zero, all(0) - s, w), rest = masked(near, (all(1) - w) - ratio);
+    Exp down = exp2(log2(larger(magnitude(v), all(1.2e-38f)), rest), i, i_high, i_low);
+    F base = down.scale * select(zero, all(1), m);
     y = flip_sign(flip_sign(fma(base, down.minus1, base), v), x);
-    return fine;
+    return every(at_most(magnitude(up.n), 90) | zero) && every(at_most(magnitude(s), 1e9f));
   }
 };
 
@@ -179,8 +194,8 @@ struct Logarithmic {
       across = v + beta;
     } else {
       auto [value, minus1] = exponential(all(0) - s);
-      v = select(at_most(magnitude(s), 0.5f), fma(w, minus1, m), fms(w, value, beta));
       across = w * value;
+      v = select(at_most(magnitude(s), 0.5f), fma(w, minus1, m), across - beta);
       if (!every(at_most(magnitude(d), 40))) return false;
     }
     Mask crossed = below(v, all(0));
@@ -208,9 +223,23 @@ struct Cosh {
       y = fnma(change, size, x);
       return true;
     }
+    F m = magnitude(v), s = flip_sign(t, x);
+    if (every(at_most(m, 30) & at_most(all(1.f / 1024), magnitude(s)) &
+              at_most(magnitude(s), 1e12f))) {  // asinh L = log1p(L (1 + R + L)/(1 + R))
+      F z = v * v, S;
+      if (every(at_most(m, 1))) {
+        S = m * polynomial(z, 1.f, 0.166666664f, 0.00833335323f, 0.000198357098f, 2.8190392e-06f);
+      } else {
+        auto [P, f] = exponential(m);
+        S = all(0.5f) * f * (all(1) + reciprocal(P));
+      }
+      F left = S - s, L = magnitude(left), R = all(1) + root(fma(left, left, all(1)));
+      F l = log1p.positive(L * (R + L) * reciprocal(R));
+      y = flip_sign(flip_sign(size * l, left), x);
+      return true;
+    }
     // With P = e^v, S = sinh v, R = √(1 + (S − t)²): v + log1p(−t (1 + (R + S − t)/P)/(R + cosh v))
     // while S − t ≥ 0, else −asinh|S − t|.
-    F m = magnitude(v), s = flip_sign(t, x);
     auto [P, f] = exponential(m);
     F E = reciprocal(P), S = all(0.5f) * f * (all(1) + E), left = S - s, L = magnitude(left);
     F R = root(fma(left, left, all(1)));
@@ -237,6 +266,11 @@ struct Exponential {
       same = at_most(s, f);
       F z = select(same, all(0) - s * E, s - f);
       l = z * polynomial(z, 1.f, -0.5f, 0.3335294f, -0.250245118f);
+    } else if (every(at_most(all(1.f / 1024), magnitude(d)) & at_most(magnitude(d), 1e12f) &
+                     at_most(m, 30))) {
+      F left = exponential(m).minus1 - s;
+      y = flip_sign(flip_sign(log1p.positive(magnitude(left)), left), x);
+      return true;
     } else {
       auto [P, f] = exponential(m);
       F left = f - s;
@@ -285,6 +319,32 @@ void sweep(double parameter, const Exact& given, int64_t n, float* x, const floa
     std::copy(d + i, d + n, step);
     store(last, moved(fast, exact, load(last) * factor, load(step) * rate));
     std::copy(last, last + (n - i), x + i);
+  }
+}
+
+// Adam's direction m/(√v·root + ε) from the gradient sign·g; ε must dwarf √(smallest normal v).
+INLINE void adam(int64_t n, float* d, const float* g, float* m, float* v, float sign, float b1,
+                 float b2, float c2, float root_scale, float eps) {
+  auto lanes_of = [&](float* to, const float* gradient, float* first, float* second) {
+    F gi = load(gradient) * all(sign), mi = load(first), vi = load(second);
+    mi = fma(all(b1), gi - mi, mi);
+    vi = fma(all(b2), vi, all(c2) * gi * gi);
+    store(first, mi);
+    store(second, vi);
+    F r = root(larger(vi, all(1.2e-38f)));
+    store(to, mi * reciprocal(fma(r, all(root_scale), all(eps))));
+  };
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) lanes_of(d + i, g + i, m + i, v + i);
+  if (i < n) {
+    float rest[4][lanes] = {};
+    std::copy(g + i, g + n, rest[1]);
+    std::copy(m + i, m + n, rest[2]);
+    std::copy(v + i, v + n, rest[3]);
+    lanes_of(rest[0], rest[1], rest[2], rest[3]);
+    std::copy(rest[0], rest[0] + (n - i), d + i);
+    std::copy(rest[2], rest[2] + (n - i), m + i);
+    std::copy(rest[3], rest[3] + (n - i), v + i);
   }
 }
 

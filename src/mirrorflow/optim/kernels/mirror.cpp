@@ -104,6 +104,10 @@ void adam(int64_t n, T* __restrict d, const T* __restrict g, T* __restrict m, T*
           const Options& o) {
   const T sign = T(o.sign), b1 = T(1 - o.beta1), b2 = T(o.beta2), c2 = T(1 - o.beta2),
           eps = T(o.eps), root = T(1 / o.root_correction);
+#ifdef WIDE_LANES
+  if constexpr (sizeof(T) == 4)
+    if (o.eps >= 1e-15) return wide::adam(n, d, g, m, v, sign, b1, b2, c2, root, eps);
+#endif
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     T gi = sign * g[i], first = m[i] + b1 * (gi - m[i]), second = b2 * v[i] + c2 * gi * gi;
