@@ -67,6 +67,20 @@ def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
 
 
 @needs_compiler
+def test_every_processor_steps_as_exactly(monkeypatch, tmp_path):
+    """The build without this processor's instructions: other machines take other forms."""
+    monkeypatch.setenv("MIRRORFLOW_CACHE", str(tmp_path))
+    monkeypatch.setattr(build, "VARIANTS", ("-fopenmp-simd",))
+    build.library.cache_clear()
+    try:
+        for mirror_map in MAPS:
+            for part in ("small", "all"):
+                test_kernels_step_as_exactly_as_the_maps(mirror_map, torch.float32, part)
+    finally:
+        build.library.cache_clear()
+
+
+@needs_compiler
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_zero_gradient_leaves_every_bit_and_nan_is_seen(mirror_map, dtype):

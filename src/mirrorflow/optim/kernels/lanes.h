@@ -35,9 +35,9 @@ INLINE void store(float* to, F v) {
   _mm512_storeu_ps(to, v.a);
   _mm512_storeu_ps(to + 16, v.b);
 }
-INLINE void fetch(const float* from) {
-  _mm_prefetch(reinterpret_cast<const char*>(from), _MM_HINT_T0);
-  _mm_prefetch(reinterpret_cast<const char*>(from + 16), _MM_HINT_T0);
+INLINE void fetch(const float* from) {  // what will be needed next; past an end it does nothing
+  _mm_prefetch(reinterpret_cast<const char*>(from + 128), _MM_HINT_T0);
+  _mm_prefetch(reinterpret_cast<const char*>(from + 144), _MM_HINT_T0);
 }
 INLINE F all(float v) { return {_mm512_set1_ps(v), _mm512_set1_ps(v)}; }
 INLINE F operator+(F x, F y) { return {x.a + y.a, x.b + y.b}; }

@@ -5,10 +5,11 @@
 // Every map gives the new value in the form that keeps a small step exact (the change is added to
 // x), as in mirrorflow.maps. A map may have a second, cheaper form for small steps and entries,
 // used for blocks in which all are below its bounds: it is accurate to the same rounding there.
+// For float32 on processors with AVX-512 the maps of wide_maps.h take their place.
 
 #include "maps.h"
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
-#include "avx512.h"
+#include "wide_step.h"
 #define WIDE_LANES
 #define WIDE(Map) \
   template <> struct Fast<Map<float>> { using type = wide::Map; };
@@ -136,9 +137,8 @@ void run(double parameter, int64_t n, T* x, const T* g, T* m, T* v, const Option
       move(map, size, x + at, direction, lr, shrink);
     } else {
 #ifdef WIDE_LANES
-      const T* ahead[4] = {x + at, g + at, m ? m + at : nullptr, v ? v + at : nullptr};
       auto sweep = shrink == 1 ? wide::sweep<Wide, false, Map> : wide::sweep<Wide, true, Map>;
-      sweep(parameter, map, size, x + at, direction, lr, shrink, ahead, block);
+      sweep(parameter, map, size, x + at, direction, lr, shrink);
 #endif
     }
   };

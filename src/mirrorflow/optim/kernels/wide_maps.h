@@ -1,70 +1,10 @@
-// The float32 maps of mirror.cpp for processors with AVX-512: sixteen entries at a time, with
-// table-seeded exponentials, logarithms and roots. Every form is as exact as its twin in maps.h,
-// which is asked where a form does not hold (`run` returns false): infinities, NaN, huge entries.
+// The float32 maps for processors with AVX-512. Every form is as exact as its twin in maps.h, which is
+// asked where a form does not hold (`run` returns false): infinities, NaN, huge entries.
 #pragma once
 
-#include "lanes.h"
+#include "wide_functions.h"
 
 namespace wide {
-
-struct Tables {
-  alignas(64) float power[16], power_rest[16], inverse_middle[32], log_middle[32], log_floor[32], log2_middle[32], log2_floor[32];
-  Tables() {
-    for (int j = 0; j < 16; ++j) {
-      power[j] = float(std::exp2(j / 16.));
-      power_rest[j] = float(std::exp2(j / 16.) / power[j] - 1);
-    }
-    for (int j = 0; j < 32; ++j) {  // at both ends exact, so that log keeps its digits near 1
-      float inverse = j == 0 ? 1.f : j == 31 ? 0.5f : float(1 / (1 + (j + 0.5) / 32));
-      inverse_middle[j] = j < 16 ? inverse : 2 * inverse;
-      log_middle[j] = float(-std::log(double(inverse_middle[j])));
-      log2_middle[j] = float(-std::log2(double(inverse_middle[j])));
-      log_floor[j] = float((j >= 16) * std::log(2.) - std::log(double(inverse_middle[j])));
-      log2_floor[j] = float((j >= 16) - std::log2(double(inverse_middle[j])));
-    }
-  }
-};
-static const Tables tables;
-
-// e^t, e^t − 1, |t| ≤ 80: t = n/16 log 2 + r.
-struct Exponential2 {
-  Table16 power{tables.power}, rest{tables.power_rest};
-  struct Pair {
-    F value, minus1;
-  };
-  MEMBER Pair operator()(F t) const {
-    const F magic = all(1.5f * (1 << 19));  // its last place is 1/16
-    F shifted = fma(t, all(1.44269504f), magic), n = shifted - magic;
-    F r = fnma(n, all(0.693145752f), t);
-    r = fnma(n, all(1.42860677e-6f), r);
-    F p = fma(r * r, polynomial(r, 0.500014716f, 0.166671571f), r + rest.at(shifted));
-    F s = scale(power.at(shifted), n);
-    return {fma(s, p, s), fma(s, p, s - all(1))};
-  }
-};
-
-// log(1 + z), z > −1; w = 1 + z = 2^k m, m in [¾, 3/2).
-struct Logarithm1p {
-  Table32 inverse{tables.inverse_middle}, log{tables.log_middle};
-  Table32 log_floor{tables.log_floor};
-  MEMBER F series(F f, F k, F start) const {
-    F p = polynomial(f, 1.f, -0.500001291f, 0.333371116f, -0.243978946f);
-    return fma(k, all(0.693147181f), fma(f, p, start));
-  }
-  MEMBER F positive(F z) const {  // z ≥ 0
-    F w = all(1) + z, rest = z - (w - all(1)), m = mantissa(w), j = leading(m);
-    F i = inverse.at(j), f = fms(m, i, all(1));
-    f = select(below(w, all(2)), fma(rest, i, f), f);
-    return series(f, exponent(w), log_floor.at(j));
-  }
-  MEMBER F operator()(F z) const {
-    F w = all(1) + z, rest = z - (w - all(1));
-    F k = exponent(w * all(4.f / 3)), m = mantissa(w), j = leading(m);
-    F i = inverse.at(j), f = fms(m, i, all(1));
-    f = fma(scale(rest, all(0) - k), i, f);
-    return series(f, k, log.at(j));
-  }
-};
 
 // (√|x| − δ)² with signs; while 2|δ| ≤ √|x|, x − δ(2√|x| − δ).
 struct Power15 {
@@ -282,70 +222,5 @@ struct Exponential {
     return true;
   }
 };
-
-// The new values of `lanes` entries.
-template <class Fast, class Exact>
-INLINE F moved(const Fast& fast, const Exact& exact, F x, F d) {
-  F y;
-  if (__builtin_expect(!fast.run(x, d, y), 0)) {
-    float old[lanes], delta[lanes];
-    store(old, x);
-    store(delta, d);
-    for (int j = 0; j < lanes; ++j)
-      if (std::fabs(old[j]) <= std::numeric_limits<float>::max()) old[j] = exact.step(old[j], delta[j]);
-    y = load(old);
-  }
-  return select(equal(d, all(0)), x, y);
-}
-
-// x ← map(x·shrink, d·lr), entry by entry, while the entries `distance` further on are fetched.
-template <class Fast, bool shrinks, class Exact>
-void sweep(double parameter, const Exact& given, int64_t n, float* x, const float* d, float lr,
-           float shrink, const float* const* ahead, int64_t distance) {
-  const Fast fast(parameter);
-  const Exact exact = given;
-  const F rate = all(lr), factor = all(shrink);
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (int k = 0; k < 4; ++k)
-      if (ahead[k]) fetch(ahead[k] + i + distance);
-    F before = load(x + i);
-    if (shrinks) before = before * factor;
-    store(x + i, moved(fast, exact, before, load(d + i) * rate));
-  }
-  if (i < n) {
-    float last[lanes] = {}, step[lanes] = {};
-    std::copy(x + i, x + n, last);
-    std::copy(d + i, d + n, step);
-    store(last, moved(fast, exact, load(last) * factor, load(step) * rate));
-    std::copy(last, last + (n - i), x + i);
-  }
-}
-
-// Adam's direction m/(√v·root + ε) from the gradient sign·g; ε must dwarf √(smallest normal v).
-INLINE void adam(int64_t n, float* d, const float* g, float* m, float* v, float sign, float b1,
-                 float b2, float c2, float root_scale, float eps) {
-  auto lanes_of = [&](float* to, const float* gradient, float* first, float* second) {
-    F gi = load(gradient) * all(sign), mi = load(first), vi = load(second);
-    mi = fma(all(b1), gi - mi, mi);
-    vi = fma(all(b2), vi, all(c2) * gi * gi);
-    store(first, mi);
-    store(second, vi);
-    F r = root(larger(vi, all(1.2e-38f)));
-    store(to, mi * reciprocal(fma(r, all(root_scale), all(eps))));
-  };
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) lanes_of(d + i, g + i, m + i, v + i);
-  if (i < n) {
-    float rest[4][lanes] = {};
-    std::copy(g + i, g + n, rest[1]);
-    std::copy(m + i, m + n, rest[2]);
-    std::copy(v + i, v + n, rest[3]);
-    lanes_of(rest[0], rest[1], rest[2], rest[3]);
-    std::copy(rest[0], rest[0] + (n - i), d + i);
-    std::copy(rest[2], rest[2] + (n - i), m + i);
-    std::copy(rest[3], rest[3] + (n - i), v + i);
-  }
-}
 
 }  // namespace wide
