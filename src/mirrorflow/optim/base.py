@@ -18,9 +18,10 @@ from mirrorflow.optim.checks import (
     parameter_name,
     require_at_least_zero,
 )
-from mirrorflow.optim.kernels import supports
+from mirrorflow.optim.kernels import generated_step, supports
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
+from mirrorflow.optim.sharded import is_flattened
 from mirrorflow.optim.state import (
     AS_TEXT,
     LOW_PRECISION,
@@ -97,6 +98,12 @@ class MirrorOptimizer(torch.optim.Optimizer):
             )
         for i, p in enumerate(group["params"]):
             group["mirror_map"].require_domain(p, f"params[{i}]")
+            if is_flattened(p) and not group["mirror_map"].separable:
+                raise TypeError(
+                    f"params[{i}] was flattened by FullyShardedDataParallel, and "
+                    f"{group['mirror_map']!r} needs whole tensors; use fully_shard (FSDP2), which "
+                    "keeps their shapes, or a map that acts entry by entry"
+                )
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")
@@ -139,19 +146,25 @@ class MirrorOptimizer(torch.optim.Optimizer):
             for group in self.param_groups:
                 self._step_group(group, [p for p, its in found if its is group])
             return loss
+        if closure is None:
+            self._relative().forget()
+        self._step_relative(rule, found, keep=rejecting)
+        return loss
+
+    # The relative step reads numbers at every step: no graph can hold them.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _step_relative(
+        self, rule: LossScaled, found: list[tuple[Tensor, dict[str, Any]]], *, keep: bool
+    ) -> None:
         updates = [self._begin(p, group) for p, group in found]
         if not updates:
-            return loss
-        if rejecting:
-            for update in updates:
-                keep_previous(update.parameter, self.state[update.parameter])
-        elif closure is None:
-            self._relative().forget()
+            return
         for update in updates:
+            if keep:
+                keep_previous(update.parameter, self.state[update.parameter])
             self._turn(update)
         for update, moved in zip(updates, self._relative().step(rule, updates), strict=True):
             update.write(moved)
-        return loss
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
         lr = group["lr"]
@@ -163,6 +176,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
         joined: dict[Any, list[Update]] = {}
         for update in updates:
             self._turn(update)
+            if group["compiled"] and generated_step(update, lr):
+                continue
             if not group["foreach"] or not joinable(update):
                 step_blocked(update, lr)
                 continue

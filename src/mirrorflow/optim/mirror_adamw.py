@@ -104,10 +104,10 @@ class MirrorAdamW(MirrorOptimizer):
         states = [self._state_of(update) for update in updates]
         beta1, beta2 = group["betas"]
         options = [
-            Options(
+            Options.of(
+                group,
+                lr,
                 lr=lr / (1 - beta1 ** state["step"].item()),
-                shrink=1 - lr * group["weight_decay"],
-                sign=-1 if group["maximize"] else 1,
                 beta1=beta1,
                 beta2=beta2,
                 eps=group["eps"],
