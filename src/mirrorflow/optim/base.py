@@ -111,10 +111,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
         require_at_least_zero(group["weight_decay"], "weight_decay")
         if group["decay"] not in rules.decay_names():
             raise ValueError(f"decay = {group['decay']!r}; choose one of {rules.decay_names()}")
-        if any(group["step_rule"] != other["step_rule"] for other in self.param_groups):
+        if group["step_rule"] != self.defaults["step_rule"]:
             raise ValueError(
-                "the groups have different step rules; the relative step is one scalar for the "
-                "whole net (a step per group would change the horizon)"
+                "a group has its own step rule; the relative step is one scalar for the whole net "
+                "(a step per group would change the horizon)"
             )
 
     # -- the step ---------------------------------------------------------------------------
@@ -133,38 +133,33 @@ class MirrorOptimizer(torch.optim.Optimizer):
             DivergedError: NaN or infinite gradients with `check_finite`, a NaN log loss, or no
                 finite relative step. No parameter has moved then.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        rule: LossScaled | None = self.param_groups[0]["step_rule"]
-        rejecting = rule is not None and rule.reject and closure is not None
-        if rejecting and closure is not None:
-            loss = self._take_back(loss, closure)
+        if self.defaults["step_rule"] is not None:
+            return self._step_relative(closure)
+        loss = _evaluate(closure)
         found = self.with_gradient()
-        if rule is None:
-            for group in self.param_groups:
-                self._step_group(group, [p for p, its in found if its is group])
-            return loss
-        if closure is None:
-            self._relative().forget()
-        self._step_relative(rule, found, keep=rejecting)
+        for group in self.param_groups:
+            self._step_group(group, [p for p, its in found if its is group])
         return loss
 
     # The relative step reads numbers at every step: no graph can hold them.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _step_relative(
-        self, rule: LossScaled, found: list[tuple[Tensor, dict[str, Any]]], *, keep: bool
-    ) -> None:
-        updates = [self._begin(p, group) for p, group in found]
+    def _step_relative(self, closure: Callable[[], Any] | None) -> Any:
+        rule: LossScaled = self.defaults["step_rule"]
+        loss = _evaluate(closure)
+        if rule.reject and closure is not None:
+            loss = self._take_back(loss, closure)
+        updates = [self._begin(p, group) for p, group in self.with_gradient()]
         if not updates:
-            return
+            return loss
+        if closure is None:
+            self._relative().forget()
         for update in updates:
-            if keep:
+            if rule.reject and closure is not None:
                 keep_previous(update.parameter, self.state[update.parameter])
             self._turn(update)
         for update, moved in zip(updates, self._relative().step(rule, updates), strict=True):
             update.write(moved)
+        return loss
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
         lr = group["lr"]
@@ -250,8 +245,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 restore_previous(p, self.state[p])
-        with torch.enable_grad():
-            loss = closure()
+        loss = _evaluate(closure)
         relative.back_off(agreed_number(loss))
         return loss
 
@@ -279,3 +273,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
         for kept, group in zip(own, self.param_groups, strict=True):
             group.update(kept)
         keep_precision(self.param_groups, self.state, saved, state_dict["state"])
+
+
+def _evaluate(closure: Callable[[], Any] | None) -> Any:
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

@@ -130,7 +130,8 @@ class MirrorAdamW(MirrorOptimizer):
             update.direction,
             state["exp_avg"],
             state["exp_avg_sq"],
-            state["step"] if is_compiling() else state["step"].item(),
+            # 1 − β₂ᵗ would keep four digits in float32
+            state["step"].double() if is_compiling() else state["step"].item(),
             betas=group["betas"],
             eps=group["eps"],
             largest=state["max_exp_avg_sq"] if group["amsgrad"] else None,

@@ -40,7 +40,8 @@ def generated_step(update: Update, lr: float | Tensor) -> bool:
         return False
     group = update.group
     step = _compiled(group["mirror_map"], float(group["weight_decay"]), group["decay"])
-    x, direction, denominator = (None if t is None else t.detach().view(-1) for t in pieces)
+    # Flat, and without the base that a view would drag along: its rank is compiled in.
+    x, direction, denominator = (None if t is None else t.view(-1).data for t in pieces)
     scalars = (torch.as_tensor(v, dtype=torch.float64) for v in (lr, update.correction))
     try:
         step(x, direction, denominator, *scalars)
