@@ -26,6 +26,8 @@ from mirrorflow.experiments.pool import local_processes
 from mirrorflow.experiments.sweep import Member, Record, Sweep, read_plan
 from mirrorflow.experiments.sweep import sweep as run_sweep
 from mirrorflow.experiments.sweep.plan import flatten
+from mirrorflow.experiments.sweep.ray_engine import ray_engine
+from mirrorflow.experiments.sweep.run import Engine, most_threads
 
 __all__ = ["sweep"]
 
@@ -67,14 +69,21 @@ def sweep(
     if dry_run:
         _list(members, console, as_json)
         return
-    if engine not in ("local", "ray"):
-        raise ValueError(f"engine = {engine!r} is unknown; choose local or ray")
-    if address is not None and engine != "ray":
-        raise ValueError(f"address = {address!r} is of a Ray cluster; add --engine ray")
-    found = _run(members, out or Path(file.stem), workers, retry, reuse or [], console)
+    chosen = _engine(engine, address, members)
+    found = _run(members, out or Path(file.stem), workers, chosen, retry, reuse or [], console)
     _tell(found, console, as_json)
     if found.failed:
         raise typer.Exit(1)
+
+
+def _engine(name: str, address: str | None, members: list[Member]) -> Engine:
+    if name not in ("local", "ray"):
+        raise ValueError(f"engine = {name!r} is unknown; choose local or ray")
+    if name == "ray":
+        return ray_engine(address, cpus=most_threads(members))
+    if address is not None:
+        raise ValueError(f"address = {address!r} is of a Ray cluster; add --engine ray")
+    return local_processes
 
 
 def _list(members: list[Member], console: Console, as_json: bool) -> None:
@@ -102,6 +111,7 @@ def _run(
     members: list[Member],
     out: Path,
     workers: int | None,
+    engine: Engine,
     retry: bool,
     reuse: list[Path],
     console: Console,
@@ -133,7 +143,7 @@ def _run(
             members,
             out,
             workers=workers,
-            engine=local_processes,
+            engine=engine,
             retry=retry,
             reuse=reuse,
             progress=show,

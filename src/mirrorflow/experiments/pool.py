@@ -14,7 +14,7 @@ from typing import Any
 
 from mirrorflow.errors import MirrorFlowError
 
-__all__ = ["Call", "Outcome", "WorkerDiedError", "cores", "local_processes"]
+__all__ = ["Call", "Outcome", "WorkerDiedError", "cores", "light", "local_processes"]
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 """A function that another process can import, and its arguments."""
@@ -136,7 +136,7 @@ def _work(pipe: Any) -> None:
         try:
             answer: tuple[Any, Exception | None] = (function(*arguments), None)
         except Exception as error:
-            answer = (None, _light(error))
+            answer = (None, light(error))
         pipe.send(answer)
 
 
@@ -147,7 +147,7 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _light(error: Exception) -> Exception:
+def light(error: Exception) -> Exception:
     """The error without what is heavy or cannot travel."""
     if isinstance(error, MirrorFlowError):
         error.state = None

@@ -23,7 +23,7 @@ from mirrorflow.experiments.sweep.records import (
     write_table,
 )
 
-__all__ = ["Engine", "Sweep", "sweep"]
+__all__ = ["Engine", "Sweep", "most_threads", "sweep"]
 
 _TABLE_SECONDS = 10.0
 
@@ -78,7 +78,7 @@ def sweep(
         members: see `plan`.
         folder: made if need be.
         workers: processes; None takes the cores over the largest number of threads of a member.
-        engine: `local_processes`, or `ray_engine()` for a cluster.
+        engine: `local_processes`, or a `ray_engine` for a cluster.
         retry: run members that failed again.
         reuse: tables of earlier sweeps; members that they hold are taken from there.
         progress: called with (done, total, record of the member that just ended or None).
@@ -110,7 +110,9 @@ def sweep(
         ]
         written = time.monotonic()
         try:
-            with closing(engine(calls, workers or _workers(todo))) as outcomes:
+            with closing(
+                engine(calls, workers or max(1, cores() // most_threads(todo)))
+            ) as outcomes:
                 for outcome in outcomes:
                     member = todo[outcome.position]
                     record = record_of(member, _result(folder, member, outcome))
@@ -153,6 +155,7 @@ def _write(folder: Path, records: dict[str, Record | None]) -> None:
         write_table(folder / "results.parquet", ended)
 
 
-def _workers(members: Sequence[Member]) -> int:
+def most_threads(members: Sequence[Member]) -> int:
+    """The largest number of threads of a member."""
     threads = [m.settings.get("threads", 1) for m in members]
-    return max(1, cores() // max([1, *(t for t in threads if isinstance(t, int))]))
+    return max([1, *(t for t in threads if isinstance(t, int))])
