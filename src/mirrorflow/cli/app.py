@@ -25,7 +25,7 @@ app = typer.Typer(
     help="Mirror flow and mirror descent in homogeneous neural networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
