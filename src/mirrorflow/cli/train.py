@@ -25,6 +25,7 @@ from rich.text import Text
 from mirrorflow.cli.options import set_field
 from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
 from mirrorflow.experiments import train as run_training
+from mirrorflow.experiments.distributed import is_first
 from mirrorflow.experiments.runner import Progress as At
 
 __all__ = ["train"]
@@ -88,6 +89,10 @@ def train(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and minibatches.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    parallel: Annotated[
+        str | None, typer.Option(help="Of several processes (torchrun): ddp or fsdp.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the last measurement as JSON.")
     ] = False,
@@ -114,6 +119,8 @@ def train(
         "batch_size": batch_size,
         "dtype": dtype,
         "seed": seed,
+        "device": device,
+        "parallel": parallel,
         "until": tuple(_numbers(until, "until")) if until is not None else None,
     }
     if epochs and until is None and config is None:
@@ -125,8 +132,10 @@ def train(
     for text in option or []:
         set_field(values, text)
     chosen = RunConfig.from_dict(values)
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, quiet=not is_first())
     run = _train(chosen, out, console)
+    if not is_first():
+        return
     for note in run.data.notes:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     last = run.rows[-1]
