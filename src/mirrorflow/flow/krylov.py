@@ -28,7 +28,7 @@ from mirrorflow.flow.krylov_products import Products
 from mirrorflow.flow.scaled import Array
 
 _STIFF = 1e-3  # a margin whose share of the matrix stays below this needs no Schur complement
-MAX_ITERATIONS = 80
+MAX_ITERATIONS = 40
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,19 @@ class Bordered:
     def solve(
         self, a: Array, b: Array, clock: float, tol: float
     ) -> tuple[Array, Array, float, Array, float]:
-        """For right-hand sides a (d,), b (n,) and the clock's; the relative residual comes last."""
-        y = np.concatenate([self.s * a, self.r * b, [clock / self.size]])
-        w, left, count = gmres(self._apply, self._precondition, y, tol, MAX_ITERATIONS)
+        """For right-hand sides a (d,), b (n,) and the clock's; the relative residual comes last.
+
+        The rows of the margins are stiff, scaled by up to `max r`; what is left over is compared
+        with their unscaled size, since the rows of x feel it undivided.
+        """
+        top, low, end = self.s * a, self.r * b, clock / self.size
+        y = np.concatenate([top, low, [end]])
+        stiff = max(1.0, float(self.r.max()))
+        size = float(np.hypot(np.hypot(np.linalg.norm(top), np.linalg.norm(low) / stiff), end))
+        share = size / max(float(np.linalg.norm(y)), 1e-300)
+        goal = max(tol * share, 1e-12)
+        w, left, count = gmres(self._apply, self._precondition, y, goal, MAX_ITERATIONS)
+        left *= tol / goal
         self.iterations += count
         dx, dmu = self.s * w[: self.d], self.r * w[self.d : -1]
         du = a + self.products.tangent(dx, dmu)[1]

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.flow.krylov_products import Products
-from mirrorflow.flow.layered import LayeredMargins
 from mirrorflow.flow.scaled import Array
+
+if TYPE_CHECKING:
+    from mirrorflow.flow.layered import LayeredMargins
 
 _COLUMNS = 4096  # of a Jacobian strip that is held at a time
 
@@ -24,6 +27,17 @@ class _Adjoint:
     g: Array
     z: Array
     s: Array
+
+
+@dataclass(frozen=True)
+class _Tangent:
+    """Changes of a layer's z, s, of the two factors of s, and of its inputs (None: the data)."""
+
+    z: Array
+    s: Array
+    a: Array
+    b: Array
+    inputs: Array | None
 
 
 class LayeredProducts(Products):
@@ -63,11 +77,12 @@ class LayeredProducts(Products):
         self.adjoints = self._reverse(self.top)
 
     def push(self, v: Array) -> Array:
-        return self._forward(self.m._weights(v))[1]
+        return self._forward(self.m._weights(v))[-1]
 
-    def _forward(self, dw: list[Array]) -> tuple[list[tuple[Array, ...]], Array]:
-        """Tangents `(dz, ds, da, db, d inputs)` of every layer, and those of the margins."""
-        e2, tangents, dh = self.m.eps2, [], None
+    def _forward(self, dw: list[Array]) -> tuple[list[_Tangent], Array | None, Array]:
+        """Tangents of every hidden layer, of the last features (None: none), of the margins."""
+        e2, dh = self.m.eps2, None
+        tangents: list[_Tangent] = []
         for layer, w, d in zip(self.layers, self.weights, dw, strict=False):
             dz = layer.inputs @ d.T
             db = 2.0 * (w * d).sum(1)
@@ -77,13 +92,12 @@ class LayeredProducts(Products):
                 dz += dh @ w.T
                 da = 2.0 * e2 * (layer.inputs * dh).sum(1)
                 ds += da[:, None] * layer.b
-            tangents.append((dz, ds, da, db, dh))
+            tangents.append(_Tangent(dz, ds, da, db, dh))
             dh = layer.z1 * dz + layer.s1 * ds
         out = self.h @ dw[-1].T
         if dh is not None:
             out += dh @ self.weights[-1].T
-        tangents.append((dh,))
-        return tangents, (out[self.m.point] * self.m.heads).sum(1)
+        return tangents, dh, (out[self.m.point] * self.m.heads).sum(1)
 
     def pull(self, c: Array) -> Array:
         top = self._top(c)
@@ -99,27 +113,27 @@ class LayeredProducts(Products):
         if self.top is None:
             raise RuntimeError("weigh(mu) comes first")
         e2, dw = self.m.eps2, self.m._weights(v)
-        tangents, dq = self._forward(dw)
+        tangents, dh, dq = self._forward(dw)
         top, dtop = self.top, self._top(c)
         out = np.empty(self.m.size)
         last = dtop.T @ self.h
-        if tangents[-1][0] is not None:
-            last += top.T @ tangents[-1][0]
+        if dh is not None:
+            last += top.T @ dh
         out[self.m.slots[-1]] = last.ravel()
         dg = top @ dw[-1] + dtop @ self.weights[-1]
         for k in range(len(self.layers) - 1, -1, -1):
             layer, w, adjoint = self.layers[k], self.weights[k], self.adjoints[k]
-            dz, ds, da, db, dh = tangents[k]
-            dzb = dg * layer.z1 + adjoint.g * (layer.zz * dz + layer.zs * ds)
-            dsb = dg * layer.s1 + adjoint.g * (layer.zs * dz + layer.ss * ds)
+            t = tangents[k]
+            dzb = dg * layer.z1 + adjoint.g * (layer.zz * t.z + layer.zs * t.s)
+            dsb = dg * layer.s1 + adjoint.g * (layer.zs * t.z + layer.ss * t.s)
             part = dzb.T @ layer.inputs
-            part += 2.0 * (layer.a @ dsb + da @ adjoint.s)[:, None] * w
+            part += 2.0 * (layer.a @ dsb + t.a @ adjoint.s)[:, None] * w
             part += 2.0 * (layer.a @ adjoint.s)[:, None] * dw[k]
-            if dh is not None:
-                part += adjoint.z.T @ dh
+            if t.inputs is not None:
+                part += adjoint.z.T @ t.inputs
                 dg = dzb @ w + adjoint.z @ dw[k]
-                dg += (2.0 * e2 * (dsb @ layer.b + adjoint.s @ db))[:, None] * layer.inputs
-                dg += (2.0 * e2 * (adjoint.s @ layer.b))[:, None] * dh
+                dg += (2.0 * e2 * (dsb @ layer.b + adjoint.s @ t.b))[:, None] * layer.inputs
+                dg += (2.0 * e2 * (adjoint.s @ layer.b))[:, None] * t.inputs
             out[self.m.slots[k]] = part.ravel()
         return dq, out
 

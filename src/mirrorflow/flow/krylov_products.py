@@ -4,11 +4,15 @@
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mirrorflow.flow.margins import Margins
 from mirrorflow.flow.scaled import Array
+
+if TYPE_CHECKING:
+    from mirrorflow.flow.margins import Margins
 
 
 class Products:

@@ -5,15 +5,14 @@ the linear systems by `krylov`, so that no n x d and no d x d array is ever form
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import ImplicitStepper, State, Step
 from mirrorflow.flow.krylov import Bordered, Gram
-from mirrorflow.flow.krylov_layers import LayeredProducts
-from mirrorflow.flow.krylov_products import DenseProducts, Products
-from mirrorflow.flow.layered import LayeredMargins
-from mirrorflow.flow.margins import Margins
+from mirrorflow.flow.krylov_products import Products
 from mirrorflow.flow.newton import Clock, Stage
 from mirrorflow.flow.scaled import Array
 
@@ -21,15 +20,9 @@ _FLOOR = 1e-14  # share of the total weight below which a margin does not act
 _IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
 _TRUST = 0.5  # largest relative move of x in one Newton step
 _FORCING = 1e-2  # relative residual of the linear systems
+_USEFUL = 0.1  # the largest relative residual with which a direction is still taken
 _SLOW = 25  # GMRES iterations from which the Gram matrix is renewed
 _FLAT = 1e-3  # slopes below this share of a Hessian row are raised to it in the scaling
-
-
-def products(margins: Margins, x: Array) -> Products:
-    """Derivative products of `margins` at x, matrix-free where they can be."""
-    if isinstance(margins, LayeredMargins):
-        return LayeredProducts(margins, x)
-    return DenseProducts(margins, x)
 
 
 class KrylovStages:
@@ -59,11 +52,11 @@ class KrylovStages:
         """Newton from `(x, u, mu)`; None if it does not converge."""
         dual_primary = frame.map.primary == "dual"
         kappa: float | None = None
-        best = np.inf
+        best, missed = np.inf, 0
         rows: Array | None = None
         for iteration in range(max_iterations):
             frame.newton_count += 1
-            at = products(frame.margins, x)
+            at = frame.margins.linearise(x)
             q = at.q
             mu = np.maximum(mu, _FLOOR * mu.sum())
             log_mu, b = np.log(mu), frame.barrier(q)
@@ -90,8 +83,11 @@ class KrylovStages:
             self.iterations += system.iterations
             if system.iterations > _SLOW:
                 self.gram = None
-            if not (left < 0.5 and np.all(np.isfinite(dx)) and np.all(np.isfinite(du))):
-                return None
+            missed += left > _FORCING
+            if missed > 1 or not (
+                left < _USEFUL and np.isfinite(dx).all() and np.isfinite(du).all()
+            ):
+                return None  # the Hessian dominates: the step is too long for the linear solver
             size = frame.map.extent(x)
             if size == 0.0:
                 size = max(frame.map.extent(dx), 1e-300)
@@ -156,7 +152,7 @@ class KrylovStages:
         )
 
 
-def _filter(system: Bordered, clock: Clock):  # type: ignore[no-untyped-def]
+def _filter(system: Bordered, clock: Clock) -> Callable[[Array], Array]:
     def response(e: Array) -> Array:
         target = 0.0 if clock.direction is None else -float(clock.direction @ e)
         return system.solve(e, np.zeros(system.n), target, _FORCING)[0]

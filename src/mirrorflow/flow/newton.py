@@ -44,9 +44,7 @@ class Stage:
 
 
 # frame, x, u, mu, base, temperature, clock, tolerance
-StageSolver = Callable[
-    [Frame, Array, Array, Array, Array, float, Clock, float], Stage | None
-]
+StageSolver = Callable[[Frame, Array, Array, Array, Array, float, Clock, float], Stage | None]
 
 
 class _Bordered:
