@@ -104,10 +104,10 @@ class MirrorAdamW(MirrorOptimizer):
         states = [self._state_of(update) for update in updates]
         beta1, beta2 = group["betas"]
         options = [
-            Options(
+            Options.of(
+                group,
+                lr,
                 lr=lr / (1 - beta1 ** state["step"].item()),
-                shrink=1 - lr * group["weight_decay"],
-                sign=-1 if group["maximize"] else 1,
                 beta1=beta1,
                 beta2=beta2,
                 eps=group["eps"],
@@ -130,7 +130,8 @@ class MirrorAdamW(MirrorOptimizer):
             update.direction,
             state["exp_avg"],
             state["exp_avg_sq"],
-            state["step"] if is_compiling() else state["step"].item(),
+            # 1 − β₂ᵗ would keep four digits in float32
+            state["step"].double() if is_compiling() else state["step"].item(),
             betas=group["betas"],
             eps=group["eps"],
             largest=state["max_exp_avg_sq"] if group["amsgrad"] else None,

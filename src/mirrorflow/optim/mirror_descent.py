@@ -104,12 +104,11 @@ class MirrorDescent(MirrorOptimizer):
                     )
                 buffers.append(state["momentum_buffer"])
             options.append(
-                Options(
-                    lr=lr,
-                    shrink=1 - lr * group["weight_decay"],
+                Options.of(
+                    group,
+                    lr,
                     momentum=group["momentum"],
                     gain=1 - group["dampening"],
-                    sign=-1 if group["maximize"] else 1,
                     nesterov=group["nesterov"],
                     first=first,
                 )

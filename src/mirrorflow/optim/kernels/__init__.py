@@ -2,5 +2,6 @@
 
 from mirrorflow.optim.kernels.build import library
 from mirrorflow.optim.kernels.fused import Options, fused_step, supports
+from mirrorflow.optim.kernels.inductor import generated_step
 
-__all__ = ["Options", "fused_step", "library", "supports"]
+__all__ = ["Options", "fused_step", "generated_step", "library", "supports"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,16 @@ class Options(ctypes.Structure):
         ("nesterov", ctypes.c_int64),
         ("first", ctypes.c_int64),
     )  # fmt: skip
+
+    @classmethod
+    def of(cls, group: dict[str, Any], rate: float, **more: float) -> Options:
+        """What every optimizer's group says, and `more`."""
+        options = {
+            "lr": rate,
+            "shrink": 1 - rate * group["weight_decay"],
+            "sign": -1 if group["maximize"] else 1,
+        }
+        return cls(**{**options, **more})
 
 
 def _kind(mirror_map: MirrorMap) -> tuple[int, float] | None:
