@@ -51,7 +51,11 @@ def test_the_examples_run_in_small(tmp_path: Path, path: Path) -> None:
     for member in members:
         RunConfig.from_dict(member.settings)
     tables = tomllib.loads(path.read_text())
-    tables["base"] |= {"data_options": {"test_share": 0.9}, "until": [], "net_options": {"hidden": [8]}}
+    tables["base"] |= {
+        "data_options": {"test_share": 0.9},
+        "until": [],
+        "net_options": {"hidden": [8]},
+    }
     tables["base"] |= {"epochs": 1} if "epochs" in tables["base"] else {"steps": 3}
     tables["grid"]["seed"] = [0]
     found = sweep(plan(tables), tmp_path, engine=this_process)
