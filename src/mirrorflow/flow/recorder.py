@@ -25,7 +25,7 @@ class Recorder:
         self.frame = frame
         self.rows: list[dict[str, Any]] = []
         self.initial: tuple[Array, float] | None = None
-        self.latest = Residual(1.0, 1.0, np.inf)
+        self.latest = Residual(1.0, 1.0, np.inf, 0.0)
         self.thinned = 0  # how often every second row was dropped, for the sake of memory
 
     def add(self, state: State, log_t: float, log_log_t: float) -> None:
@@ -45,6 +45,7 @@ class Recorder:
             "gap": self.latest.gap,
             "epsilon": self.latest.epsilon,
             "delta": self.latest.delta,
+            "slack": self.latest.slack,
             "balance_drift": self._drift(state),
             "direction": np.empty_like(w),
             "multipliers": state.p,
