@@ -17,6 +17,7 @@ from mirrorflow.cli.report import report
 from mirrorflow.cli.reproduce import reproduce
 from mirrorflow.cli.sweep import sweep
 from mirrorflow.cli.train import train
+from mirrorflow.cli.tune import tune
 
 __all__ = ["app"]
 
@@ -44,6 +45,6 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (reproduce, train, sweep, flow, certify, maps, report):
+for command in (reproduce, train, sweep, tune, flow, certify, maps, report):
     app.command()(_interruptible(command))
 app.add_typer(data, name="data")

@@ -29,7 +29,7 @@ from mirrorflow.experiments.sweep.plan import flatten
 from mirrorflow.experiments.sweep.ray_engine import ray_engine
 from mirrorflow.experiments.sweep.run import Engine, most_threads
 
-__all__ = ["sweep"]
+__all__ = ["bar_columns", "choose_engine", "sweep"]
 
 
 def sweep(
@@ -69,18 +69,24 @@ def sweep(
     if dry_run:
         _list(members, console, as_json)
         return
-    chosen = _engine(engine, address, members)
+    chosen = choose_engine(engine, address, most_threads(members))
     found = _run(members, out or Path(file.stem), workers, chosen, retry, reuse or [], console)
     _tell(found, console, as_json)
     if found.failed:
         raise typer.Exit(1)
 
 
-def _engine(name: str, address: str | None, members: list[Member]) -> Engine:
+def choose_engine(name: str, address: str | None, threads: int) -> Engine:
+    """The engine of that name; `threads` of each of its calls.
+
+    Raises:
+        ValueError: an unknown name, or an address of another engine than Ray.
+        MissingExtraError: Ray is not installed.
+    """
     if name not in ("local", "ray"):
         raise ValueError(f"engine = {name!r} is unknown; choose local or ray")
     if name == "ray":
-        return ray_engine(address, cpus=most_threads(members))
+        return ray_engine(address, cpus=threads)
     if address is not None:
         raise ValueError(f"address = {address!r} is of a Ray cluster; add --engine ray")
     return local_processes
@@ -101,10 +107,30 @@ def _list(members: list[Member], console: Console, as_json: bool) -> None:
 
 
 class _Rate(ProgressColumn):
-    """Members a minute."""
+    """So many a minute."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
 
     def render(self, task: Task) -> Text:
-        return Text(f"{60 * task.speed:.3g} members/min" if task.speed else "- members/min")
+        return Text(
+            f"{60 * task.speed:.3g} {self.what}/min" if task.speed else f"- {self.what}/min"
+        )
+
+
+def bar_columns(what: str) -> tuple[ProgressColumn, ...]:
+    """Progress with rate and time left; a task has a field `note`."""
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(what),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
 
 
 def _run(
@@ -116,19 +142,9 @@ def _run(
     reuse: list[Path],
     console: Console,
 ) -> Sweep:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TextColumn("{task.fields[failed]} failed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
     # A member may take an hour: the rate is that of the whole session.
-    with Progress(*columns, console=console, speed_estimate_period=1e9) as bar:
-        task = bar.add_task("members", total=len(members), failed=0)
+    with Progress(*bar_columns("members"), console=console, speed_estimate_period=1e9) as bar:
+        task = bar.add_task("members", total=len(members), note="")
         failed = 0
 
         def show(done: int, total: int, record: Record | None) -> None:
@@ -137,7 +153,7 @@ def _run(
                 failed += record.failed
                 if record.failed or not console.is_terminal:  # a log shows no bar
                     console.print(Text(_line(done, total, record)), soft_wrap=True)
-            bar.update(task, completed=done, total=total, failed=failed)
+            bar.update(task, completed=done, total=total, note=f"{failed} failed")
 
         return run_sweep(
             members,

@@ -14,7 +14,15 @@ from typing import Any
 
 from mirrorflow.errors import MirrorFlowError
 
-__all__ = ["Call", "Outcome", "WorkerDiedError", "cores", "light", "local_processes"]
+__all__ = [
+    "Call",
+    "Outcome",
+    "WorkerDiedError",
+    "cores",
+    "light",
+    "local_processes",
+    "this_process",
+]
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 """A function that another process can import, and its arguments."""
@@ -74,6 +82,21 @@ def local_processes(calls: Sequence[Call], workers: int) -> Generator[Outcome, N
                 yield outcome
     finally:
         _end([*idle, *busy])
+
+
+def this_process(calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]:  # noqa: ARG001
+    """Make every call here, one after another: nothing to start, and nothing that survives a crash.
+
+    Args:
+        calls: see `local_processes`.
+        workers: of no meaning here.
+    """
+    for position, (function, arguments) in enumerate(calls):
+        try:
+            outcome = Outcome(position, function(*arguments))
+        except Exception as error:
+            outcome = Outcome(position, error=error)
+        yield outcome
 
 
 def cores() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from mirrorflow import __version__
 from mirrorflow.errors import MirrorFlowError, RunError
 from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
 from mirrorflow.experiments.folder import FORMAT
-from mirrorflow.experiments.pool import Call, Outcome, cores, local_processes
+from mirrorflow.experiments.pool import cores, local_processes, this_process
 
 __all__ = ["Record", "Task", "read_records", "run_tasks"]
 
@@ -142,7 +142,7 @@ def run_tasks(
 
     note("")
     workers = min(workers or cores(), max(len(todo), 1))
-    run = _here if workers == 1 else local_processes
+    run = this_process if workers == 1 else local_processes
     with closing(run([(_run, (folder, task)) for task in todo], workers)) as outcomes:
         for outcome in outcomes:
             task = todo[outcome.position]
@@ -155,11 +155,3 @@ def run_tasks(
             done += 1
             note(task.name)
     return failed
-
-
-def _here(calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]:  # noqa: ARG001
-    for position, (function, arguments) in enumerate(calls):
-        try:
-            yield Outcome(position, function(*arguments))
-        except MirrorFlowError as error:
-            yield Outcome(position, error=error)

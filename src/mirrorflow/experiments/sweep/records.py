@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from mirrorflow.experiments.folder import FORMAT
 from mirrorflow.experiments.sweep.member import FAILED, Result, at_thresholds
 from mirrorflow.experiments.sweep.plan import Member, flatten
 
-__all__ = ["Record", "keep", "kept", "read_table", "record_of", "reusable", "write_table"]
+__all__ = [
+    "Record",
+    "keep",
+    "kept",
+    "read_table",
+    "record_of",
+    "reusable",
+    "write_rows",
+    "write_table",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +99,15 @@ def kept(folder: Path, member: Member) -> Record | None:
 
 
 def write_table(path: Path, records: Iterable[Record]) -> None:
-    """All rows as one Parquet file; a column of numbers and text holds the numbers as text."""
+    """All rows of all records as one Parquet file."""
+    write_rows(path, [row for record in records for row in record.rows])
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows as one Parquet file; a column of numbers and text holds the numbers as text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [row for record in records for row in record.rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
     table = pa.table(columns)
