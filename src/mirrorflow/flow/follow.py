@@ -57,7 +57,7 @@ def follow(
 ) -> tuple[Trajectory, Ending]:
     """Integrate from `theta` (d,), in the internal order of `margins`, to the end of `s`."""
     frame = Frame(margins, scaled, FlowLoss(s.loss, margins.point))
-    recorder = Recorder(frame)
+    recorder = Recorder(frame, s.tol)
     position, counts = start(frame, theta, s.delta), None
     method = _choose(margins, s) if s.method == "auto" else s.method
     stepper = _stepper(method, s)

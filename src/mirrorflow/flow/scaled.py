@@ -59,6 +59,10 @@ class ScaledMap:
         """The slope without regularisation, for the pace of time along a ray."""
         return self.slope(x, u)
 
+    def steepness(self, x: Array) -> float:
+        """`dlog Q°(u)/dlog Q + 1`, the index at x, for the pace of time along a ray."""
+        return self.order if np.isfinite(self.order) else 0.0
+
     def energy(self, x: Array, u: Array) -> Array:
         """`x r'(x) - r(x)` per coordinate in units `exp(rho + scale)`."""
         raise NotImplementedError

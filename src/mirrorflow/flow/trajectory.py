@@ -259,11 +259,11 @@ _SCALARS = ("outcome", "degree", "stats")
 def _hermite(values: Array, slopes: Array, s: float) -> tuple[Array, Array]:
     """Cubic on [0, 1] through two rows, and its derivative.
 
-    A slope beyond five secants is not believed: where it is that steep (a weight crossing zero for
-    p > 2) the secant replaces it.
+    A slope beyond five secants and a tenth of the value is not believed: where it is that steep (a
+    weight crossing zero for p > 2) it is cut; a smooth extremum is not.
     """
     secant = values[1] - values[0]
-    bound = 5.0 * np.abs(secant) + 1e-9 * np.abs(values).max()
+    bound = 5.0 * np.abs(secant) + 0.1 * np.abs(values).max(0)
     slopes = np.where(np.isfinite(slopes), np.clip(slopes, -bound, bound), secant)
     value: Array = (
         values[0]
