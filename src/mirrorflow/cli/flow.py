@@ -141,7 +141,7 @@ def _net(
 
 def _record(flow: Trajectory) -> dict[str, Any]:
     last = flow[-1]
-    names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta")
+    names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta", "slack")
     values = {name: getattr(last, name) for name in names}
     drift = float(np.nanmax(flow.balance_drift, initial=0.0))
     plain = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}

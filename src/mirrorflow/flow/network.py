@@ -118,15 +118,11 @@ def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margi
         smoothing: the eps for `relu`.
 
     Raises:
-        ValueError: labels that do not fit, or data that are not finite.
+        ValueError: labels or features that do not fit.
         NotHomogeneousError: the module has no degree.
     """
     x = x.detach().to("cpu", torch.float64)
     y = y.detach().to("cpu")
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds NaN or infinity; clean the data first")
-    if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
-        raise ValueError("the net's parameters hold NaN or infinity; start from finite weights")
     if isinstance(net, Linear | MLP):
         margins = _dense(net, x, y, smoothing)
     else:
