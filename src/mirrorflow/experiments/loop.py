@@ -71,6 +71,7 @@ class Loop:
         manifest = self.crew.agree(self.folder.manifest)
         if manifest["outcome"] in ("reached", "steps"):
             return self._result(manifest["outcome"])
+        self.folder.update_manifest(device=str(self.crew.device), processes=self.crew.size)
         spent = float(manifest["seconds"])
         self.spent = float(manifest.get("evaluation_seconds", 0.0))
         self.folder.log(f"step {self.state.step}: {'resumed' if saved else 'started'}")
@@ -205,7 +206,8 @@ class Loop:
         margins, points = self.config.certify_margins, self.config.certify_points
         due = self.state.step == self.total or not math.isnan(row["threshold"])
         cost = self.state.certified + self.meter.certificate_cost(margins)
-        trained = 3 * self.meter.forward * self.state.step * (self.config.batch_size or self.n)
+        size = min(self.config.batch_size or self.n, self.n)
+        trained = 3 * self.meter.forward * self.state.step * size
         paid = cost <= (_CERTIFY_DUE if due else _CERTIFY) * trained
         begun = time.monotonic()
         if points and due:

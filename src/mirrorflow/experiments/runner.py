@@ -90,7 +90,6 @@ def train(
         torch.set_num_threads(config.threads)
         try:
             with folder.lock():
-                folder.update_manifest(device=str(crew.device), processes=crew.size)
                 parts = Parts(net, model, trained, optimizer, data, mirror_map)
                 loop = Loop(config, folder, parts, crew, progress)
                 if track is not None and crew.first:
