@@ -83,7 +83,7 @@ def baselines(
     frame.set_level(0.0, theta, 0.0, 1e-7)
     frame.map.scale = 0.0
     if hasattr(frame.map, "shift"):
-        frame.map.shift, frame.map.floor = 0.0, 0.0
+        frame.map.shift, frame.map.cap = 0.0, 0.0
     start = np.append(frame.map.dual(theta), -20.0)
     begun = time.perf_counter()
 

@@ -22,6 +22,7 @@ from mirrorflow.flow.scaled import Array
 
 _FLOOR = 1e-14  # share of the total weight below which a margin does not act
 _IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
+_RISE = 1e-3  # up to this share a weight is set to its barrier's at once, not by Newton
 _TRUST = 0.5  # largest relative move of x in one Newton step
 
 
@@ -132,6 +133,13 @@ def solve_stage(
         idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
         mu[idle] = _FLOOR * total
         r2[idle | ((mu <= 1.01 * _FLOOR * total) & (r2 > 0))] = 0.0
+        # a margin that comes into play: Newton would raise log mu by a few units an iteration
+        rise = (mu < _RISE * total) & (r2 < -temperature)
+        if rise.any():
+            lift = np.minimum(-r2[rise] / temperature, np.log(_RISE * total / mu[rise]))
+            mu[rise] *= np.exp(lift)
+            r1 -= jac[rise].T @ (mu[rise] * -np.expm1(-lift))
+            r2[rise] += temperature * lift
         try:
             system = _Bordered(frame, x, slope, mu, temperature, jac, frame.barrier_jacobian(q))
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
