@@ -113,6 +113,8 @@ def follow(
 
 
 def _is_large(margins: Margins) -> bool:
+    if margins.kinked:
+        return False
     return margins.blocks[1] > _DENSE or margins.size * len(margins.point) > _JACOBIAN
 
 

@@ -116,6 +116,7 @@ def solve_stage(
     kappa: float | None = None
     best = np.inf
     dual_primary = frame.map.primary == "dual"
+    kinked = frame.margins.kinked
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
@@ -128,6 +129,8 @@ def solve_stage(
             u = frame.map.dual(x)
         slope = frame.map.slope(x, u)
         r1 = u - base - jac.T @ mu
+        if kinked:
+            r1 -= frame.margins.beyond(x, mu)
         r2 = b + temperature * log_mu - kappa
         total = mu.sum()
         idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
@@ -187,6 +190,7 @@ def solve_stage(
         kappa += damp * dk
         curved = frame.map.extent(new - x - dx) / size
         x = new
+        moved = kinked and frame.margins.settle(x_line, x, mu)
         done = sx < tol and sm < 30 * tol and curved < tol
         settled = (
             iteration > 4
@@ -194,7 +198,7 @@ def solve_stage(
             and curved < 1e-2
             and np.abs(r1).max() < 1e-12 * np.abs(u).max()
         )
-        if done or settled:
+        if (done or settled) and not moved:
             if not dual_primary:
                 u = frame.map.dual(x)
             return Stage(x, u, np.maximum(mu, 0.0), _filter(system, clock, x1, m1, u1))
