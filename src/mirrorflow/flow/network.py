@@ -163,8 +163,9 @@ def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kin
         points = np.concatenate([points, np.ones((len(points), 1))], 1)
     heads, point = _heads(y, classes)
     if kinks == "exact":
-        two = isinstance(net, MLP) and len(net.weights) == 2 and net.activation == "relu"
-        if not (two and classes is None):
+        if not isinstance(net, MLP) or len(net.weights) != 2 or classes is not None:
+            raise ValueError(_EXACT)
+        if net.activation != "relu":
             raise ValueError(_EXACT)
         return KinkedMargins(points, heads[:, 0], net.sizes[1])
     if isinstance(net, Linear) or len(net.weights) == 1:
