@@ -110,7 +110,8 @@ def test_what_exact_kinks_do_not_do_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="TwoLayer nets with activation"):
             mirror_flow(net, x, y, q, log_t_end=1.0, kinks="exact")
-    with pytest.raises(ValueError, match="needs the implicit method"):
-        mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, kinks="exact", method="explicit")
+    for method in ("explicit", "krylov"):
+        with pytest.raises(ValueError, match='needs method = "implicit"'):
+            mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, kinks="exact", method=method)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kinks = 'sharp'"):
         mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, kinks="sharp")  # type: ignore[arg-type]

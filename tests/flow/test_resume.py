@@ -78,18 +78,6 @@ def test_explicit_and_implicit_agree(mirror_map: maps.MirrorMap) -> None:
     assert np.max(ends[0].balance_drift) < 1e-6
 
 
-def test_large_nets_go_explicit_by_themselves() -> None:
-    from mirrorflow.nets import MLP
-
-    g = torch.Generator().manual_seed(0)
-    net = MLP((5, 40, 40, 3), "smooth_relu", generator=g)
-    x, y = torch.randn(8, 5, generator=g), torch.randint(0, 3, (8,), generator=g)
-    flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1.0, loss="cross_entropy", tol=1e-3)
-    assert flow.stats["method"] == "explicit"
-    assert flow.outcome in ("reached", "not_separable")
-    assert flow.log_loss[-1] < flow.log_loss[0]
-
-
 def test_compare_maps() -> None:
     net, x, y = problem()
     chosen = [maps.Quadratic(), maps.Power(1.5)]

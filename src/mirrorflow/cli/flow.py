@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mirrorflow.cli.figure import write_figure
 from mirrorflow.cli.options import data_options
 from mirrorflow.data import Dataset, load
 from mirrorflow.flow import FlowPoint, Trajectory, mirror_flow
@@ -110,8 +111,7 @@ def flow(
         # Imported here: the table needs no matplotlib.
         from mirrorflow.report.flow_figure import flow_figure
 
-        flow_figure(flows, net, points.x, points.y).savefig(figure, dpi=150)
-        typer.echo(f"wrote {figure}", err=True)
+        write_figure(flow_figure(flows, net, points.x, points.y), figure)
     if any(each.outcome in ("stalled", "not_separable") for each in flows.values()):
         raise typer.Exit(1)
 

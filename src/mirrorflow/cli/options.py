@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import Any
 
-__all__ = ["data_options"]
+__all__ = ["data_options", "set_field"]
 
 
 def data_options(texts: list[str]) -> dict[str, Any]:
@@ -24,3 +25,26 @@ def data_options(texts: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             out[name.strip()] = value
     return out
+
+
+def set_field(values: dict[str, Any], text: str) -> None:
+    """Put `field=value` or `field.key=value` into a configuration; a value that is no TOML is text.
+
+    Raises:
+        ValueError: a text of another form, or a field that is no table.
+    """
+    key, sign, value = text.partition("=")
+    field, dot, inner = key.strip().partition(".")
+    if not sign or not field or (dot and not inner):
+        raise ValueError(f"--set {text!r} is not of the form field=value or field.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    if dot:
+        table = values.get(field, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"--set {text!r}: {field} is no table")
+        values[field] = {**table, inner: parsed}
+    else:
+        values[field] = parsed

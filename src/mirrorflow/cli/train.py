@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +22,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mirrorflow.cli.options import set_field
 from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
 from mirrorflow.experiments import train as run_training
+from mirrorflow.experiments.distributed import is_first
 from mirrorflow.experiments.runner import Progress as At
 
 __all__ = ["train"]
@@ -88,6 +89,10 @@ def train(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and minibatches.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    parallel: Annotated[
+        str | None, typer.Option(help="Of several processes (torchrun): ddp or fsdp.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the last measurement as JSON.")
     ] = False,
@@ -114,6 +119,8 @@ def train(
         "batch_size": batch_size,
         "dtype": dtype,
         "seed": seed,
+        "device": device,
+        "parallel": parallel,
         "until": tuple(_numbers(until, "until")) if until is not None else None,
     }
     if epochs and until is None and config is None:
@@ -123,10 +130,12 @@ def train(
         widths = [int(v) for v in _numbers(hidden, "hidden")]
         values["net_options"] = {**values["net_options"], "hidden": widths}
     for text in option or []:
-        _set(values, text)
+        set_field(values, text)
     chosen = RunConfig.from_dict(values)
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_json, quiet=not is_first())
     run = _train(chosen, out, console)
+    if not is_first():
+        return
     for note in run.data.notes:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     last = run.rows[-1]
@@ -151,26 +160,6 @@ def _number(text: str | None, name: str) -> float:
 
 def _numbers(text: str, name: str) -> list[float]:
     return [_number(part, name) for part in text.split(",") if part.strip()]
-
-
-def _set(values: dict[str, Any], text: str) -> None:
-    """Put `field=value` or `field.key=value` into the configuration; a value that is no TOML is
-    taken as text."""
-    key, sign, value = text.partition("=")
-    field, dot, inner = key.strip().partition(".")
-    if not sign or not field or (dot and not inner):
-        raise ValueError(f"--set {text!r} is not of the form field=value or field.key=value")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    if dot:
-        table = values.get(field, {})
-        if not isinstance(table, dict):
-            raise ValueError(f"--set {text!r}: {field} is no table")
-        values[field] = {**table, inner: parsed}
-    else:
-        values[field] = parsed
 
 
 class _Rate(ProgressColumn):

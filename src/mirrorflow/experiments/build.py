@@ -31,13 +31,13 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def build_data(config: RunConfig) -> Dataset:
-    """The data set in the dtype of the run.
+def build_data(config: RunConfig, device: torch.device | str = "cpu") -> Dataset:
+    """The data set in the dtype of the run, on a device.
 
     Raises:
         ValueError, DataError: see `data.load`.
     """
-    return load(config.data, **config.data_options).to(_DTYPES[config.dtype])
+    return load(config.data, **config.data_options).to(_DTYPES[config.dtype], device)
 
 
 def build_map(config: RunConfig) -> MapLike:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from mirrorflow.errors import RunError
 
 __all__ = ["RunConfig"]
@@ -21,6 +23,8 @@ _CHOICES = {
     "objective": ("auto", "loss", "log_loss"),
     "augment": ("none", "crop_flip"),
     "dtype": ("float32", "float64"),
+    "device": ("cpu", "cuda", "auto"),
+    "parallel": ("none", "ddp", "fsdp"),
 }
 _LEAST = {
     "steps": 1,
@@ -71,6 +75,11 @@ class RunConfig:
         dtype: "float32" or "float64".
         seed: of the initial weights and of the minibatches.
         threads: of torch while it trains; part of the run, because sums depend on it.
+        device: "cpu", "cuda", or "auto", which is "cuda" where there is one. Runs are equal bit for
+            bit on one kind of device only.
+        parallel: how several processes (`torchrun`) share the run: "ddp", each with a part of every
+            minibatch, "fsdp", each with a part of parameters and optimizer state too (FSDP2), or
+            "none". Their number is no part of the run; sums are rounded in another order.
 
     Raises:
         ValueError, TypeError: a field that is out of range, named with its value.
@@ -97,6 +106,8 @@ class RunConfig:
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
     threads: int = 1
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    parallel: Literal["none", "ddp", "fsdp"] = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "until", tuple(float(v) for v in self.until))
@@ -144,6 +155,21 @@ class RunConfig:
     def follows_log_loss(self) -> bool:
         """Whether the gradient is that of the log loss."""
         return self.lr == "auto" if self.objective == "auto" else self.objective == "log_loss"
+
+    def find_device(self, index: int = 0) -> torch.device:
+        """The device of the run on this machine, the one of that index of several.
+
+        Raises:
+            ValueError: there is no CUDA device.
+        """
+        there = torch.cuda.is_available()
+        if self.device == "cpu" or (self.device == "auto" and not there):
+            return torch.device("cpu")
+        if not there:
+            raise ValueError(
+                'device = "cuda", but torch finds no CUDA device here; take "cpu" or "auto"'
+            )
+        return torch.device("cuda", index)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as TOML can hold them."""

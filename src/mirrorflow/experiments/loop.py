@@ -9,24 +9,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirrorflow.data import Dataset, crop_flip
 from mirrorflow.errors import DivergedError, NotSeparableError
 from mirrorflow.experiments.build import schedule
 from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.distributed import Team
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.measure import Meter
-from mirrorflow.losses import log_loss
 from mirrorflow.maps import MapLike
 from mirrorflow.nets import HomogeneousNet
 
-__all__ = ["LoadedRun", "Loop", "Progress"]
+__all__ = ["LoadedRun", "Loop", "Parts", "Progress"]
 
 # With minibatches a row waits until the rows so far, and itself, cost at most this share of what
 # training did; the last row takes the whole training set if that costs at most the second share.
 _SHARE, _LAST_SHARE = 0.06, 0.08
 _MEASURE_POINTS = (100, 2000)
+_ASK_EVERY = 16  # steps, where several processes have to agree
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,19 @@ class LoadedRun:
     data: Dataset
     mirror_map: MapLike
     rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run trains: `model` is called in training and may wrap `net`, `trained` has the
+    parameters that the optimizer moves (see `Team.spread`), `net` is what is measured."""
+
+    net: HomogeneousNet
+    model: nn.Module
+    trained: HomogeneousNet
+    optimizer: torch.optim.Optimizer
+    data: Dataset
+    mirror_map: MapLike
 
 
 @dataclass
@@ -72,20 +86,19 @@ class Loop:
         self,
         config: RunConfig,
         folder: RunFolder,
-        net: HomogeneousNet,
-        data: Dataset,
-        mirror_map: MapLike,
-        optimizer: torch.optim.Optimizer,
+        parts: Parts,
+        crew: Team,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.config, self.folder, self.net, self.data = config, folder, net, data
-        self.mirror_map, self.optimizer, self.progress = mirror_map, optimizer, progress
+        self.config, self.folder, self.parts, self.crew = config, folder, parts, crew
+        self.net, self.data, self.optimizer = parts.net, parts.data, parts.optimizer
+        self.progress = progress if crew.first else None
         self.state = _State()
-        self.n, self.total = len(data.x), config.total_steps(len(data.x))
+        self.n, self.total = len(self.data.x), config.total_steps(len(self.data.x))
         self.minibatch, self.spent = config.is_minibatch(self.n), 0.0
         self.order = (-1, torch.zeros(0, dtype=torch.int64))  # of the points, in an epoch
         points = config.measure_points or (self._default_points() if self.minibatch else None)
-        self.meter = Meter(net, data, mirror_map, config.loss, points)
+        self.meter = Meter(self.net, self.data, parts.mirror_map, config.loss, points)
 
     def _default_points(self) -> int:
         least, most = _MEASURE_POINTS
@@ -93,12 +106,12 @@ class Loop:
 
     def run(self, checkpoint_seconds: float) -> LoadedRun:
         """To the end, with a checkpoint every so many seconds."""
-        saved = self.folder.load_checkpoint()
+        saved = self.crew.agree(self.folder.load_checkpoint)
         if saved is not None:
-            self.net.load_state_dict(saved["net"])
-            self.optimizer.load_state_dict(saved["optimizer"])
+            self.crew.load(self.parts.trained, self.optimizer, saved)
+            self.crew.collect(self.parts.trained, self.net)
             self.state = _State(**saved["state"])
-        manifest = self.folder.manifest()
+        manifest = self.crew.agree(self.folder.manifest)
         if manifest["outcome"] in ("reached", "steps"):
             return self._result(manifest["outcome"])
         spent = float(manifest["seconds"])
@@ -118,13 +131,19 @@ class Loop:
                 at = Progress(self.state.step, self.total, value / math.log(10))
                 self.progress(at)
             outcome = self._done()
-            if outcome is not None or now - saved_at > checkpoint_seconds:
+            if outcome is not None or self._is_late(now - saved_at > checkpoint_seconds):
                 self._save()
                 saved_at = now
                 self.folder.update_manifest(
                     seconds=round(spent + now - begun, 3), evaluation_seconds=round(self.spent, 3)
                 )
         return self._finish(outcome)
+
+    def _is_late(self, late: bool) -> bool:
+        """Whether it is time for a checkpoint; clocks differ, so that one of them is asked."""
+        if self.crew.size == 1:
+            return late
+        return self.state.step % _ASK_EVERY == 0 and self.crew.agree(lambda: late)
 
     def _step(self) -> float:
         x, y = self._batch()
@@ -135,7 +154,8 @@ class Loop:
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            value = log_loss(self.net(x), y, self.config.loss)
+            outputs = self.parts.model(self.crew.share(x))
+            value = self.crew.log_loss(outputs, self.crew.share(y), self.config.loss, len(x))
             target = value if self.config.follows_log_loss else value.exp()
             target.backward()  # type: ignore[no-untyped-call]
             return value
@@ -205,7 +225,9 @@ class Loop:
 
     def _row(self, points: int, test_points: int) -> dict[str, Any]:
         begun = time.monotonic()
-        row = {"step": self.state.step, **self.meter(self.net, points, test_points)}
+        self.crew.collect(self.parts.trained, self.net)
+        made = self.crew.agree(lambda: self.meter(self.net, points, test_points))
+        row = {"step": self.state.step, **made}
         self.state.evaluated += self.meter.cost(points, test_points)
         self.spent += time.monotonic() - begun
         return row
@@ -225,7 +247,9 @@ class Loop:
 
     def _certificate(self) -> dict[str, float]:
         begun = time.monotonic()
-        found = self.meter.certificate(self.net, self.config.certify_points)
+        found = self.crew.agree(
+            lambda: self.meter.certificate(self.net, self.config.certify_points)
+        )
         self.spent += time.monotonic() - begun
         return found
 
@@ -238,8 +262,7 @@ class Loop:
         self.folder.write_metrics(self.state.rows)
         self.folder.save_checkpoint(
             {
-                "net": self.net.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                **self.crew.save(self.parts.trained, self.optimizer),
                 "state": dict(vars(self.state)),
             }
         )
@@ -263,6 +286,6 @@ class Loop:
         return self._result(outcome)
 
     def _result(self, outcome: str) -> LoadedRun:
-        return LoadedRun(
-            self.config, outcome, self.net, self.data, self.mirror_map, self.state.rows
-        )
+        self.crew.collect(self.parts.trained, self.net)
+        mirror_map = self.parts.mirror_map
+        return LoadedRun(self.config, outcome, self.net, self.data, mirror_map, self.state.rows)

@@ -10,8 +10,9 @@ import torch
 from mirrorflow.errors import RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net, build_optimizer
 from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.distributed import team
 from mirrorflow.experiments.folder import RunFolder
-from mirrorflow.experiments.loop import LoadedRun, Loop, Progress
+from mirrorflow.experiments.loop import LoadedRun, Loop, Parts, Progress
 from mirrorflow.nets import check_degree
 
 __all__ = ["LoadedRun", "Progress", "load_run", "train"]
@@ -51,6 +52,10 @@ def train(
     depends on the seed and the step alone, so that a run that was killed and resumed has the
     parameters and the metrics, bit for bit, of one that was not.
 
+    Under `torchrun` (or in a running `torch.distributed`) with `config.parallel` every process
+    takes its share of each minibatch, and the first one measures and writes. A run goes on under
+    another number of processes, then up to rounding.
+
     Args:
         config: the run.
         path: its folder, made if need be.
@@ -68,19 +73,21 @@ def train(
         RunError: the folder cannot be used.
         ValueError: data, net or map that the configuration names are not to be had.
     """
-    data = build_data(config)
-    net = build_net(config, data)
-    mirror_map = build_map(config)
-    check_degree(net, data.x[:64] if data.x.ndim == 2 else data.x[:8])
-    optimizer = build_optimizer(config, net, mirror_map, len(data.x))
-    folder = RunFolder(path)
-    folder.open(config)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with folder.lock():
-            return Loop(config, folder, net, data, mirror_map, optimizer, progress).run(
-                checkpoint_seconds
-            )
-    finally:
-        torch.set_num_threads(threads)
+    with team(config) as crew:
+        data = build_data(config, crew.device)
+        net = build_net(config, data).to(crew.device)
+        mirror_map = build_map(config)
+        check_degree(net, data.x[:64] if data.x.ndim == 2 else data.x[:8])
+        model, trained = crew.spread(net)
+        optimizer = build_optimizer(config, trained, mirror_map, len(data.x))
+        folder = RunFolder(path, writes=crew.first)
+        crew.agree(lambda: folder.open(config))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(config.threads)
+        try:
+            with folder.lock():
+                folder.update_manifest(device=str(crew.device), processes=crew.size)
+                parts = Parts(net, model, trained, optimizer, data, mirror_map)
+                return Loop(config, folder, parts, crew, progress).run(checkpoint_seconds)
+        finally:
+            torch.set_num_threads(threads)

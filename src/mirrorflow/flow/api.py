@@ -59,10 +59,12 @@ def mirror_flow(
         log_t_end: natural logarithm of the last time.
         log_log_t_end: instead of `log_t_end`, its logarithm, for times beyond `exp(1e308)`.
         loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula).
-        method: "implicit" (primal-dual SDIRK, any time), "explicit" (Dormand-Prince, large nets and
-            short times), or "auto": implicit unless the Hessian would be one dense block of more
-            than 1500 weights, or the Jacobian hold more than 2e7 numbers.
-        order: of the implicit Runge-Kutta method, 1 to 4.
+        method: "implicit" (primal-dual SDIRK, any time), "krylov" (the same equations by
+            Newton-Krylov, without a Jacobian or Hessian array), "explicit" (Dormand-Prince, large
+            nets and short times), or "auto": implicit unless the Hessian would be one dense block
+            of more than 1500 weights, or the Jacobian hold more than 2e7 numbers; then krylov, or
+            explicit up to `log_t_end = 1`.
+        order: of the implicit Runge-Kutta method, 1 to 4, also for "krylov".
         tol: local error per step, relative in the horizon norm and in the dual; None is 1e-4, and
             1e-5 for maps of finite index above 2, where 1e-4 can end at another KKT point.
         relative_temperature: the softmax over margins is never sharper than this share of the
@@ -108,10 +110,10 @@ def mirror_flow(
     )  # fmt: skip
     if kinks not in get_args(Kinks):
         raise ValueError(f"kinks = {kinks!r} is unknown; choose one of {list(get_args(Kinks))}")
-    if kinks == "exact" and method == "explicit":
+    if kinks == "exact" and method in ("explicit", "krylov"):
         raise ValueError(
-            'kinks = "exact" needs the implicit method: explicit steps chatter across a kink that '
-            'attracts; leave method out, or use kinks = "smooth"'
+            f'kinks = "exact" needs method = "implicit", not {method!r}: the others do not know '
+            'sliding modes; leave method out, or use kinks = "smooth"'
         )
     margins = net_margins(net, x, y, smoothing, kinks)
     theta = flat_parameters(net)[margins.order]

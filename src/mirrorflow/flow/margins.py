@@ -6,7 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.flow.krylov_products import DenseProducts, Products
 from mirrorflow.flow.scaled import Array
+
+LARGE = 20_000_000  # numbers in a Jacobian beyond which none is formed
 
 
 class Margins:
@@ -39,6 +42,10 @@ class Margins:
     def push(self, x: Array, v: Array) -> Array:
         """`J(x) v`, shape (n,) from (d,)."""
         return np.asarray(self.jacobian(x)[1] @ v)
+
+    def linearise(self, x: Array) -> Products:
+        """Products with the derivatives at x."""
+        return DenseProducts(self, x)
 
     def curvature(self, x: Array, mu: Array) -> Array:
         """Diagonal blocks (B, k, k), B k = d, of `sum_i mu_i hess q_i`: exact, zero elsewhere."""

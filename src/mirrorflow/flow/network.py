@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
 from mirrorflow.flow.kinks import KinkedMargins
+from mirrorflow.flow.krylov_module import ModuleProducts
 from mirrorflow.flow.layered import LayeredMargins
-from mirrorflow.flow.margins import LinearMargins, Margins
+from mirrorflow.flow.margins import LARGE, LinearMargins, Margins
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.two_layer import TwoLayerMargins
 from mirrorflow.losses import check_labels, pairwise_margins
@@ -40,28 +41,30 @@ class ModuleMargins(Margins):
             name: b.double() if b.is_floating_point() else b for name, b in net.named_buffers()
         }
 
-        def q(theta: Tensor) -> Tensor:
+        def unflatten(theta: Tensor) -> dict[str, Tensor]:
             parts = torch.split(theta, sizes)
-            parameters = {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-            out: Tensor = functional_call(net, {**parameters, **buffers}, (x,))
+            return {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+
+        def q(theta: Tensor) -> Tensor:
+            out: Tensor = functional_call(net, {**unflatten(theta), **buffers}, (x,))
             return pairwise_margins(out, y).flatten()
 
         with torch.no_grad():
-            out = q(torch.from_numpy(flat_parameters(net)))
-        per_point = len(out) // len(y)
-        self.point = np.repeat(np.arange(len(y)), per_point)
-        self._q = q
+            classes = net(x).reshape(len(x), -1).shape[1]
+        heads, self.point = _heads(y, None if classes == 1 else classes)
+        self.net, self.x, self.unflatten, self.function = net, x, unflatten, q
+        self.heads = torch.from_numpy(heads[:, 0] if classes == 1 else heads)
         self._jac: Callable[[Tensor], Tensor] = jacrev(q)
 
         def weighted(theta: Tensor, c: Tensor) -> Tensor:
             return c @ q(theta)
 
-        self._pull: Callable[[Tensor, Tensor], Tensor] = grad(weighted)
+        self.gradient: Callable[[Tensor, Tensor], Tensor] = grad(weighted)
         self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(weighted))
 
     def values(self, x: Array) -> Array:
         with torch.no_grad():
-            out: Array = self._q(torch.from_numpy(x)).numpy()
+            out: Array = self.function(torch.from_numpy(x)).numpy()
         return out
 
     def jacobian(self, x: Array) -> tuple[Array, Array]:
@@ -69,15 +72,18 @@ class ModuleMargins(Margins):
         return self.values(x), self._jac(theta).detach().numpy()
 
     def pull(self, x: Array, c: Array) -> Array:
-        out: Array = self._pull(torch.from_numpy(x), torch.from_numpy(c)).detach().numpy()
+        out: Array = self.gradient(torch.from_numpy(x), torch.from_numpy(c)).detach().numpy()
         return out
 
     def push(self, x: Array, v: Array) -> Array:
         # J v is the gradient of <J' c, v> in c: two reverse passes, and no forward mode
         theta, direction = torch.from_numpy(x), torch.from_numpy(v)
         zero = torch.zeros(len(self.point), dtype=torch.float64)
-        out: Array = grad(lambda c: self._pull(theta, c) @ direction)(zero).detach().numpy()
+        out: Array = grad(lambda c: self.gradient(theta, c) @ direction)(zero).detach().numpy()
         return out
+
+    def linearise(self, x: Array) -> ModuleProducts:
+        return ModuleProducts(self, x)
 
     def curvature(self, x: Array, mu: Array) -> Array:
         out: Array = self._hess(torch.from_numpy(x), torch.from_numpy(mu)).detach().numpy()
@@ -175,7 +181,9 @@ def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kin
         return margins
     eps = net.eps if net.activation == "smooth_relu" else smoothing
     kind = "smooth_relu" if net.activation == "relu" else net.activation
-    if len(net.weights) == 2 and classes is None and kind == "smooth_relu":
+    n, inputs = points.shape
+    dense = n * max(net.sizes[1] * (inputs + 1), (inputs + 1) ** 2) <= LARGE
+    if len(net.weights) == 2 and classes is None and kind == "smooth_relu" and dense:
         return TwoLayerMargins(points, heads[:, 0], net.sizes[1], eps)
     shapes = [(int(w.shape[0]), int(w.shape[1])) for w in net.weights]
     return LayeredMargins(points, heads, point, shapes, kind, eps, net.degree)

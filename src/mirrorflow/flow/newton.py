@@ -44,6 +44,10 @@ class Stage:
     filter: Callable[[Array], Array]
 
 
+# frame, x, u, mu, base, temperature, clock, tolerance
+StageSolver = Callable[[Frame, Array, Array, Array, Array, float, Clock, float], Stage | None]
+
+
 class _Bordered:
     """The factored linear system of one Newton iteration, scaled so that slopes may be 0 or inf."""
 

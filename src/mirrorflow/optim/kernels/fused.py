@@ -17,6 +17,7 @@ from mirrorflow.maps import (
     Power,
     Quadratic,
 )
+from mirrorflow.maps.numerics import typed_fraction
 from mirrorflow.optim.kernels.build import library
 
 __all__ = ["Options", "fused_step", "supports"]
@@ -42,7 +43,7 @@ def _kind(mirror_map: MirrorMap) -> tuple[int, float] | None:
         case Quadratic():
             return 0, 0.0
         case Power(p):
-            return (_POWERS[p], p) if p in _POWERS else None
+            return (_POWERS[p], p) if p in _POWERS else (8, float(typed_fraction(p) - 1))
         case HyperbolicEntropy(beta):
             return 4, beta
         case Logarithmic(beta):
