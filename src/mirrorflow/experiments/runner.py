@@ -11,6 +11,7 @@ from mirrorflow.errors import RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net, build_optimizer
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.distributed import team
+from mirrorflow.experiments.finish import FinishingLoop
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.loop import LoadedRun, Loop, Parts, Progress
 from mirrorflow.nets import check_degree
@@ -88,6 +89,7 @@ def train(
             with folder.lock():
                 folder.update_manifest(device=str(crew.device), processes=crew.size)
                 parts = Parts(net, model, trained, optimizer, data, mirror_map)
-                return Loop(config, folder, parts, crew, progress).run(checkpoint_seconds)
+                loop = FinishingLoop if config.finish_options else Loop
+                return loop(config, folder, parts, crew, progress).run(checkpoint_seconds)
         finally:
             torch.set_num_threads(threads)

@@ -1,0 +1,150 @@
+"""The end of a run: full batches with momentum, of which only the points that count are evaluated.
+
+At a small loss the full batch's gradient is decided by few points: the share of point i is
+`ℓ_i/Σ_j ℓ_j`, and at loss 1e-10 a point whose margin is 20 above the smallest has a share below
+1e-8. So every few steps all points are evaluated, and until the next time the step sees only those
+with the largest loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.loop import LoadedRun, Loop
+from mirrorflow.losses import log_loss_per_point
+from mirrorflow.optim import LossScaled, MirrorDescent
+
+__all__ = ["Finish", "FinishingLoop"]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What `RunConfig.finish_options` may say.
+
+    Args:
+        steps: how many follow the minibatches.
+        eta: the relative step at their start; it falls linearly to 0.
+        momentum: in the dual; it averages over the points that take turns in deciding the loss.
+        points: at most so many are kept, those with the largest loss.
+        every: steps after which they are chosen anew.
+
+    Raises:
+        ValueError, TypeError: a value out of range.
+    """
+
+    steps: int = 600
+    eta: float = 0.002
+    momentum: float = 0.99
+    points: int = 1024
+    every: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "points", "every"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"finish_options.{name} = {value!r}; pass an int >= 1")
+            if value < 1:
+                raise ValueError(f"finish_options.{name} = {value}; pass an int >= 1")
+        if not 0 < self.eta < 1:
+            raise ValueError(f"finish_options.eta = {self.eta}; choose 0 < eta < 1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"finish_options.momentum = {self.momentum}; choose 0 <= momentum < 1")
+
+    @staticmethod
+    def of(config: RunConfig) -> Finish:
+        """The plan of a configuration.
+
+        Raises:
+            ValueError: an unknown key, or a configuration that it cannot follow.
+        """
+        known = set(Finish.__dataclass_fields__)
+        unknown = sorted(set(config.finish_options) - known)
+        if unknown:
+            raise ValueError(f"finish_options has no key {unknown}; it takes {sorted(known)}")
+        if config.optimizer != "mirror_descent" or config.lr != "auto" or not config.batch_size:
+            raise ValueError(
+                "finish_options follows minibatches of mirror_descent with lr = 'auto'; this run "
+                f"has optimizer = {config.optimizer!r}, lr = {config.lr!r}, batch_size = "
+                f"{config.batch_size}"
+            )
+        if config.parallel != "none":
+            raise ValueError(
+                f"finish_options is for one process; parallel = {config.parallel!r}, set it to none"
+            )
+        return Finish(**config.finish_options)
+
+
+class FinishingLoop(Loop):
+    """A run of minibatches that ends with steps of the full batch; see `Finish`."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.plan = Finish.of(self.config)
+        self.start = self.total - self.plan.steps
+
+    def run(self, checkpoint_seconds: float) -> LoadedRun:
+        """See `Loop.run`."""
+        saved = self.folder.load_checkpoint()
+        if saved is not None and saved["state"]["step"] > self.start:
+            self._switch()
+        return super().run(checkpoint_seconds)
+
+    @property
+    def _finishing(self) -> bool:
+        return self.state.step >= self.start
+
+    def _switch(self) -> None:
+        rule = LossScaled(self.plan.eta, "linear", self.plan.steps, reject=False)
+        self.optimizer = MirrorDescent(
+            self.parts.trained.named_parameters(),
+            rule,
+            mirror_map=self.parts.mirror_map,
+            momentum=self.plan.momentum,
+        )
+
+    def _step(self) -> float:
+        at = self.state.step - self.start
+        if at == 0:
+            self._switch()
+        if at >= 0 and at % self.plan.every == 0:
+            value = self._screen()
+            if self._below(value / math.log(10)):
+                self._measure()
+                if self._done() is not None:
+                    return value
+        return super()._step()
+
+    @torch.no_grad()
+    def _screen(self) -> float:
+        """Keep the points with the largest loss; returns the log loss of all."""
+        x, y, size = self.data.x, self.data.y, self.meter.batch
+        parts = []
+        for start in range(0, self.n, size):
+            outputs = self.net(x[start : start + size]).double()
+            parts.append(log_loss_per_point(outputs, y[start : start + size], self.config.loss))
+        each = torch.cat(parts)
+        kept = each.topk(min(self.plan.points, self.n)).indices.sort().values
+        self.state.kept = kept.tolist()
+        return float(torch.logsumexp(each, 0)) - math.log(self.n)
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        if not self._finishing:
+            return super()._batch()
+        kept = torch.tensor(self.state.kept)
+        return self.data.x[kept], self.data.y[kept]
+
+    def _paid_for(self, share: float, cost: int | None = None) -> bool:
+        # Rows are few here: at geometric intervals, and one a threshold.
+        return self._finishing or super()._paid_for(share, cost)
+
+    def _measure(self) -> None:
+        if self._finishing:
+            self._record(self._row(self.n, len(self.data.x_test)))
+        else:
+            super()._measure()
