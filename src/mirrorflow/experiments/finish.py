@@ -1,9 +1,10 @@
 """The end of a run: full batches with momentum, of which only the points that count are evaluated.
 
 At a small loss the full batch's gradient is decided by few points: the share of point i is
-`ℓ_i/Σ_j ℓ_j`, and at loss 1e-10 a point whose margin is 20 above the smallest has a share below
-1e-8. So every few steps all points are evaluated, and until the next time the step sees only those
-with the largest loss.
+`ℓ_i/Σ_j ℓ_j`, and a point whose margin is 20 above the smallest has a share below 1e-8. So after
+every block of steps all points are evaluated, and the next block sees only those with the largest
+loss. A block that has raised the loss is taken back, the momentum forgotten and the step halved
+(restarts as of O'Donoghue & Candès, Found. Comput. Math. 15, 2015).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from mirrorflow.optim import LossScaled, MirrorDescent
 
 __all__ = ["Finish", "FinishingLoop"]
 
+_GAIN = 1.2
+_MOST = 0.05  # of the relative step
+
 
 @dataclass(frozen=True)
 class Finish:
@@ -29,10 +33,11 @@ class Finish:
 
     Args:
         steps: how many follow the minibatches.
-        eta: the relative step at their start; it falls linearly to 0.
+        eta: the relative step of the first block; a block that lowers the loss multiplies it by
+            1.2, one that does not halves it.
         momentum: in the dual; it averages over the points that take turns in deciding the loss.
         points: at most so many are kept, those with the largest loss.
-        every: steps after which they are chosen anew.
+        every: steps of a block.
 
     Raises:
         ValueError, TypeError: a value out of range.
@@ -92,28 +97,26 @@ class FinishingLoop(Loop):
         """See `Loop.run`."""
         saved = self.folder.load_checkpoint()
         if saved is not None and saved["state"]["step"] > self.start:
-            self._switch()
+            self._restart(saved["state"]["block"]["eta"])
         return super().run(checkpoint_seconds)
 
     @property
     def _finishing(self) -> bool:
         return self.state.step >= self.start
 
-    def _switch(self) -> None:
-        rule = LossScaled(self.plan.eta, "linear", self.plan.steps, reject=False)
+    def _restart(self, eta: float) -> None:
         self.optimizer = MirrorDescent(
             self.parts.trained.named_parameters(),
-            rule,
+            LossScaled(min(eta, _MOST), "constant", reject=False),
             mirror_map=self.parts.mirror_map,
             momentum=self.plan.momentum,
         )
 
     def _step(self) -> float:
         at = self.state.step - self.start
-        if at == 0:
-            self._switch()
         if at >= 0 and at % self.plan.every == 0:
-            value = self._screen()
+            self._begin_block(at == 0)
+            value = float(self.state.block["log_loss"])
             if self._below(value / math.log(10)):
                 self._measure()
                 if self._done() is not None:
@@ -121,22 +124,39 @@ class FinishingLoop(Loop):
         return super()._step()
 
     @torch.no_grad()
-    def _screen(self) -> float:
-        """Keep the points with the largest loss; returns the log loss of all."""
+    def _begin_block(self, first: bool) -> None:
+        each = self._log_losses()
+        value = float(torch.logsumexp(each, 0)) - math.log(self.n)
+        before = self.state.block
+        if not first and not value < before["log_loss"]:
+            self.net.load_state_dict(before["net"])
+            before["eta"] /= 2
+            self._restart(before["eta"])
+            return
+        eta = self.plan.eta if first else min(_GAIN * before["eta"], _MOST)
+        self.state.block = {
+            "eta": eta,
+            "log_loss": value,
+            "kept": each.topk(min(self.plan.points, self.n)).indices.sort().values,
+            "net": {name: p.clone() for name, p in self.net.state_dict().items()},
+        }
+        if first:
+            self._restart(eta)
+        for group in self.optimizer.param_groups:
+            group["lr"] = eta
+
+    def _log_losses(self) -> Tensor:
         x, y, size = self.data.x, self.data.y, self.meter.batch
         parts = []
         for start in range(0, self.n, size):
             outputs = self.net(x[start : start + size]).double()
             parts.append(log_loss_per_point(outputs, y[start : start + size], self.config.loss))
-        each = torch.cat(parts)
-        kept = each.topk(min(self.plan.points, self.n)).indices.sort().values
-        self.state.kept = kept.tolist()
-        return float(torch.logsumexp(each, 0)) - math.log(self.n)
+        return torch.cat(parts)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         if not self._finishing:
             return super()._batch()
-        kept = torch.tensor(self.state.kept)
+        kept = self.state.block["kept"]
         return self.data.x[kept], self.data.y[kept]
 
     def _paid_for(self, share: float, cost: int | None = None) -> bool:

@@ -73,7 +73,7 @@ class _State:
     next_row: int = 0
     evaluated: int = 0  # multiplications for the metrics
     rows: list[dict[str, Any]] = field(default_factory=list)
-    kept: list[int] = field(default_factory=list)  # points of a full batch that count
+    block: dict[str, Any] = field(default_factory=dict)  # of a `FinishingLoop`
 
 
 class Loop:
