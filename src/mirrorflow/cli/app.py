@@ -15,7 +15,9 @@ from mirrorflow.cli.flow import flow
 from mirrorflow.cli.maps import maps
 from mirrorflow.cli.report import report
 from mirrorflow.cli.reproduce import reproduce
+from mirrorflow.cli.sweep import sweep
 from mirrorflow.cli.train import train
+from mirrorflow.cli.tune import tune
 
 __all__ = ["app"]
 
@@ -24,7 +26,7 @@ app = typer.Typer(
     help="Mirror flow and mirror descent in homogeneous neural networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -43,6 +45,6 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (reproduce, train, flow, certify, maps, report):
+for command in (reproduce, train, sweep, tune, flow, certify, maps, report):
     app.command()(_interruptible(command))
 app.add_typer(data, name="data")

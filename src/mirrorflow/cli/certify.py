@@ -244,5 +244,7 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _status(console: Console, text: str) -> Iterator[None]:
+    if not console.is_terminal:
+        print(text, file=sys.stderr, flush=True)
     with console.status(text):
         yield

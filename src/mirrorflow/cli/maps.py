@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mirrorflow.cli.figure import write_figure
 from mirrorflow.maps import Entry, catalog, describe, parse_map
 
 __all__ = ["maps"]
@@ -57,8 +58,7 @@ def maps(
         # Imported here: the table needs no matplotlib.
         from mirrorflow.report.map_figure import map_figure
 
-        map_figure(chosen or [parse_map(text) for text in _DRAWN]).savefig(plot, dpi=150)
-        typer.echo(f"wrote {plot}", err=True)
+        write_figure(map_figure(chosen or [parse_map(text) for text in _DRAWN]), plot)
 
 
 def _record(entry: Entry) -> dict[str, Any]:

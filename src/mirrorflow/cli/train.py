@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +22,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mirrorflow.cli.options import layer_maps, set_field
 from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
 from mirrorflow.experiments import train as run_training
+from mirrorflow.experiments.distributed import is_first
 from mirrorflow.experiments.runner import Progress as At
+from mirrorflow.experiments.track import Tracking, tracking
 
 __all__ = ["train"]
 
@@ -53,8 +55,12 @@ def train(
         str | None, typer.Option(help="Widths of the hidden layers, such as 64,64.")
     ] = None,
     mirror_map: Annotated[
-        str | None,
-        typer.Option("--map", help='Such as "power(3)"; see mirrorflow maps.'),
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help='Such as "power(3)", see mirrorflow maps; or LAYER=MAP for one layer, such as '
+            "weights.0=quadratic (* is all others), repeatable.",
+        ),
     ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help="mirror_descent, mirror_adamw, sgd or adamw.")
@@ -88,6 +94,14 @@ def train(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and minibatches.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    parallel: Annotated[
+        str | None, typer.Option(help="Of several processes (torchrun): ddp or fsdp.")
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="mlflow (SQLite beside the run), mlflow:URI or tensorboard; repeatable."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the last measurement as JSON.")
     ] = False,
@@ -104,7 +118,7 @@ def train(
     given: dict[str, Any] = {
         "data": data,
         "net": net,
-        "mirror_map": mirror_map,
+        "mirror_map": layer_maps(mirror_map) if mirror_map else None,
         "optimizer": optimizer,
         "lr": _number(lr, "lr") if lr not in (None, "auto") else lr,
         "schedule": schedule,
@@ -114,6 +128,8 @@ def train(
         "batch_size": batch_size,
         "dtype": dtype,
         "seed": seed,
+        "device": device,
+        "parallel": parallel,
         "until": tuple(_numbers(until, "until")) if until is not None else None,
     }
     if epochs and until is None and config is None:
@@ -123,10 +139,12 @@ def train(
         widths = [int(v) for v in _numbers(hidden, "hidden")]
         values["net_options"] = {**values["net_options"], "hidden": widths}
     for text in option or []:
-        _set(values, text)
+        set_field(values, text)
     chosen = RunConfig.from_dict(values)
-    console = Console(stderr=as_json)
-    run = _train(chosen, out, console)
+    console = Console(stderr=as_json, quiet=not is_first())
+    run = _train(chosen, out, console, tracking(track or [], out))
+    if not is_first():
+        return
     for note in run.data.notes:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     last = run.rows[-1]
@@ -153,26 +171,6 @@ def _numbers(text: str, name: str) -> list[float]:
     return [_number(part, name) for part in text.split(",") if part.strip()]
 
 
-def _set(values: dict[str, Any], text: str) -> None:
-    """Put `field=value` or `field.key=value` into the configuration; a value that is no TOML is
-    taken as text."""
-    key, sign, value = text.partition("=")
-    field, dot, inner = key.strip().partition(".")
-    if not sign or not field or (dot and not inner):
-        raise ValueError(f"--set {text!r} is not of the form field=value or field.key=value")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    if dot:
-        table = values.get(field, {})
-        if not isinstance(table, dict):
-            raise ValueError(f"--set {text!r}: {field} is no table")
-        values[field] = {**table, inner: parsed}
-    else:
-        values[field] = parsed
-
-
 class _Rate(ProgressColumn):
     """Steps a second."""
 
@@ -180,7 +178,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.4g} steps/s" if task.speed else "- steps/s")
 
 
-def _train(config: RunConfig, out: Path, console: Console) -> LoadedRun:
+def _train(config: RunConfig, out: Path, console: Console, track: Tracking | None) -> LoadedRun:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -197,7 +195,7 @@ def _train(config: RunConfig, out: Path, console: Console) -> LoadedRun:
         def show(at: At) -> None:
             bar.update(task, completed=at.step, total=at.steps, loss=f"{at.log10_loss:.4g}")
 
-        return run_training(config, out, progress=show)
+        return run_training(config, out, progress=show, track=track)
 
 
 def _table(run: LoadedRun) -> Table:

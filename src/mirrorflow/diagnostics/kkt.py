@@ -25,7 +25,7 @@ from mirrorflow.diagnostics.problem import Chosen, Problem, select
 from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.diagnostics.subdifferential import Subdifferential, subdifferential
 from mirrorflow.errors import NotHomogeneousError
-from mirrorflow.maps import MapLike
+from mirrorflow.maps import Horizon, LpHorizon, MapLike
 from mirrorflow.nets import check_degree
 
 __all__ = ["certify"]
@@ -241,7 +241,7 @@ def _product_margin(problem: Problem, found: Structure) -> float | None:
 def _describe(shape: Geometry) -> str:
     words = []
     for group in shape.groups:
-        inner = repr(group.blocks[0].horizon)
+        inner = _name(group.blocks[0].horizon)
         if len(group.blocks) > 1:
             inner = f"ℓ{group.alpha:g} over tensors of {inner}"
         words.append(inner if shape.joint else f"({inner} of {', '.join(group.names)})")
@@ -249,6 +249,13 @@ def _describe(shape: Geometry) -> str:
             words[-1] += f"^{group.degree:g}"
     what = "Q(θ) = " + words[0] if shape.joint else "the product of " + " and ".join(words)
     return f"minimise {what} subject to q_i(θ) >= 1"
+
+
+def _name(horizon: Horizon) -> str:
+    """ "the ℓ2 norm of θ" for what has such a name, else the horizon's own text."""
+    if isinstance(horizon, LpHorizon):
+        return "the ℓ∞ norm" if horizon.p == math.inf else f"the ℓ{horizon.p:g} norm"
+    return repr(horizon)
 
 
 def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> Certificate:

@@ -31,13 +31,13 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def build_data(config: RunConfig) -> Dataset:
-    """The data set in the dtype of the run.
+def build_data(config: RunConfig, device: torch.device | str = "cpu") -> Dataset:
+    """The data set in the dtype of the run, on a device.
 
     Raises:
         ValueError, DataError: see `data.load`.
     """
-    return load(config.data, **config.data_options).to(_DTYPES[config.dtype])
+    return load(config.data, **config.data_options).to(_DTYPES[config.dtype], device)
 
 
 def build_map(config: RunConfig) -> MapLike:
@@ -105,7 +105,7 @@ def build_optimizer(
         eta = options.pop("eta", 0.01 if minibatches else 0.02)
         lr = LossScaled(eta)
         if minibatches:
-            lr = LossScaled(eta, "linear", config.total_steps(n), reject=False)
+            lr = LossScaled(eta, "linear", config.main_steps(n), reject=False)
     allowed = set(inspect.signature(make).parameters) - {"params", "lr", "mirror_map"}
     unknown = sorted(set(options) - allowed)
     if unknown:

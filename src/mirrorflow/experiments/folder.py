@@ -33,11 +33,12 @@ class RunFolder:
     """`config.toml`, `manifest.json`, `metrics.parquet`, `checkpoint.pt`, `log.txt` of one run.
 
     Contract: every file but the log is replaced atomically; a folder of another layout, or of
-    another configuration, is refused and left untouched.
+    another configuration, is refused and left untouched. With `writes=False` (another process of
+    the run writes) nothing is written, opened or locked.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, writes: bool = True) -> None:
+        self.path, self.writes = Path(path), writes
         self.config_path = self.path / "config.toml"
         self.manifest_path = self.path / "manifest.json"
         self.metrics_path = self.path / "metrics.parquet"
@@ -106,17 +107,21 @@ class RunFolder:
 
     def write_manifest(self, values: dict[str, Any]) -> None:
         """Replace the manifest."""
-        write_text(self.manifest_path, json.dumps(values, indent=2) + "\n")
+        if self.writes:
+            write_text(self.manifest_path, json.dumps(values, indent=2) + "\n")
 
     def update_manifest(self, **values: Any) -> None:
         """Change some fields of the manifest."""
-        self.write_manifest({**self.manifest(), **values})
+        if self.writes:
+            self.write_manifest({**self.manifest(), **values})
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Replace the metrics by `rows`, one row a measurement."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        if not self.writes:
+            return
         table = pa.Table.from_pylist(rows)
         write_atomic(self.metrics_path, lambda file: pq.write_table(table, file))
 
@@ -132,7 +137,8 @@ class RunFolder:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
-        write_atomic(self.checkpoint_path, lambda file: torch.save(state, file))
+        if self.writes:
+            write_atomic(self.checkpoint_path, lambda file: torch.save(state, file))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The checkpoint, loaded without running code from it; None if there is none.
@@ -153,6 +159,8 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Append a line with the time to `log.txt`; what cannot be logged stops nothing."""
+        if not self.writes:
+            return
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         try:
             with (self.path / "log.txt").open("a") as file:
@@ -167,6 +175,9 @@ class RunFolder:
         Raises:
             RunError: another process works in the folder.
         """
+        if not self.writes:
+            yield
+            return
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,60 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mirrorflow.data import Dataset, crop_flip
+from mirrorflow.data import crop_flip
 from mirrorflow.errors import DivergedError, NotSeparableError
 from mirrorflow.experiments.build import schedule
 from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.distributed import Team
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.measure import Meter
-from mirrorflow.losses import log_loss
-from mirrorflow.maps import MapLike
-from mirrorflow.nets import HomogeneousNet
+from mirrorflow.experiments.state import LoadedRun, Parts, Progress, State
 
-__all__ = ["LoadedRun", "Loop", "Progress"]
+__all__ = ["Loop"]
 
 # With minibatches a row waits until the rows so far, and itself, cost at most this share of what
 # training did; the last row takes the whole training set if that costs at most the second share.
 _SHARE, _LAST_SHARE = 0.06, 0.08
+_CERTIFY, _CERTIFY_DUE = 0.04, 0.08
 _MEASURE_POINTS = (100, 2000)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: `step` of at most `steps`, at `log10_loss`."""
-
-    step: int
-    steps: int
-    log10_loss: float
-
-
-@dataclass(frozen=True)
-class LoadedRun:
-    """A run as it stands in its folder: net with its weights, data, map, rows of the metrics."""
-
-    config: RunConfig
-    outcome: str
-    net: HomogeneousNet
-    data: Dataset
-    mirror_map: MapLike
-    rows: list[dict[str, Any]]
-
-
-@dataclass
-class _State:
-    """What the checkpoint holds beside net and optimizer."""
-
-    step: int = 0
-    reached: int = 0  # how many of the thresholds
-    next_row: int = 0
-    evaluated: int = 0  # multiplications for the metrics
-    rows: list[dict[str, Any]] = field(default_factory=list)
+_ASK_EVERY = 16  # steps, where several processes have to agree
 
 
 class Loop:
@@ -72,20 +40,20 @@ class Loop:
         self,
         config: RunConfig,
         folder: RunFolder,
-        net: HomogeneousNet,
-        data: Dataset,
-        mirror_map: MapLike,
-        optimizer: torch.optim.Optimizer,
+        parts: Parts,
+        crew: Team,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.config, self.folder, self.net, self.data = config, folder, net, data
-        self.mirror_map, self.optimizer, self.progress = mirror_map, optimizer, progress
-        self.state = _State()
-        self.n, self.total = len(data.x), config.total_steps(len(data.x))
+        self.config, self.folder, self.parts, self.crew = config, folder, parts, crew
+        self.net, self.data, self.optimizer = parts.net, parts.data, parts.optimizer
+        self.progress = progress if crew.first else None
+        self.on_row: Callable[[dict[str, Any]], None] = lambda row: None  # noqa: ARG005
+        self.state = State()
+        self.n, self.total = len(self.data.x), config.total_steps(len(self.data.x))
         self.minibatch, self.spent = config.is_minibatch(self.n), 0.0
         self.order = (-1, torch.zeros(0, dtype=torch.int64))  # of the points, in an epoch
         points = config.measure_points or (self._default_points() if self.minibatch else None)
-        self.meter = Meter(net, data, mirror_map, config.loss, points)
+        self.meter = Meter(self.net, self.data, parts.mirror_map, config.loss, points)
 
     def _default_points(self) -> int:
         least, most = _MEASURE_POINTS
@@ -93,14 +61,17 @@ class Loop:
 
     def run(self, checkpoint_seconds: float) -> LoadedRun:
         """To the end, with a checkpoint every so many seconds."""
-        saved = self.folder.load_checkpoint()
+        saved = self.crew.agree(self.folder.load_checkpoint)
         if saved is not None:
-            self.net.load_state_dict(saved["net"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.state = _State(**saved["state"])
-        manifest = self.folder.manifest()
+            self.crew.load(self.parts.trained, self.optimizer, saved)
+            self.crew.collect(self.parts.trained, self.net)
+            self.state = State(**saved["state"])
+            for row in self.state.rows:
+                self.on_row(row)
+        manifest = self.crew.agree(self.folder.manifest)
         if manifest["outcome"] in ("reached", "steps"):
             return self._result(manifest["outcome"])
+        self.folder.update_manifest(device=str(self.crew.device), processes=self.crew.size)
         spent = float(manifest["seconds"])
         self.spent = float(manifest.get("evaluation_seconds", 0.0))
         self.folder.log(f"step {self.state.step}: {'resumed' if saved else 'started'}")
@@ -118,13 +89,19 @@ class Loop:
                 at = Progress(self.state.step, self.total, value / math.log(10))
                 self.progress(at)
             outcome = self._done()
-            if outcome is not None or now - saved_at > checkpoint_seconds:
+            if outcome is not None or self._is_late(now - saved_at > checkpoint_seconds):
                 self._save()
                 saved_at = now
                 self.folder.update_manifest(
                     seconds=round(spent + now - begun, 3), evaluation_seconds=round(self.spent, 3)
                 )
         return self._finish(outcome)
+
+    def _is_late(self, late: bool) -> bool:
+        """Whether it is time for a checkpoint; clocks differ, so that one of them is asked."""
+        if self.crew.size == 1:
+            return late
+        return self.state.step % _ASK_EVERY == 0 and self.crew.agree(lambda: late)
 
     def _step(self) -> float:
         x, y = self._batch()
@@ -135,7 +112,8 @@ class Loop:
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            value = log_loss(self.net(x), y, self.config.loss)
+            outputs = self.parts.model(self.crew.share(x))
+            value = self.crew.log_loss(outputs, self.crew.share(y), self.config.loss, len(x))
             target = value if self.config.follows_log_loss else value.exp()
             target.backward()  # type: ignore[no-untyped-call]
             return value
@@ -205,7 +183,9 @@ class Loop:
 
     def _row(self, points: int, test_points: int) -> dict[str, Any]:
         begun = time.monotonic()
-        row = {"step": self.state.step, **self.meter(self.net, points, test_points)}
+        self.crew.collect(self.parts.trained, self.net)
+        made = self.crew.agree(lambda: self.meter(self.net, points, test_points))
+        row = {"step": self.state.step, **made}
         self.state.evaluated += self.meter.cost(points, test_points)
         self.spent += time.monotonic() - begun
         return row
@@ -216,16 +196,30 @@ class Loop:
         while row["points"] == self.n and self._below(row["log10_loss"]):
             row["threshold"] = self.config.until[state.reached]
             state.reached += 1
-        if self.config.certify_points:
-            due = state.step == self.total or not math.isnan(row["threshold"])
-            row |= self._certificate() if due else {"epsilon": math.nan, "delta": math.nan}
+        row |= self._certificate(row)
         state.rows.append(row)
+        self.on_row(row)
         if state.step >= state.next_row:
             state.next_row = max(state.step + 1, math.ceil(state.step * math.sqrt(2)))
 
-    def _certificate(self) -> dict[str, float]:
+    def _certificate(self, row: dict[str, Any]) -> dict[str, Any]:
+        margins, points = self.config.certify_margins, self.config.certify_points
+        due = self.state.step == self.total or not math.isnan(row["threshold"])
+        cost = self.state.certified + self.meter.certificate_cost(margins)
+        size = min(self.config.batch_size or self.n, self.n)
+        trained = 3 * self.meter.forward * self.state.step * size
+        paid = cost <= (_CERTIFY_DUE if due else _CERTIFY) * trained
         begun = time.monotonic()
-        found = self.meter.certificate(self.net, self.config.certify_points)
+        if points and due:
+            found = self.crew.agree(lambda: self.meter.certificate(self.net, points))
+        elif margins and row["min_margin"] > 0 and paid:
+            found = self.crew.agree(lambda: self.meter.certificate_of_closest(self.net, margins))
+            self.state.certified = cost
+        else:
+            reason = "not asked for" if not margins else "not separated"
+            if margins and row["min_margin"] > 0:
+                reason = "not paid for"
+            found = {"epsilon": math.nan, "delta": math.nan, "certified": 0, "certificate": reason}
         self.spent += time.monotonic() - begun
         return found
 
@@ -238,8 +232,7 @@ class Loop:
         self.folder.write_metrics(self.state.rows)
         self.folder.save_checkpoint(
             {
-                "net": self.net.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                **self.crew.save(self.parts.trained, self.optimizer),
                 "state": dict(vars(self.state)),
             }
         )
@@ -263,6 +256,6 @@ class Loop:
         return self._result(outcome)
 
     def _result(self, outcome: str) -> LoadedRun:
-        return LoadedRun(
-            self.config, outcome, self.net, self.data, self.mirror_map, self.state.rows
-        )
+        self.crew.collect(self.parts.trained, self.net)
+        mirror_map = self.parts.mirror_map
+        return LoadedRun(self.config, outcome, self.net, self.data, mirror_map, self.state.rows)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import torch
 
-from mirrorflow.errors import RunError
+from mirrorflow.errors import DivergedError, NotSeparableError, RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net, build_optimizer
 from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.distributed import team
+from mirrorflow.experiments.finish import FinishingLoop
 from mirrorflow.experiments.folder import RunFolder
-from mirrorflow.experiments.loop import LoadedRun, Loop, Progress
+from mirrorflow.experiments.loop import Loop
+from mirrorflow.experiments.state import LoadedRun, Parts, Progress
+from mirrorflow.experiments.track import Told, Tracking
 from mirrorflow.nets import check_degree
 
 __all__ = ["LoadedRun", "Progress", "load_run", "train"]
@@ -42,6 +46,7 @@ def train(
     *,
     progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
+    track: Tracking | None = None,
 ) -> LoadedRun:
     """Train as `config` says, in the folder `path`; a folder that holds the run is resumed.
 
@@ -51,11 +56,16 @@ def train(
     depends on the seed and the step alone, so that a run that was killed and resumed has the
     parameters and the metrics, bit for bit, of one that was not.
 
+    Under `torchrun` (or in a running `torch.distributed`) with `config.parallel` every process
+    takes its share of each minibatch, and the first one measures and writes. A run goes on under
+    another number of processes, then up to rounding.
+
     Args:
         config: the run.
         path: its folder, made if need be.
         progress: called after steps, at most ten times a second.
         checkpoint_seconds: wall time between checkpoints; no influence on the result.
+        track: trackers that get a copy of settings, rows and outcome (see `track.tracking`).
 
     Returns:
         The finished run; `outcome` is "reached" (all thresholds) or "steps" (the training set
@@ -68,19 +78,41 @@ def train(
         RunError: the folder cannot be used.
         ValueError: data, net or map that the configuration names are not to be had.
     """
-    data = build_data(config)
-    net = build_net(config, data)
-    mirror_map = build_map(config)
-    check_degree(net, data.x[:64] if data.x.ndim == 2 else data.x[:8])
-    optimizer = build_optimizer(config, net, mirror_map, len(data.x))
-    folder = RunFolder(path)
-    folder.open(config)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    with team(config) as crew:
+        data = build_data(config, crew.device)
+        net = build_net(config, data).to(crew.device)
+        mirror_map = build_map(config)
+        check_degree(net, data.x[:64] if data.x.ndim == 2 else data.x[:8])
+        model, trained = crew.spread(net)
+        optimizer = build_optimizer(config, trained, mirror_map, len(data.x))
+        folder = RunFolder(path, writes=crew.first)
+        crew.agree(lambda: folder.open(config))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(config.threads)
+        try:
+            with folder.lock():
+                parts = Parts(net, model, trained, optimizer, data, mirror_map)
+                kind = FinishingLoop if config.finish_options else Loop
+                loop = kind(config, folder, parts, crew, progress)
+                if track is not None and crew.first:
+                    told = track.run(
+                        folder.path.name, config.to_dict(), folder.path / "tracked.json"
+                    )
+                    return _told(loop, told, checkpoint_seconds)
+                return loop.run(checkpoint_seconds)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _told(loop: Loop, told: Told, checkpoint_seconds: float) -> LoadedRun:
+    loop.on_row = told.row
     try:
-        with folder.lock():
-            return Loop(config, folder, net, data, mirror_map, optimizer, progress).run(
-                checkpoint_seconds
-            )
-    finally:
-        torch.set_num_threads(threads)
+        run = loop.run(checkpoint_seconds)
+    except NotSeparableError:
+        told.end("not_separated")
+        raise
+    except DivergedError:
+        told.end("diverged")
+        raise
+    told.end(run.outcome)
+    return run

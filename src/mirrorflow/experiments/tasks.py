@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from mirrorflow import __version__
 from mirrorflow.errors import MirrorFlowError, RunError
 from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
 from mirrorflow.experiments.folder import FORMAT
+from mirrorflow.experiments.pool import cores, local_processes, this_process
 
 __all__ = ["Record", "Task", "read_records", "run_tasks"]
 
@@ -142,41 +141,17 @@ def run_tasks(
             progress(done, len(tasks), name)
 
     note("")
-    workers = min(workers or _cores(), max(len(todo), 1))
-    if workers == 1:
-        for task in todo:
-            try:
-                _run(folder, task)
-            except RunError:
-                raise
-            except MirrorFlowError as error:
-                failed[task.name] = str(error)
+    workers = min(workers or cores(), max(len(todo), 1))
+    run = this_process if workers == 1 else local_processes
+    with closing(run([(_run, (folder, task)) for task in todo], workers)) as outcomes:
+        for outcome in outcomes:
+            task = todo[outcome.position]
+            if outcome.error is not None:
+                if not isinstance(outcome.error, MirrorFlowError) or isinstance(
+                    outcome.error, RunError
+                ):
+                    raise outcome.error
+                failed[task.name] = str(outcome.error)
             done += 1
             note(task.name)
-        return failed
-    # A worker on each core, one thread each; the variables must stand before torch is imported.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(_run, folder, task): task for task in todo}
-        try:
-            while running:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    task = running.pop(future)
-                    try:
-                        future.result()
-                    except RunError:
-                        raise
-                    except MirrorFlowError as error:
-                        failed[task.name] = str(error)
-                    done += 1
-                    note(task.name)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     return failed
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,175 @@
+"""A sweep at work: members over processes, each kept when it ends, one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from mirrorflow.experiments.atomic import make_folder
+from mirrorflow.experiments.folder import RunFolder
+from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, cores, local_processes
+from mirrorflow.experiments.sweep.member import Result, left_behind, run_member
+from mirrorflow.experiments.sweep.plan import Member
+from mirrorflow.experiments.sweep.records import (
+    Record,
+    keep,
+    kept,
+    record_of,
+    reusable,
+    write_table,
+)
+from mirrorflow.experiments.track import Tracking
+
+__all__ = ["Engine", "Sweep", "most_threads", "sweep"]
+
+_TABLE_SECONDS = 10.0
+
+
+class Engine(Protocol):
+    """Makes calls in several processes and yields an `Outcome` each, in the order they end."""
+
+    def __call__(self, calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]: ...
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended.
+
+    Attributes:
+        folder: holds `results.parquet`, `records/` and a run folder for each member in `members/`.
+        records: of all its members, in their order.
+        ran: how many were run this time.
+    """
+
+    folder: Path
+    records: list[Record]
+    ran: int
+
+    @property
+    def table(self) -> Path:
+        """The table of results."""
+        return self.folder / "results.parquet"
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The message of each member that failed."""
+        return {r.name: f"{r.outcome}: {r.error}" for r in self.records if r.failed}
+
+
+def sweep(
+    members: Sequence[Member],
+    folder: Path,
+    *,
+    workers: int | None = None,
+    engine: Engine = local_processes,
+    retry: bool = False,
+    reuse: Sequence[Path] = (),
+    track: Tracking | None = None,
+    progress: Callable[[int, int, Record | None], None] | None = None,
+) -> Sweep:
+    """Run every member that `folder` does not hold yet, and write all of them into one table.
+
+    Every member is a run in `folder/members/NAME`, which resumes bit for bit. One that fails, or
+    whose process is killed, is recorded with its message, and the others go on.
+
+    Args:
+        members: see `plan`.
+        folder: made if need be.
+        workers: processes; None takes the cores over the largest number of threads of a member.
+        engine: `local_processes`, or a `ray_engine` for a cluster.
+        retry: run members that failed again.
+        reuse: tables of earlier sweeps; members that they hold are taken from there.
+        track: trackers that are told of every member when it ends (see `track.tracking`).
+        progress: called with (done, total, record of the member that just ended or None).
+
+    Returns:
+        The `Sweep`; failures are in its records.
+
+    Raises:
+        ValueError: no members, or workers < 1.
+        RunError: a folder or a table cannot be used, or another sweep works in the folder.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers = {workers}; choose at least 1")
+    if not members:
+        raise ValueError("members is empty; give at least one")
+    make_folder(folder / "records")
+    make_folder(folder / "members")
+    with RunFolder(folder).lock():
+        earlier: dict[str, Record] = {}
+        for table in reuse:
+            earlier |= reusable(table)
+        records = {m.name: _known(folder, m, earlier, retry) for m in members}
+        todo = [m for m in members if records[m.name] is None]
+        done = len(members) - len(todo)
+        if progress is not None:
+            progress(done, len(members), None)
+        calls: list[Call] = [
+            (run_member, (str((folder / "members" / m.name).absolute()), m.settings)) for m in todo
+        ]
+        written = time.monotonic()
+        try:
+            with closing(
+                engine(calls, workers or max(1, cores() // most_threads(todo)))
+            ) as outcomes:
+                for outcome in outcomes:
+                    member = todo[outcome.position]
+                    result = _result(folder, member, outcome)
+                    record = record_of(member, result)
+                    keep(folder, record)
+                    if track is not None:
+                        _tell(track, folder, member, result)
+                    records[member.name] = record
+                    done += 1
+                    if progress is not None:
+                        progress(done, len(members), record)
+                    if time.monotonic() - written > _TABLE_SECONDS:
+                        _write(folder, records)
+                        written = time.monotonic()
+        finally:
+            _write(folder, records)
+    return Sweep(folder, [r for r in records.values() if r is not None], len(todo))
+
+
+def _known(folder: Path, member: Member, earlier: dict[str, Record], retry: bool) -> Record | None:
+    found = kept(folder, member)
+    if found is not None and (found.key != member.key or (retry and found.failed)):
+        found = None
+    if found is None and member.key in earlier:
+        rows = [{**row, "member": member.name} for row in earlier[member.key].rows]
+        found = replace(earlier[member.key], name=member.name, rows=rows)
+        keep(folder, found)
+    return found
+
+
+def _result(folder: Path, member: Member, outcome: Outcome) -> Result:
+    if outcome.error is None:
+        found: Result = outcome.value
+        return found
+    died = isinstance(outcome.error, WorkerDiedError)
+    about, rows = left_behind(folder / "members" / member.name)
+    return Result("killed" if died else "failed", str(outcome.error), about, rows)
+
+
+def _tell(track: Tracking, folder: Path, member: Member, result: Result) -> None:
+    memory = folder / "tracked" / f"{member.name}.json"
+    told = track.run(member.name, member.settings, memory)
+    for row in result.rows:
+        told.row(row)
+    told.end(result.outcome)
+
+
+def _write(folder: Path, records: dict[str, Record | None]) -> None:
+    ended = [record for record in records.values() if record is not None]
+    if ended:
+        write_table(folder / "results.parquet", ended)
+
+
+def most_threads(members: Sequence[Member]) -> int:
+    """The largest number of threads of a member."""
+    threads = [m.settings.get("threads", 1) for m in members]
+    return max([1, *(t for t in threads if isinstance(t, int))])

@@ -1,0 +1,66 @@
+"""A sweep over Ray: two workers on this machine do what local processes do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mirrorflow.errors import MissingExtraError
+from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, this_process
+from mirrorflow.experiments.sweep import plan, sweep
+from mirrorflow.experiments.sweep.ray_engine import ray_engine
+
+TABLES = {
+    "base": {
+        "data": "teacher",
+        "data_options": {"n": 40, "d": 4, "n_test": 20},
+        "net": "two_layer",
+        "net_options": {"hidden": [8]},
+        "loss": "logistic",
+        "steps": 300,
+        "until": [-1.0, -3.0],
+    },
+    "grid": {"mirror_map": ["quadratic", "cubic"], "seed": [0, 1]},
+}
+
+
+def test_ray_on_one_machine_equals_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (extra sweep)")
+    source = Path(__file__).parents[2] / "src"
+    monkeypatch.setenv("PYTHONPATH", f"{source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    ended: list[Outcome] = []
+
+    def engine(calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]:
+        """With two calls more: one that is killed, one that raises."""
+        more: list[Call] = [(signal.raise_signal, (signal.SIGKILL,)), (int, ("x",))]
+        for outcome in ray_engine()([*more, *calls], workers):
+            if outcome.position < 2:
+                ended.append(outcome)
+            else:
+                yield Outcome(outcome.position - 2, outcome.value, outcome.error)
+
+    members = plan(TABLES)
+    found = sweep(members, tmp_path / "ray", engine=engine, workers=2)
+    assert len(found.failed) == 2
+    by_position = {o.position: o.error for o in ended}
+    assert isinstance(by_position[0], WorkerDiedError)
+    assert isinstance(by_position[1], ValueError)
+    sweep(members, tmp_path / "local", engine=this_process)
+    frames = [pd.read_parquet(tmp_path / name / "results.parquet") for name in ("ray", "local")]
+    times = ["seconds", "evaluation_seconds", "started"]
+    one, other = (frame.drop(columns=times) for frame in frames)
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "mirrorflow\[sweep\]"'):
+        ray_engine()
