@@ -13,6 +13,14 @@ from hypothesis import strategies as st
 from mirrorflow import maps
 from mirrorflow.exact import one_point_flow
 from mirrorflow.flow import Trajectory, mirror_flow
+from mirrorflow.flow.follow import start
+from mirrorflow.flow.frame import Frame
+from mirrorflow.flow.geometry import scaled_map
+from mirrorflow.flow.implicit import ImplicitStepper
+from mirrorflow.flow.integrate import integrate
+from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow.recorder import Recorder
+from mirrorflow.flow.weights import FlowLoss
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 
 POINT = (0.7, -1.6, 0.3)
@@ -130,3 +138,26 @@ def test_halving_the_tolerance(kind: str, mirror_map: maps.MirrorMap) -> None:
     moved = np.linalg.norm((full - half)[:-1]) / size
     assert error < 100 * 1e-5
     assert 0.25 < moved / error < 0.85
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_balance_falls_at_the_order_of_the_stepper(order: int) -> None:
+    """Steps of a fixed size, to the same point: the drift is a global error like any other."""
+    net, x, y = problem("two")
+    margins = net_margins(net, x, y, 1e-2)
+    sizes, drift = (0.04, 0.02), []
+    for h in sizes:
+        frame = Frame(
+            margins, scaled_map(maps.HyperbolicEntropy(0.3)), FlowLoss("exponential", margins.point)
+        )
+        position = start(frame, flat_parameters(net)[margins.order], 1e-7)
+        position.h = h
+        recorder = Recorder(frame)
+        # a tolerance that never binds leaves the largest step as the step
+        stepper = ImplicitStepper(order, 1e3, 1e-7, h, h, newton_tol=1e-13)
+        integrate(
+            frame, stepper, position, recorder,
+            log_t_end=math.inf, log_log_t_end=math.inf, max_steps=round(0.8 / h), delta=1e-7,
+        )  # fmt: skip
+        drift.append(recorder.rows[-1]["balance_drift"])
+    assert math.log2(drift[0] / drift[1]) == pytest.approx(order, abs=0.35)

@@ -35,7 +35,7 @@ ROWS = [  # map, degree, and the share by which value and exponent may miss thei
     (maps.Power(1.5), 2, 0.01),
     (maps.Power(3.0), 1, 0.004),
     (maps.HyperbolicEntropy(0.1), 1, 0.01),
-    (maps.HyperbolicEntropy(0.1), 2, 0.03),
+    (maps.HyperbolicEntropy(0.1), 2, 0.04),
     (maps.Logarithmic(0.1), 1, 0.01),
     (maps.Cosh(1.0), 1, 0.002),
     (maps.Cosh(1.0), 2, 0.01),

@@ -156,3 +156,34 @@ def test_command(tmp_path: Path) -> None:
     assert found["outcome"] == kept.outcome
     assert found["margin"] == kept.margin[-1]
     assert (tmp_path / "flow.png").stat().st_size > 10_000
+
+
+def test_a_killed_command_continues_bit_for_bit(tmp_path: Path) -> None:
+    """A command that used up its steps, as one that was killed, continues from its folder."""
+    common = ["flow", "blobs", "--map", "power(1.5)", "--hidden", "3", "--data-option", "n=8",
+              "--log-t-end", "100", "--json"]  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    runner = CliRunner()
+    assert runner.invoke(app, [*common, "--save", str(whole)]).exit_code == 0
+    stopped = runner.invoke(app, [*common, "--save", str(parts), "--max-steps", "20"])
+    assert stopped.exit_code == 1
+    assert len(Trajectory.load(parts / "power(1.5).npz")) <= 21
+    assert runner.invoke(app, [*common, "--save", str(parts)]).exit_code == 0
+    a, b = (Trajectory.load(folder / "power(1.5).npz") for folder in (whole, parts))
+    for name in ("log_t", "direction", "rate", "slack"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        (["--log-t-end", "nan"], "log_t_end = nan is not a time"),
+        (["--figure", "flow.gif"], "has no known format"),
+        (["--map", "p_norm(3)"], "is not separable"),
+    ],
+)
+def test_command_refuses(option: list[str], text: str) -> None:
+    result = CliRunner().invoke(app, ["flow", "blobs", *option])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, ValueError)
+    assert text in str(result.exception)

@@ -22,6 +22,7 @@ from mirrorflow.flow.scaled import Array
 
 _FLOOR = 1e-14  # share of the total weight below which a margin does not act
 _IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
+_RISE = 1e-3  # up to this share a weight is set to its barrier's at once, not by Newton
 _TRUST = 0.5  # largest relative move of x in one Newton step
 
 
@@ -119,6 +120,7 @@ def solve_stage(
     kappa: float | None = None
     best = np.inf
     dual_primary = frame.map.primary == "dual"
+    kinked = frame.margins.kinked
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
@@ -131,11 +133,20 @@ def solve_stage(
             u = frame.map.dual(x)
         slope = frame.map.slope(x, u)
         r1 = u - base - jac.T @ mu
+        if kinked:
+            r1 -= frame.margins.beyond(x, mu)
         r2 = b + temperature * log_mu - kappa
         total = mu.sum()
         idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
         mu[idle] = _FLOOR * total
         r2[idle | ((mu <= 1.01 * _FLOOR * total) & (r2 > 0))] = 0.0
+        # a margin that comes into play: Newton would raise log mu by a few units an iteration
+        rise = (mu < _RISE * total) & (r2 < -temperature)
+        if rise.any():
+            lift = np.minimum(-r2[rise] / temperature, np.log(_RISE * total / mu[rise]))
+            mu[rise] *= np.exp(lift)
+            r1 -= jac[rise].T @ (mu[rise] * -np.expm1(-lift))
+            r2[rise] += temperature * lift
         try:
             system = _Bordered(frame, x, slope, mu, temperature, jac, frame.barrier_jacobian(q))
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
@@ -183,6 +194,7 @@ def solve_stage(
         kappa += damp * dk
         curved = frame.map.extent(new - x - dx) / size
         x = new
+        moved = kinked and frame.margins.settle(x_line, x, mu)
         done = sx < tol and sm < 30 * tol and curved < tol
         settled = (
             iteration > 4
@@ -190,7 +202,7 @@ def solve_stage(
             and curved < 1e-2
             and np.abs(r1).max() < 1e-12 * np.abs(u).max()
         )
-        if done or settled:
+        if (done or settled) and not moved:
             if not dual_primary:
                 u = frame.map.dual(x)
             return Stage(x, u, np.maximum(mu, 0.0), _filter(system, clock, x1, m1, u1))

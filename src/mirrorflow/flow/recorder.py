@@ -95,8 +95,17 @@ class Recorder:
         dq = frame.margins.push(state.x, v)
         margins = dq / norm - frame.margins.degree * grow * state.q / norm
         unit = float(np.exp(min(frame.log_unit, 700.0)))
-        fall = -unit * float(self._loss_weights(state.q) @ dq)
+        # late, the weights of the step are those of the loss, without the noise of single margins
+        late = self._is_late(state, log_t)
+        fall = -unit * (
+            state.phi_rate * factor if late else float(self._loss_weights(state.q) @ dq)
+        )
         return np.concatenate([moved, margins, [grow, fall]])
+
+    def _is_late(self, state: State, log_t: float) -> bool:
+        # steeper than an exponential, dtau is most of t, and log t less sharp
+        slow = self.frame.map.steepness(state.x) > 1.5 * log_t
+        return log_t >= (_RESOLVED if slow else self.resolved)
 
     def _per_log_t(self, state: State, grow: float, log_t: float, log_log_t: float) -> float:
         """`log t dtau/dlog t`, where `grow = dlog Q/dtau`.
@@ -106,7 +115,7 @@ class Recorder:
         """
         frame, degree = self.frame, self.frame.margins.degree
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            if log_t < self.resolved:
+            if not self._is_late(state, log_t):
                 phi = frame.soft_level(state.q) * float(np.exp(frame.log_unit))
                 factor = np.exp(log_t - phi - frame.log_mu_unit) * max(log_t, 1.0)
                 return float(factor)

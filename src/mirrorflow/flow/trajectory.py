@@ -259,11 +259,13 @@ _SCALARS = ("outcome", "degree", "stats")
 def _hermite(values: Array, slopes: Array, s: float) -> tuple[Array, Array]:
     """Cubic on [0, 1] through two rows, and its derivative.
 
-    A slope beyond five secants and a tenth of the value is not believed: where it is that steep (a
-    weight crossing zero for p > 2) it is cut; a smooth extremum is not.
+    A slope beyond five secants is not believed: where it is that steep (a weight crossing zero for
+    p > 2) it is cut. The last column, the loss, is smooth and may have an extremum: it also gets a
+    tenth of its value.
     """
     secant = values[1] - values[0]
-    bound = 5.0 * np.abs(secant) + 0.1 * np.abs(values).max(0)
+    bound = 5.0 * np.abs(secant) + 1e-9 * np.abs(values).max()
+    bound[-1] += 0.1 * np.abs(values[:, -1]).max()
     slopes = np.where(np.isfinite(slopes), np.clip(slopes, -bound, bound), secant)
     value: Array = (
         values[0]

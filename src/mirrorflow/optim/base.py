@@ -15,10 +15,9 @@ from mirrorflow.optim.checks import (
     agreed_number,
     check_gradient,
     groups_by_map,
-    parameter_name,
     require_at_least_zero,
 )
-from mirrorflow.optim.kernels import generated_step, supports
+from mirrorflow.optim.kernels import fits, generated_step, has_kernel
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
 from mirrorflow.optim.sharded import is_flattened
@@ -183,12 +182,13 @@ class MirrorOptimizer(torch.optim.Optimizer):
 
     def _step_fused(self, group: dict[str, Any], updates: list[Update], lr: float) -> list[Update]:
         """Step what the kernels know; returns the rest."""
-        if group["weight_decay"] and group["decay"] != "primal":
+        decays_otherwise = group["weight_decay"] and group["decay"] != "primal"
+        if decays_otherwise or not has_kernel(group["mirror_map"]) or not self._can_fuse(group):
             return updates
         batches: dict[torch.dtype, list[Update]] = {}
         rest = []
         for update in updates:
-            if supports(group["mirror_map"], update.x, update.direction) and self._can_fuse(group):
+            if fits(update.x, update.direction):
                 batches.setdefault(update.x.dtype, []).append(update)
             else:
                 rest.append(update)
@@ -220,8 +220,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         found = []
         for group in self.param_groups:
             for i, p in enumerate(group["params"]):
-                if p.grad is not None:
-                    check_gradient(p, parameter_name(group, i), finite=group["check_finite"])
+                if check_gradient(group, i):
                     found.append((p, group))
         return found
 

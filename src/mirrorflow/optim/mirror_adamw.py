@@ -94,7 +94,6 @@ class MirrorAdamW(MirrorOptimizer):
             state["exp_avg_sq"] = torch.zeros_like(update.x)
             if update.group["amsgrad"]:
                 state["max_exp_avg_sq"] = torch.zeros_like(update.x)
-        state["step"] += 1
         return state
 
     def _can_fuse(self, group: dict[str, Any]) -> bool:
@@ -102,30 +101,33 @@ class MirrorAdamW(MirrorOptimizer):
 
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
         states = [self._state_of(update) for update in updates]
+        torch._foreach_add_([state["step"] for state in states], 1)
         beta1, beta2 = group["betas"]
-        options = [
-            Options.of(
+        counts = [state["step"].item() for state in states]
+        how = {
+            t: Options.of(
                 group,
                 lr,
-                lr=lr / (1 - beta1 ** state["step"].item()),
+                lr=lr / (1 - beta1**t),
                 beta1=beta1,
                 beta2=beta2,
                 eps=group["eps"],
-                root_correction=(1 - beta2 ** state["step"].item()) ** 0.5,
+                root_correction=(1 - beta2**t) ** 0.5,
             )
-            for state in states
-        ]
+            for t in set(counts)
+        }
         fused_step(
             group["mirror_map"],
             [u.x for u in updates],
             [u.direction for u in updates],
-            options,
+            [how[t] for t in counts],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
         )
 
     def _direction(self, update: Update) -> None:
         group, state = update.group, self._state_of(update)
+        state["step"] += 1
         update.denominator, update.correction, first, second, largest = rules.adam(
             update.direction,
             state["exp_avg"],
