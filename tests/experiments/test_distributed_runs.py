@@ -1,7 +1,7 @@
 """Training under torchrun: two processes (gloo) end where one ends, under DDP and FSDP2.
 
-The sums over points are rounded in another order, so that equality holds up to 1e-12 relative to the
-largest weight of a tensor in float64 (these runs agree to 1.3e-14).
+The sums over points are rounded in another order, so that equality holds up to 1e-12 relative to
+the largest weight of a tensor in float64 (these runs agree to 1.3e-14).
 """
 
 from __future__ import annotations

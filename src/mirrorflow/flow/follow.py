@@ -57,7 +57,7 @@ def follow(
 ) -> tuple[Trajectory, Ending]:
     """Integrate from `theta` (d,), in the internal order of `margins`, to the end of `s`."""
     frame = Frame(margins, scaled, FlowLoss(s.loss, margins.point))
-    recorder = Recorder(frame)
+    recorder = Recorder(frame, s.tol)
     position, counts = start(frame, theta, s.delta), None
     method = _choose(margins, s) if s.method == "auto" else s.method
     stepper = _stepper(method, s)
@@ -159,7 +159,7 @@ def start(frame: Frame, theta: Array, delta: float) -> Position:
 def _stopping(kkt_tol: float | None) -> Callable[[State, Recorder], str | None]:
     def stop(state: State, recorder: Recorder) -> str | None:
         latest = recorder.latest
-        if kkt_tol is not None and max(latest.epsilon, latest.delta) <= kkt_tol:
+        if kkt_tol is not None and latest.worst <= kkt_tol:
             return f"the KKT residual fell below kkt_tol = {kkt_tol}"
         if float(state.q.min()) <= 0.0:
             map_ = recorder.frame.map
@@ -185,15 +185,23 @@ def _pulls(frame: Frame, state: State) -> float:
 def judge(trajectory: Trajectory, ending: Ending, kkt_tol: float) -> Outcome:
     """The outcome, from the last record and the way the loop ended."""
     if trajectory.margin[-1] <= 0:
-        at_rest = "at rest" in ending.reason
-        return "not_separable" if ending.done or at_rest else "stalled"
-    if trajectory.epsilon[-1] <= kkt_tol and trajectory.delta[-1] <= kkt_tol:
+        if "at rest" in ending.reason or (ending.done and _slowed(trajectory)):
+            return "not_separable"
+        return "reached" if ending.done else "stalled"
+    last = trajectory[-1]
+    if max(last.epsilon, last.delta, last.slack) <= kkt_tol:
         if ending.done or "kkt_tol" in ending.reason:
             return "converged"
         return "stalled"
     if not ending.done:
         return "stalled"
     return "plateau" if _flat(trajectory) else "reached"
+
+
+def _slowed(trajectory: Trajectory) -> bool:
+    """True if the loss falls at less than a tenth of its fastest, per log t."""
+    fall = -np.diff(trajectory.log_loss[1:]) / np.diff(trajectory.log_t[1:])
+    return len(fall) > 1 and bool(fall[-1] < 0.1 * fall.max())
 
 
 def _flat(trajectory: Trajectory) -> bool:

@@ -125,16 +125,12 @@ def net_margins(
         kinks: "exact" takes a two-layer `relu` net as it is, with sliding modes.
 
     Raises:
-        ValueError: labels that do not fit, data that are not finite, or exact kinks of a net
-            that is not a two-layer `relu` net with one output.
+        ValueError: labels or features that do not fit, or exact kinks of a net that is not a
+            two-layer `relu` net with one output.
         NotHomogeneousError: the module has no degree.
     """
     x = x.detach().to("cpu", torch.float64)
     y = y.detach().to("cpu")
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds NaN or infinity; clean the data first")
-    if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
-        raise ValueError("the net's parameters hold NaN or infinity; start from finite weights")
     if isinstance(net, Linear | MLP):
         margins = _dense(net, x, y, smoothing, kinks)
     elif kinks == "exact":

@@ -82,6 +82,10 @@ class ScaledRapid(ScaledMap):
         body = _cosh_scaled(a, self.shift) if self.flat else self.size_slope(a)
         return body / self.tau
 
+    def steepness(self, x: Array) -> float:
+        true = float(np.abs(x).max()) * float(np.exp(self.rho))
+        return 1.0 + true / self.local_width(true)
+
     def unsize(self, v: Array) -> Array:
         raise NotImplementedError
 
