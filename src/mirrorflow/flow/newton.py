@@ -20,7 +20,7 @@ import numpy as np
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.scaled import Array
 
-_FLOOR = 1e-14  # share of the total weight below which a margin does not act
+FLOOR = 1e-14  # share of the total weight below which a margin does not act
 _IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
 _RISE = 1e-3  # up to this share a weight is set to its barrier's at once, not by Newton
 _TRUST = 0.5  # largest relative move of x in one Newton step
@@ -105,6 +105,23 @@ class _Bordered:
         return x0, x1, m0, m1, u0, u1
 
 
+def admit(mu: Array, r2: Array, temperature: float) -> None:
+    """Park the margins that do not act and raise those that come into play, in place.
+
+    Newton on the linearised barrier would let the first contaminate x, and would raise the `log mu`
+    of the second by a few units an iteration only, which looks like divergence.
+    """
+    total = mu.sum()
+    idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
+    mu[idle] = FLOOR * total
+    r2[idle | ((mu <= 1.01 * FLOOR * total) & (r2 > 0))] = 0.0
+    rise = (mu < _RISE * total) & (r2 < -temperature)
+    if rise.any():
+        lift = np.minimum(-r2[rise] / temperature, np.log(_RISE * total / mu[rise]))
+        mu[rise] *= np.exp(lift)
+        r2[rise] += temperature * lift
+
+
 def solve_stage(
     frame: Frame,
     x: Array,
@@ -124,7 +141,7 @@ def solve_stage(
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
-        mu = np.maximum(mu, _FLOOR * mu.sum())
+        mu = np.maximum(mu, FLOOR * mu.sum())
         log_mu = np.log(mu)
         b = frame.barrier(q)
         if kappa is None:
@@ -132,21 +149,11 @@ def solve_stage(
         if not dual_primary:
             u = frame.map.dual(x)
         slope = frame.map.slope(x, u)
+        r2 = b + temperature * log_mu - kappa
+        admit(mu, r2, temperature)
         r1 = u - base - jac.T @ mu
         if kinked:
             r1 -= frame.margins.beyond(x, mu)
-        r2 = b + temperature * log_mu - kappa
-        total = mu.sum()
-        idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
-        mu[idle] = _FLOOR * total
-        r2[idle | ((mu <= 1.01 * _FLOOR * total) & (r2 > 0))] = 0.0
-        # a margin that comes into play: Newton would raise log mu by a few units an iteration
-        rise = (mu < _RISE * total) & (r2 < -temperature)
-        if rise.any():
-            lift = np.minimum(-r2[rise] / temperature, np.log(_RISE * total / mu[rise]))
-            mu[rise] *= np.exp(lift)
-            r1 -= jac[rise].T @ (mu[rise] * -np.expm1(-lift))
-            r2[rise] += temperature * lift
         try:
             system = _Bordered(frame, x, slope, mu, temperature, jac, frame.barrier_jacobian(q))
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
