@@ -89,9 +89,9 @@ class Meter:
             `log10_loss`, `train_accuracy`, `train_errors`, `test_accuracy`, `min_margin`
             (`min_i q_i`), `q_margin`, `smoothed_margin`, `log_gauge`, `balance_drift`,
             `weight_participation` (`(Σ|w|)²/(N Σw²)` over all weights), `weights_above` (share
-            above 1e-2 of the largest of its tensor), `weights_above_1e-3`, `active_share` (of units a point, first
-            hidden layer), the measures of `Features` layer by layer, and on how many `points`,
-            `test_points` and `feature_points` all that was measured.
+            above 1e-2 of the largest of its tensor), `weights_above_1e-3`, `active_share` (of
+            units a point, first hidden layer), the measures of `Features` layer by layer, and on
+            how many `points`, `test_points` and `feature_points` all that was measured.
 
         Raises:
             DivergedError: the net returns NaN or infinity.
