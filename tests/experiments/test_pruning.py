@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from mirrorflow.cli.app import app
+from mirrorflow.experiments import pruning
 from mirrorflow.experiments.pruning import METHODS, SHARES, findings, prune_global, train_pruned
+from mirrorflow.experiments.sweep.records import read_rows
 from mirrorflow.nets import MLP
+from mirrorflow.report import results
 
 
 def net(seed: int = 0) -> MLP:
@@ -110,3 +117,34 @@ def test_the_verdict_follows_the_interval(
 ) -> None:
     found = [f for f in findings(rows(mirror, plain)) if "MirrorAdamW" in f.question]
     assert [f.verdict for f in found] == [verdict] * 4
+
+
+def test_the_comparison_tunes_on_held_out_points_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {
+        "AdamW": replace(METHODS["AdamW"], rates=(1e-6, 1e-2)),
+        "MirrorAdamW": replace(METHODS["MirrorAdamW"], rates=(1e-6, 0.1)),
+    }
+    for module in (pruning, results):
+        monkeypatch.setattr(module, "METHODS", kept)
+    options = ["prune", "--data", "digits", "--epochs", "6", "--hidden", "16", "--seeds", "2"]
+    options += ["--workers", "1", "--out", str(tmp_path / "out"), "--json"]
+    first = CliRunner().invoke(app, options)
+    assert first.exit_code == 0, first.output
+    found = json.loads(first.stdout)
+    assert len(found) == len(SHARES) - 1
+    made = read_rows(tmp_path / "out" / "pruning.parquet")
+    assert len(made) == 2 * 2 * len(SHARES)
+    assert {row["lr"] for row in made} == {1e-2, 0.1}
+    assert "1e-06: " in made[0]["tuning"]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "records").iterdir()}
+    assert len(before) == 8
+    again = CliRunner().invoke(app, options)
+    assert json.loads(again.stdout) == found
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "records").iterdir()} == before
+
+
+def test_widths_are_numbers(tmp_path: Path) -> None:
+    options = ["prune", "--hidden", "a,b", "--out", str(tmp_path)]
+    assert isinstance(CliRunner().invoke(app, options).exception, ValueError)

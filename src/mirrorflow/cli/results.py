@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mirrorflow.errors import RunError
-from mirrorflow.report.results import rebuild, render
+from mirrorflow.report.results import rebuild, render, take_reproduction
 
 __all__ = ["results"]
 
@@ -21,12 +21,18 @@ def results(
     ),
     tables: Annotated[Path, typer.Option(help="Folder of the Parquet tables.")] = Path("results"),
     figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("docs/figures"),
+    reproduction: Annotated[
+        Path | None,
+        typer.Option(help="Folder of mirrorflow reproduce, to take its findings into the tables."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit code 1 if the page differs.")
     ] = False,
 ) -> None:
     """Make the tables and figures of docs/results.md again from results/; nothing is trained."""
     console = Console()
+    if reproduction is not None:
+        take_reproduction(reproduction, tables)
     for path in (page, tables):
         if not path.exists():
             raise RunError(f"{path} does not exist; run this in the root of a checkout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -14,10 +15,10 @@ from mirrorflow.experiments.finding import map_label, plain
 from mirrorflow.experiments.pruning import METHODS, SHARES
 from mirrorflow.experiments.pruning import findings as pruning_findings
 from mirrorflow.experiments.statistics import interval
-from mirrorflow.experiments.sweep.records import read_rows
+from mirrorflow.experiments.sweep.records import read_rows, write_rows
 from mirrorflow.experiments.vision import LADDER, MEASURES, answer, levels, with_interval
 
-__all__ = ["blocks", "rebuild", "render"]
+__all__ = ["blocks", "rebuild", "render", "take_reproduction"]
 
 _BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -85,7 +86,7 @@ def blocks(results: Path) -> dict[str, str]:
     makers: dict[str, Callable[[list[Row]], dict[str, str]]] = {
         "reproduce": _reproduce,
         "pruning": _pruning,
-        "runs": _runs,
+        "accuracy": _accuracy,
     }
     for path in sorted(results.glob("*.parquet")):
         rows = read_rows(path)
@@ -98,6 +99,23 @@ def blocks(results: Path) -> dict[str, str]:
                 for k, v in makers[kind](rows).items()
             }
     return made
+
+
+def take_reproduction(folder: Path, results: Path) -> Path:
+    """Write the findings of a finished `mirrorflow reproduce` as `results/reproduce.parquet`.
+
+    Raises:
+        RunError: there is none in the folder.
+    """
+    try:
+        found = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} holds no finished reproduction: {error}") from error
+    about = {key: found["surroundings"][key] for key in ("mirrorflow", "torch", "git", "started")}
+    rows = [{"preset": found["preset"], **about, **finding} for finding in found["findings"]]
+    make_folder(results)
+    write_rows(results / "reproduce.parquet", rows)
+    return results / "reproduce.parquet"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -199,15 +217,16 @@ def _reproduce(rows: list[Row]) -> dict[str, str]:
     return made
 
 
-def _runs(rows: list[Row]) -> dict[str, str]:
+def _accuracy(rows: list[Row]) -> dict[str, str]:
     lines = [
         [
-            r["what"],
+            r["label"],
             f"{100 * r['test_accuracy']:.2f} %",
-            f"{100 * r['train_accuracy']:.2f} %",
+            f"{100 * r['train_accuracy']:.2f} % of {r['points']}",
             str(r["epochs"]),
             f"{r['seconds']:.0f} s",
         ]
         for r in rows
+        if r["last"] and r["outcome"] == "steps"
     ]
-    return {"": markdown(["run", "test acc.", "training acc.", "epochs", "time"], lines)}
+    return {"": markdown(["run", "test acc.", "training acc.", "epochs", "wall time"], lines)}
