@@ -13,8 +13,10 @@ from mirrorflow.cli.certify import certify
 from mirrorflow.cli.data import app as data
 from mirrorflow.cli.flow import flow
 from mirrorflow.cli.maps import maps
+from mirrorflow.cli.prune import prune
 from mirrorflow.cli.report import report
 from mirrorflow.cli.reproduce import reproduce
+from mirrorflow.cli.results import results
 from mirrorflow.cli.sweep import sweep
 from mirrorflow.cli.train import train
 from mirrorflow.cli.tune import tune
@@ -45,6 +47,6 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (reproduce, train, sweep, tune, flow, certify, maps, report):
+for command in (reproduce, train, sweep, tune, prune, flow, certify, maps, report, results):
     app.command()(_interruptible(command))
 app.add_typer(data, name="data")

@@ -108,10 +108,15 @@ class FinishingLoop(Loop):
     def _restart(self, eta: float) -> None:
         self.optimizer = MirrorDescent(
             self.parts.trained.named_parameters(),
-            LossScaled(min(eta, _MOST), "constant", reject=False),
+            LossScaled(self.plan.eta, "constant", reject=False),
             mirror_map=self.parts.mirror_map,
             momentum=self.plan.momentum,
         )
+        self._set(eta)
+
+    def _set(self, eta: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = eta
 
     def _step(self) -> float:
         at = self.state.step - self.start
@@ -143,8 +148,7 @@ class FinishingLoop(Loop):
         }
         if first:
             self._restart(eta)
-        for group in self.optimizer.param_groups:
-            group["lr"] = eta
+        self._set(eta)
 
     def _log_losses(self) -> Tensor:
         x, y, size = self.data.x, self.data.y, self.meter.batch
@@ -161,8 +165,10 @@ class FinishingLoop(Loop):
         return self.data.x[kept], self.data.y[kept]
 
     def _paid_for(self, share: float, cost: int | None = None) -> bool:
-        # Rows are few here: at geometric intervals, and one a threshold.
-        return self._finishing or super()._paid_for(share, cost)
+        # Thresholds are seen between blocks, where the loss of all points is known.
+        if self._finishing:
+            return self.state.step >= self.state.next_row
+        return super()._paid_for(share, cost)
 
     def _measure(self) -> None:
         if self._finishing:

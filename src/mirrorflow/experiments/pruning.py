@@ -84,7 +84,7 @@ def prune_global(net: nn.Module, share: float) -> nn.Module:
     smallest = every.argsort(stable=True)[: math.floor(share * len(every))]
     keep = torch.ones(len(every), dtype=torch.bool, device=every.device)
     keep[smallest] = False
-    for p, kept in zip(parameters, keep.split([p.numel() for p in parameters]), strict=True):
+    for p, kept in zip(parameters, torch.split(keep, [p.numel() for p in parameters]), strict=True):
         p.mul_(kept.reshape(p.shape))
     return pruned
 
@@ -119,7 +119,7 @@ def train_pruned(
     held = torch.arange(len(points.x)) % _VALIDATION == 0
     train = torch.arange(len(points.x))[~held] if validate else torch.arange(len(points.x))
     g = torch.Generator().manual_seed(seed)
-    net = MLP((points.features, *hidden, points.classes or 1), generator=g)
+    net = MLP((points.features, *hidden, points.classes or 1), generator=g).to(torch.float32)
     finite = _train(net, points, train, METHODS[method].make(net.named_parameters(), lr), epochs, g)
     x, y = (points.x, points.y) if validate else (points.x_test, points.y_test)
     at = held.nonzero()[:, 0] if validate else torch.arange(len(x))
@@ -166,7 +166,7 @@ def _train(
 
 @torch.no_grad()
 def _accuracy(net: nn.Module, x: Tensor, y: Tensor, at: Tensor) -> float:
-    right = sum(int((net(x[part]).argmax(1) == y[part]).sum()) for part in at.split(2000))
+    right = sum(int((net(x[part]).argmax(1) == y[part]).sum()) for part in torch.split(at, 2000))
     return right / len(at)
 
 

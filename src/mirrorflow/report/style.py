@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["colour", "figure", "inline", "log_log_axis"]
+from mirrorflow.experiments.atomic import write_atomic
+
+__all__ = ["colour", "figure", "inline", "log_log_axis", "save"]
 
 _SETTINGS: Any = {
     "font.size": 10,
@@ -47,6 +50,13 @@ def inline(made: Figure, *, raster: bool = False) -> str:
             made.savefig(buffer, format="svg", metadata={"Date": None})
     kind = "png" if raster else "svg+xml"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def save(made: Figure, path: Path) -> Path:
+    """Write the figure as SVG, the same bytes every time; returns the path."""
+    with mpl.rc_context(_SETTINGS):
+        write_atomic(path, lambda file: made.savefig(file, format="svg", metadata={"Date": None}))
+    return path
 
 
 def colour(order: float, low: float = 1.0, high: float = 4.0) -> Any:

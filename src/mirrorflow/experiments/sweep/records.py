@@ -19,6 +19,7 @@ __all__ = [
     "Record",
     "keep",
     "kept",
+    "read_rows",
     "read_table",
     "record_of",
     "reusable",
@@ -123,11 +124,11 @@ def _column(values: list[Any]) -> list[Any]:
     return values
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a table of results.
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file.
 
     Raises:
-        RunError: it is no such table.
+        RunError: it is none.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -137,6 +138,16 @@ def read_table(path: Path) -> list[dict[str, Any]]:
             rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise RunError(f"the table {path} cannot be read: {error}") from error
+    return rows
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table of results.
+
+    Raises:
+        RunError: it is no such table.
+    """
+    rows = read_rows(path)
     if rows and not {"key", "member", "outcome", "last"} <= set(rows[0]):
         raise RunError(f"{path} is no table of a sweep: it has no columns key, member, outcome")
     return rows

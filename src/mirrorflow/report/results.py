@@ -1,0 +1,232 @@
+"""docs/results.md: its tables and figures, from the tables in results/ alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mirrorflow.errors import RunError
+from mirrorflow.experiments.atomic import make_folder, write_text
+from mirrorflow.experiments.finding import map_label, plain
+from mirrorflow.experiments.pruning import METHODS, SHARES
+from mirrorflow.experiments.pruning import findings as pruning_findings
+from mirrorflow.experiments.statistics import interval
+from mirrorflow.experiments.sweep.records import read_rows, write_rows
+from mirrorflow.experiments.vision import LADDER, MEASURES, answer, levels, with_interval
+
+__all__ = ["blocks", "rebuild", "render", "take_reproduction"]
+
+_BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Row = dict[str, Any]
+
+
+def rebuild(page: Path, results: Path) -> str:
+    """The page with every table that stands between its marks made again from `results`.
+
+    A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+
+    Args:
+        page: a Markdown file.
+        results: folder of the Parquet tables.
+
+    Returns:
+        The new text; nothing is written.
+
+    Raises:
+        RunError: a mark whose table is not to be had.
+    """
+    made = blocks(results)
+
+    def fill(found: re.Match[str]) -> str:
+        name = found[2]
+        if name not in made:
+            raise RunError(
+                f"{page} asks for the table {name!r}, which {results} does not give; it gives "
+                f"{sorted(made)}"
+            )
+        return f"{found[1]}\n{made[name]}\n{found[3]}"
+
+    return _BLOCK.sub(fill, page.read_text(encoding="utf-8"))
+
+
+def render(page: Path, results: Path, figures: Path) -> list[Path]:
+    """Write the page again, and its figures as SVG.
+
+    Args:
+        page: see `rebuild`.
+        results: see `rebuild`.
+        figures: folder, made if need be.
+
+    Returns:
+        What was written.
+
+    Raises:
+        RunError: see `rebuild`.
+    """
+    from mirrorflow.report.results_figures import drawings
+    from mirrorflow.report.style import save
+
+    text = rebuild(page, results)
+    write_text(page, text)
+    make_folder(figures)
+    written = [page]
+    for name, made in drawings(results).items():
+        written.append(save(made, figures / f"{name}.svg"))
+    return written
+
+
+def blocks(results: Path) -> dict[str, str]:
+    """Every Markdown table that the folder gives, by name."""
+    made: dict[str, str] = {}
+    makers: dict[str, Callable[[list[Row]], dict[str, str]]] = {
+        "reproduce": _reproduce,
+        "pruning": _pruning,
+        "accuracy": _accuracy,
+    }
+    for path in sorted(results.glob("*.parquet")):
+        rows = read_rows(path)
+        kind = path.stem.partition("-")[0]
+        if kind == "sparse":
+            made |= {f"{path.stem}-{k}": v for k, v in _sparse(rows).items()}
+        elif kind in makers:
+            made |= {
+                (path.stem if not k else f"{path.stem}-{k}"): v
+                for k, v in makers[kind](rows).items()
+            }
+    return made
+
+
+def take_reproduction(folder: Path, results: Path) -> Path:
+    """Write the findings of a finished `mirrorflow reproduce` as `results/reproduce.parquet`.
+
+    Raises:
+        RunError: there is none in the folder.
+    """
+    try:
+        found = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} holds no finished reproduction: {error}") from error
+    about = {key: found["surroundings"][key] for key in ("mirrorflow", "torch", "git", "started")}
+    rows = [{"preset": found["preset"], **about, **finding} for finding in found["findings"]]
+    make_folder(results)
+    write_rows(results / "reproduce.parquet", rows)
+    return results / "reproduce.parquet"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _sparse(rows: list[Row]) -> dict[str, str]:
+    made = {f"{-level:g}": _at_level(rows, level) for level in levels(rows)}
+    made["verdicts"] = _verdicts(rows)
+    made["cost"] = _cost(rows)
+    return made
+
+
+def _at_level(rows: list[Row], level: float) -> str:
+    found = {measure: answer(rows, level, measure) for measure in MEASURES}
+    lines = []
+    for text in LADDER:
+        kept = [r for r in rows if r["mirror_map"] == text and r["threshold"] == level]
+        if not kept:
+            continue
+        told = [
+            with_interval([measure.of(r) for r in kept]) if kept else "–" for measure in MEASURES
+        ]
+        tested = f"{sum(r['test_accuracy'] for r in kept) / len(kept):.3f}"
+        step = plain(sum(r["step"] for r in kept) / len(kept), 4)
+        lines.append([map_label(text), str(len(kept)), *told, tested, step])
+    tests = [
+        "–" if math.isnan(a.p) else f"p = {plain(a.p, 2)}{'' if a.monotone else ', not monotone'}"
+        for a in found.values()
+    ]
+    lines.append(["*order*", "", *tests, "", ""])
+    header = ["map", "seeds", *(m.short for m in MEASURES), "test acc.", "steps"]
+    return markdown(header, lines)
+
+
+def _verdicts(rows: list[Row]) -> str:
+    every = levels(rows)
+    lines = []
+    for measure in MEASURES:
+        cells = []
+        for level in every:
+            found = answer(rows, level, measure)
+            maps = f" ({len(found.values)} maps)" if found.missing else ""
+            cells.append(f"{found.verdict}{maps}")
+        lines.append([measure.name, "rises" if measure.rises else "falls", *cells])
+    return markdown(["measure", "predicted", *(f"at 1e{level:g}" for level in every)], lines)
+
+
+def _cost(rows: list[Row]) -> str:
+    lines = []
+    for text in LADDER:
+        last = [r for r in rows if r["mirror_map"] == text and r["last"]]
+        if last:
+            outcomes = [r["outcome"] for r in last]
+            told = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
+            deepest = ", ".join(f"1e{r['log10_loss']:.1f}" for r in last)
+            seconds = sum(float(r["seconds"]) for r in last) / len(last)
+            lines.append([map_label(text), told, deepest, f"{seconds:.0f} s"])
+    return markdown(["map", "outcome", "loss at the end", "time a run"], lines)
+
+
+def _pruning(rows: list[Row]) -> dict[str, str]:
+    lines = []
+    for method in METHODS:
+        mine = [r for r in rows if r["method"] == method]
+        if not mine:
+            continue
+        cells = []
+        for share in SHARES:
+            mean, half = interval([100 * r["accuracy"] for r in mine if r["share"] == share])
+            cells.append(f"{mean:.2f} ± {half:.2f}")
+        lines.append([method, f"{mine[0]['lr']:g}", *cells])
+    header = ["optimizer", "lr", "dense", *(f"{share:.0%}" for share in SHARES[1:])]
+    tuned = [
+        [method, next((r["tuning"] for r in rows if r["method"] == method), "–")]
+        for method in METHODS
+    ]
+    verdicts = [
+        [f.question.partition(", ")[2], f.measured, f.verdict] for f in pruning_findings(rows)
+    ]
+    return {
+        "": markdown(header, lines),
+        "tuning": markdown(["optimizer", "held-out accuracy by learning rate"], tuned),
+        "verdicts": markdown(["question", "difference", "verdict"], verdicts),
+    }
+
+
+def _reproduce(rows: list[Row]) -> dict[str, str]:
+    made = {}
+    for claim in (1, 2, 3):
+        lines = [
+            [r["question"], r["prediction"], r["measured"], r["verdict"]]
+            for r in rows
+            if r["claim"] == claim
+        ]
+        made[str(claim)] = markdown(["question", "prediction", "measured", "agrees"], lines)
+    return made
+
+
+def _accuracy(rows: list[Row]) -> dict[str, str]:
+    lines = [
+        [
+            r["label"],
+            f"{100 * r['test_accuracy']:.2f} %",
+            f"{100 * r['train_accuracy']:.2f} % of {r['points']}",
+            str(r["epochs"]),
+            f"{r['seconds']:.0f} s",
+        ]
+        for r in rows
+        if r["last"] and r["outcome"] == "steps"
+    ]
+    return {"": markdown(["run", "test acc.", "training acc.", "epochs", "wall time"], lines)}

@@ -1,0 +1,100 @@
+"""The figures of docs/results.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from mirrorflow.experiments.finding import map_label
+from mirrorflow.experiments.pruning import METHODS, SHARES
+from mirrorflow.experiments.statistics import interval
+from mirrorflow.experiments.sweep.records import read_rows
+from mirrorflow.experiments.vision import LADDER, MEASURES, answer, levels
+from mirrorflow.report.style import figure
+
+__all__ = ["drawings", "pruned", "sparse_to_dense"]
+
+# Okabe and Ito's colours, which most colour-blind readers can tell apart; markers differ too.
+_PAINT = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+_MARKS = ("o", "s", "^", "D")
+_SHOWN = (0, 2, 3)  # of MEASURES
+
+
+def drawings(results: Path) -> dict[str, Figure]:
+    """Every figure that the folder gives, by name."""
+    made = {}
+    for path in sorted(results.glob("sparse-*.parquet")):
+        made[path.stem] = sparse_to_dense(read_rows(path))
+    tables = {p.stem: read_rows(p) for p in sorted(results.glob("pruning-*.parquet"))}
+    if tables:
+        made["pruning"] = pruned(tables)
+    return made
+
+
+def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
+    """Measures by map, a line for each loss, with 95 % intervals over seeds."""
+    made, axes = figure(1, len(_SHOWN), size=(10, 3.4))
+    names = [
+        map_label(text).replace("hyperbolic entropy ", "hyperbolic\nentropy ") for text in LADDER
+    ]
+    for ax, which in zip(axes, _SHOWN, strict=True):
+        measure = MEASURES[which]
+        for k, level in enumerate(levels(rows)):
+            found = answer(rows, level, measure).values
+            x = [LADDER.index(text) + 0.06 * (k - 1) for text in found]
+            told = [interval(values) for values in found.values()]
+            ax.errorbar(
+                x,
+                [mean for mean, _ in told],
+                yerr=[half for _, half in told],
+                color=_PAINT[k],
+                marker=_MARKS[k],
+                markersize=5,
+                capsize=3,
+                label=f"loss 1e{level:g}",
+            )
+        ax.set(title=measure.name, xticks=range(len(LADDER)))
+        ax.title.set_fontsize(9.5)
+        ax.set_xticklabels(names, fontsize=8)
+    axes[0].legend(fontsize=8)
+    return made
+
+
+def pruned(tables: dict[str, list[dict[str, Any]]]) -> Figure:
+    """Test accuracy against the share of weights that are left, a panel for each table."""
+    made, axes = figure(1, len(tables), size=(5 * len(tables), 3.6), squeeze=False)
+    for ax, (name, rows) in zip(axes[0], tables.items(), strict=True):
+        for k, method in enumerate(METHODS):
+            told = [
+                interval(
+                    [
+                        100 * r["accuracy"]
+                        for r in rows
+                        if r["method"] == method and r["share"] == share
+                    ]
+                )
+                for share in SHARES
+            ]
+            ax.errorbar(
+                range(len(SHARES)),
+                [mean for mean, _ in told],
+                yerr=[half for _, half in told],
+                color=_PAINT[k],
+                marker=_MARKS[k],
+                linestyle="-" if METHODS[method].rival else "--",
+                markersize=5,
+                capsize=3,
+                label=method,
+            )
+        ax.set(
+            title=name.removeprefix("pruning-").replace("_", "-"),
+            xlabel="share of weights pruned",
+            ylabel="test accuracy, %",
+            xticks=range(len(SHARES)),
+            ylim=(0, 101),
+        )
+        ax.set_xticklabels([f"{share:.0%}" for share in SHARES])
+    axes[0][0].legend(fontsize=8, loc="lower left")
+    return made

@@ -1,0 +1,113 @@
+"""Runs that end with full batches of the points that count: they get deep, and resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
+from mirrorflow.experiments.finish import Finish
+from mirrorflow.losses import log_loss
+from mirrorflow.optim import MirrorDescent
+
+CONFIG = RunConfig(
+    data="digits",
+    data_options={"test_share": 0.75, "seed": 0},
+    net_options={"hidden": [32, 32]},
+    mirror_map="power(p=1.5)",
+    batch_size=50,
+    epochs=20,
+    finish_options={"steps": 200, "points": 300, "every": 10},
+    until=(-4.0, -8.0),
+)
+
+
+def test_the_finish_gets_deep_and_rows_count_on_all_points(tmp_path: Path) -> None:
+    run = train(CONFIG, tmp_path / "run")
+    assert run.outcome == "reached"
+    crossed = [row for row in run.rows if not math.isnan(row["threshold"])]
+    assert [row["threshold"] for row in crossed] == [-4.0, -8.0]
+    assert all(row["points"] == len(run.data.x) for row in crossed)
+    # The loss is that of every point, not only of those that steps have seen.
+    with torch.no_grad():
+        value = float(log_loss(run.net(run.data.x).double(), run.data.y)) / math.log(10)
+    assert run.rows[-1]["log10_loss"] == pytest.approx(value, rel=1e-12)
+    assert run.rows[-1]["step"] > CONFIG.main_steps(len(run.data.x))
+
+
+def test_no_block_raises_the_loss_of_all_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mirrorflow.experiments.finish import FinishingLoop
+
+    seen: list[float] = []
+    begin = FinishingLoop._begin_block
+
+    def spy(self: FinishingLoop, first: bool) -> None:
+        begin(self, first)
+        with torch.no_grad():
+            each = self._log_losses()
+        seen.append(float(torch.logsumexp(each, 0)) - math.log(self.n))
+
+    monkeypatch.setattr(FinishingLoop, "_begin_block", spy)
+    # A step far too long has to be halved until it works.
+    options = {"steps": 200, "eta": 0.5, "points": 200, "every": 5}
+    train(dataclasses.replace(CONFIG, finish_options=options, until=()), tmp_path / "run")
+    assert len(seen) == 40
+    assert all(b <= a for a, b in zip(seen, seen[1:], strict=False))
+    assert len(set(seen)) < len(seen), "no block was taken back: the test shows nothing"
+    assert seen[-1] < seen[0] - 5
+
+
+def test_killed_in_the_finish_it_ends_bit_for_bit_where_it_would_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(CONFIG, until=(-8.0,))
+    train(config, tmp_path / "whole")
+    step = MirrorDescent.step
+    count = 0
+
+    def dying(self: MirrorDescent, closure: object = None) -> object:
+        nonlocal count
+        count += 1
+        if count in (163, 178, 190):
+            raise KeyboardInterrupt
+        return step(self, closure)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MirrorDescent, "step", dying)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "killed", checkpoint_seconds=0.0)
+    train(config, tmp_path / "killed", checkpoint_seconds=0.0)
+    one, other = load_run(tmp_path / "whole"), load_run(tmp_path / "killed")
+    for p, q in zip(one.net.parameters(), other.net.parameters(), strict=True):
+        assert torch.equal(p, q)
+    first, second = (RunFolder(tmp_path / n).metrics() for n in ("whole", "killed"))
+    assert json.dumps(first) == json.dumps(second)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"finish_options": {"step": 3}}, r"no key \['step'\]"),
+        ({"finish_options": {"steps": 0}}, "finish_options.steps = 0"),
+        ({"finish_options": {"eta": 2.0}}, "finish_options.eta = 2.0"),
+        ({"finish_options": {"momentum": 1.0}}, "finish_options.momentum = 1.0"),
+        ({"optimizer": "sgd", "lr": 0.1}, "optimizer = 'sgd'"),
+        ({"batch_size": 0}, "batch_size = 0"),
+        ({"parallel": "ddp"}, "parallel = 'ddp'"),
+    ],
+)
+def test_what_cannot_be_finished_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Finish.of(dataclasses.replace(CONFIG, **change))  # type: ignore[arg-type]
+
+
+def test_a_text_is_no_number_of_steps() -> None:
+    with pytest.raises(TypeError, match="finish_options.every = '10'"):
+        Finish(every="10")  # type: ignore[arg-type]
