@@ -183,7 +183,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
     def _step_fused(self, group: dict[str, Any], updates: list[Update], lr: float) -> list[Update]:
         """Step what the kernels know; returns the rest."""
         decays_otherwise = group["weight_decay"] and group["decay"] != "primal"
-        if decays_otherwise or not has_kernel(group["mirror_map"]) or not self._can_fuse(group):
+        possible = any(u.x.is_cpu for u in updates) and not decays_otherwise
+        if not (possible and self._can_fuse(group) and has_kernel(group["mirror_map"])):
             return updates
         batches: dict[torch.dtype, list[Update]] = {}
         rest = []
