@@ -36,7 +36,7 @@ def test_every_row_has_every_column_of_the_page(
     columns = {
         name
         for line in table.splitlines()[2:]
-        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+        for name in re.findall(r"`([\w-]+)`", line.split("|")[1])
     }
     layers = len(options.get("hidden", [])) if options else 0
     wanted = {name for name in columns if not name.endswith("_l")}
