@@ -105,7 +105,7 @@ def build_optimizer(
         eta = options.pop("eta", 0.01 if minibatches else 0.02)
         lr = LossScaled(eta)
         if minibatches:
-            lr = LossScaled(eta, "linear", config.total_steps(n), reject=False)
+            lr = LossScaled(eta, "linear", config.main_steps(n), reject=False)
     allowed = set(inspect.signature(make).parameters) - {"params", "lr", "mirror_map"}
     unknown = sorted(set(options) - allowed)
     if unknown:

@@ -64,6 +64,9 @@ class RunConfig:
         augment: of minibatches: "none" or "crop_flip" (see `data.crop_flip`).
         steps: at most so many.
         epochs: passes over the training set, in place of `steps`; 0 takes `steps`.
+        finish_options: not empty, full batches follow the minibatches, of which only the points
+            that count are evaluated: `steps`, `eta`, `momentum`, `points`, `every` (see
+            `finish.Finish`).
         until: thresholds of log10 loss, falling; the first state below each is measured, the run
             ends at the last. With minibatches the first *measured* state.
         measure_points: training points that a row of the metrics is measured on, evenly spaced in
@@ -106,6 +109,7 @@ class RunConfig:
     augment: Literal["none", "crop_flip"] = "none"
     steps: int = 10_000
     epochs: int = 0
+    finish_options: dict[str, Any] = field(default_factory=dict)
     until: tuple[float, ...] = (-2.0, -10.0)
     measure_points: int = 0
     certify_margins: int = 100
@@ -159,9 +163,14 @@ class RunConfig:
         is left out of the pass."""
         return n // self.batch_size if self.is_minibatch(n) else 1
 
+    def main_steps(self, n: int) -> int:
+        """Steps of the run on n training points, without those of `finish_options`."""
+        return self.epochs * self.batches(n) if self.epochs else self.steps
+
     def total_steps(self, n: int) -> int:
         """Steps of the run on n training points."""
-        return self.epochs * self.batches(n) if self.epochs else self.steps
+        more = int(self.finish_options.get("steps", 600)) if self.finish_options else 0
+        return self.main_steps(n) + more
 
     @property
     def follows_log_loss(self) -> bool:

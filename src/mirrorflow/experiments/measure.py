@@ -99,9 +99,9 @@ class Meter:
             (`min_i q_i`), `q_margin`, `smoothed_margin`, `log_gauge` (`log Q`), `norm_growth`
             (`log Q − log Q` at the start), `balance_drift`, `weight_participation`
             (`(Σ|w|)²/(N Σw²)` over all weights), `weights_above` (share above 1e-2 of the largest
-            of its tensor), `active_share` (of units a point, first hidden layer), the measures of
-            `Features` layer by layer and tensor by tensor, and on how many `points`, `test_points`
-            and `feature_points` all that was measured.
+            of its tensor), `weights_above_1e-3`, `active_share` (of units a point, first hidden
+            layer), the measures of `Features` layer by layer and tensor by tensor, and on how many
+            `points`, `test_points` and `feature_points` all that was measured.
 
         Raises:
             DivergedError: the net returns NaN or infinity.
@@ -242,8 +242,9 @@ def _weights(tensors: list[Tensor]) -> dict[str, float]:
     total = sum(float(p.sum()) for p in scaled)
     squares = sum(float(p.square().sum()) for p in scaled)
     count = sum(p.numel() for p in scaled)
-    above = sum(int((p > 1e-2 * p.max()).sum()) for p in scaled)
+    above = [sum(int((p > level * p.max()).sum()) for p in scaled) for level in (1e-2, 1e-3)]
     return {
         "weight_participation": total**2 / (count * squares) if squares else 0.0,
-        "weights_above": above / count,
+        "weights_above": above[0] / count,
+        "weights_above_1e-3": above[1] / count,
     }

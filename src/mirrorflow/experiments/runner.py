@@ -11,6 +11,7 @@ from mirrorflow.errors import DivergedError, NotSeparableError, RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net, build_optimizer
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.distributed import team
+from mirrorflow.experiments.finish import FinishingLoop
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.loop import Loop
 from mirrorflow.experiments.state import LoadedRun, Parts, Progress
@@ -91,7 +92,8 @@ def train(
         try:
             with folder.lock():
                 parts = Parts(net, model, trained, optimizer, data, mirror_map)
-                loop = Loop(config, folder, parts, crew, progress)
+                kind = FinishingLoop if config.finish_options else Loop
+                loop = kind(config, folder, parts, crew, progress)
                 if track is not None and crew.first:
                     told = track.run(
                         folder.path.name, config.to_dict(), folder.path / "tracked.json"

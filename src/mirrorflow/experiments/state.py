@@ -60,3 +60,4 @@ class State:
     evaluated: int = 0  # multiplications for the metrics
     certified: int = 0  # and for certificates
     rows: list[dict[str, Any]] = field(default_factory=list)
+    block: dict[str, Any] = field(default_factory=dict)  # of a `FinishingLoop`

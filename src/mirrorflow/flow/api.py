@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mirrorflow.flow.arguments import check_data, check_settings
 from mirrorflow.flow.follow import Method, Settings, compare, follow, judge
 from mirrorflow.flow.geometry import scaled_maps
-from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow.network import Kinks, flat_parameters, net_margins
 from mirrorflow.flow.scaled import ScaledMap
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 from mirrorflow.losses import Loss
@@ -38,6 +38,7 @@ def mirror_flow(
     max_steps: int = 10_000,
     kkt_tol: float = 1e-3,
     smoothing: float = 1e-2,
+    kinks: Kinks = "smooth",
     stop_when_converged: bool = False,
     verify: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -73,6 +74,8 @@ def mirror_flow(
         max_steps: bound on the attempted steps.
         kkt_tol: `epsilon`, `delta` and `slack` below which the end counts as converged.
         smoothing: a "relu" net is followed as the "smooth_relu" net with this eps.
+        kinks: "exact" follows a two-layer "relu" net with one output without smoothing: at a kink
+            the derivative in [0, 1] is an unknown of the stage, so sliding modes are followed.
         stop_when_converged: end as soon as all three are below `kkt_tol`.
         verify: follow the flow a second time at `tol/10` and report in `stats["verify"]` whether
             it ends at the same point: the relative differences of the margin and of the margins of
@@ -112,7 +115,14 @@ def mirror_flow(
         mirror_map, log_t_end, log_log_t_end, loss, method, order, tol, relative_temperature,
         max_step, max_steps, kkt_tol if stop_when_converged else None,
     )  # fmt: skip
-    margins = net_margins(net, x, y, smoothing)
+    if kinks not in get_args(Kinks):
+        raise ValueError(f"kinks = {kinks!r} is unknown; choose one of {list(get_args(Kinks))}")
+    if kinks == "exact" and method in ("explicit", "krylov"):
+        raise ValueError(
+            f'kinks = "exact" needs method = "implicit", not {method!r}: the others do not know '
+            'sliding modes; leave method out, or use kinks = "smooth"'
+        )
+    margins = net_margins(net, x, y, smoothing, kinks)
     theta = flat_parameters(net)[margins.order]
 
     def scaled() -> ScaledMap:

@@ -110,6 +110,8 @@ def follow(
 
 
 def _choose(margins: Margins, s: Settings) -> Method:
+    if margins.kinked:
+        return "implicit"
     if margins.blocks[1] <= _DENSE and margins.size * len(margins.point) <= LARGE:
         return "implicit"
     return "explicit" if s.log_t_end is not None and s.log_t_end <= _SHORT else "krylov"

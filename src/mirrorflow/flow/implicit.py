@@ -101,6 +101,7 @@ class ImplicitStepper:
             h = min(h, self.max_step)
         else:
             h = min(h, max(self.max_step, _COAST_STEP))
+        frame.margins.begin(x)
         tab, gamma = self.tableau, self.tableau.gamma
         before = frame.map.scale
         frame.set_level(rho, x, h if radial else 0.0, self.delta)

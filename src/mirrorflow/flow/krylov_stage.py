@@ -13,11 +13,9 @@ from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import ImplicitStepper, State, Step
 from mirrorflow.flow.krylov import Bordered, Gram
 from mirrorflow.flow.krylov_products import Products
-from mirrorflow.flow.newton import Clock, Stage
+from mirrorflow.flow.newton import FLOOR, Clock, Stage, admit
 from mirrorflow.flow.scaled import Array
 
-_FLOOR = 1e-14  # share of the total weight below which a margin does not act
-_IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
 _TRUST = 0.5  # largest relative move of x in one Newton step
 _FORCING = 1e-2  # relative residual of the linear systems
 _USEFUL = 0.1  # the largest relative residual with which a direction is still taken
@@ -58,19 +56,16 @@ class KrylovStages:
             frame.newton_count += 1
             at = frame.margins.linearise(x)
             q = at.q
-            mu = np.maximum(mu, _FLOOR * mu.sum())
+            mu = np.maximum(mu, FLOOR * mu.sum())
             log_mu, b = np.log(mu), frame.barrier(q)
             if kappa is None:
                 kappa = float(mu @ (b + temperature * log_mu) / mu.sum())
             if not dual_primary:
                 u = frame.map.dual(x)
             slope = frame.map.slope(x, u)
-            r1 = u - base - at.pull(mu)
             r2 = b + temperature * log_mu - kappa
-            total = mu.sum()
-            idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
-            mu[idle] = _FLOOR * total
-            r2[idle | ((mu <= 1.01 * _FLOOR * total) & (r2 > 0))] = 0.0
+            admit(mu, r2, temperature)
+            r1 = u - base - at.pull(mu)
             at.weigh(mu)
             if rows is None:
                 rows = self._rows(at, len(x))

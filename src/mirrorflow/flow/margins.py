@@ -26,6 +26,7 @@ class Margins:
     order: NDArray[np.int64]
     point: NDArray[np.int64]
     junctions: list[tuple[NDArray[np.int64], NDArray[np.int64], float]] = []  # noqa: RUF012
+    kinked = False  # True: set-valued derivatives, whose modes Newton asks for (flow/kinks.py)
 
     def values(self, x: Array) -> Array:
         raise NotImplementedError
@@ -49,6 +50,20 @@ class Margins:
     def curvature(self, x: Array, mu: Array) -> Array:
         """Diagonal blocks (B, k, k), B k = d, of `sum_i mu_i hess q_i`: exact, zero elsewhere."""
         raise NotImplementedError
+
+    def begin(self, x: Array) -> None:
+        """Set the modes of kinks by the state `x`, before a step."""
+
+    def settle(self, line: Array, x: Array, mu: Array) -> bool:
+        """Update the modes after an iteration from its linear prediction `line` and its result `x`.
+
+        True if a mode changed, so that the iteration has to go on.
+        """
+        return False
+
+    def beyond(self, x: Array, mu: Array) -> Array:
+        """What the linear sliding branches add to `J' mu`, shape (d,)."""
+        return np.zeros(self.size)
 
     def attach_junctions(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
+from mirrorflow.flow.kinks import KinkedMargins
 from mirrorflow.flow.krylov_module import ModuleProducts
 from mirrorflow.flow.layered import LayeredMargins
 from mirrorflow.flow.margins import LARGE, LinearMargins, Margins
@@ -19,7 +21,9 @@ from mirrorflow.flow.two_layer import TwoLayerMargins
 from mirrorflow.losses import check_labels, pairwise_margins
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, check_degree
 
-__all__ = ["flat_parameters", "net_margins"]
+__all__ = ["Kinks", "flat_parameters", "net_margins"]
+
+Kinks = Literal["smooth", "exact"]
 
 
 class ModuleMargins(Margins):
@@ -108,7 +112,9 @@ def _heads(y: Tensor, classes: int | None) -> tuple[Array, NDArray[np.int64]]:
     return heads.reshape(-1, classes), np.repeat(np.arange(len(right)), classes - 1)
 
 
-def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margins:
+def net_margins(
+    net: nn.Module, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks = "smooth"
+) -> Margins:
     """Margins of `net` on the data, with analytic derivatives for the library's dense nets.
 
     Args:
@@ -116,15 +122,19 @@ def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margi
         x: (n, …) points.
         y: (n,) labels.
         smoothing: the eps for `relu`.
+        kinks: "exact" takes a two-layer `relu` net as it is, with sliding modes.
 
     Raises:
-        ValueError: labels or features that do not fit.
+        ValueError: labels or features that do not fit, or exact kinks of a net that is not a
+            two-layer `relu` net with one output.
         NotHomogeneousError: the module has no degree.
     """
     x = x.detach().to("cpu", torch.float64)
     y = y.detach().to("cpu")
     if isinstance(net, Linear | MLP):
-        margins = _dense(net, x, y, smoothing)
+        margins = _dense(net, x, y, smoothing, kinks)
+    elif kinks == "exact":
+        raise ValueError(_EXACT)
     else:
         copy = deepcopy(net).to("cpu", torch.float64).requires_grad_(False)
         check_labels(copy(x), y)
@@ -135,7 +145,13 @@ def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margi
     return margins
 
 
-def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float) -> Margins:
+_EXACT = (
+    'kinks = "exact" is implemented for TwoLayer nets with activation "relu" and one output; '
+    'use kinks = "smooth" and repeat with a smaller smoothing to see what that changes'
+)
+
+
+def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks) -> Margins:
     classes = None if net.binary else (net.sizes[-1] if isinstance(net, MLP) else len(net.weight))
     check_labels(x.new_zeros((len(x),) if classes is None else (len(x), classes)), y)
     points = _numpy(x.flatten(1) if x.ndim > 1 else x[:, None])
@@ -148,6 +164,12 @@ def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float) -> Margins
     if net.bias:
         points = np.concatenate([points, np.ones((len(points), 1))], 1)
     heads, point = _heads(y, classes)
+    if kinks == "exact":
+        if not isinstance(net, MLP) or len(net.weights) != 2 or classes is not None:
+            raise ValueError(_EXACT)
+        if net.activation != "relu":
+            raise ValueError(_EXACT)
+        return KinkedMargins(points, heads[:, 0], net.sizes[1])
     if isinstance(net, Linear) or len(net.weights) == 1:
         rows = heads[:, :, None] * points[point][:, None, :]
         margins: Margins = LinearMargins(rows.reshape(len(rows), -1))

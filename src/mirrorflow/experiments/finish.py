@@ -1,0 +1,171 @@
+"""The end of a run: full batches with momentum, of which only the points that count are evaluated.
+
+At a small loss the full batch's gradient is decided by few points: the share of point i is
+`ℓ_i/Σ_j ℓ_j`, and a point whose margin is 20 above the smallest has a share below 1e-8. So after
+every block of steps all points are evaluated, and the next block sees only those with the largest
+loss. A block that has raised the loss is taken back, the momentum forgotten and the step halved
+(restarts as of O'Donoghue & Candès, Found. Comput. Math. 15, 2015).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.loop import Loop
+from mirrorflow.experiments.state import LoadedRun
+from mirrorflow.losses import log_loss_per_point
+from mirrorflow.optim import LossScaled, MirrorDescent
+
+__all__ = ["Finish", "FinishingLoop"]
+
+_GAIN = 1.2
+_MOST = 0.05  # of the relative step
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What `RunConfig.finish_options` may say.
+
+    Args:
+        steps: how many follow the minibatches.
+        eta: the relative step of the first block; a block that lowers the loss multiplies it by
+            1.2, one that does not halves it.
+        momentum: in the dual; it averages over the points that take turns in deciding the loss.
+        points: at most so many are kept, those with the largest loss.
+        every: steps of a block.
+
+    Raises:
+        ValueError, TypeError: a value out of range.
+    """
+
+    steps: int = 600
+    eta: float = 0.002
+    momentum: float = 0.99
+    points: int = 1024
+    every: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "points", "every"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"finish_options.{name} = {value!r}; pass an int >= 1")
+            if value < 1:
+                raise ValueError(f"finish_options.{name} = {value}; pass an int >= 1")
+        if not 0 < self.eta < 1:
+            raise ValueError(f"finish_options.eta = {self.eta}; choose 0 < eta < 1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"finish_options.momentum = {self.momentum}; choose 0 <= momentum < 1")
+
+    @staticmethod
+    def of(config: RunConfig) -> Finish:
+        """The plan of a configuration.
+
+        Raises:
+            ValueError: an unknown key, or a configuration that it cannot follow.
+        """
+        known = set(Finish.__dataclass_fields__)
+        unknown = sorted(set(config.finish_options) - known)
+        if unknown:
+            raise ValueError(f"finish_options has no key {unknown}; it takes {sorted(known)}")
+        if config.optimizer != "mirror_descent" or config.lr != "auto" or not config.batch_size:
+            raise ValueError(
+                "finish_options follows minibatches of mirror_descent with lr = 'auto'; this run "
+                f"has optimizer = {config.optimizer!r}, lr = {config.lr!r}, batch_size = "
+                f"{config.batch_size}"
+            )
+        if config.parallel != "none":
+            raise ValueError(
+                f"finish_options is for one process; parallel = {config.parallel!r}, set it to none"
+            )
+        return Finish(**config.finish_options)
+
+
+class FinishingLoop(Loop):
+    """A run of minibatches that ends with steps of the full batch; see `Finish`."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.plan = Finish.of(self.config)
+        self.start = self.total - self.plan.steps
+
+    def run(self, checkpoint_seconds: float) -> LoadedRun:
+        """See `Loop.run`."""
+        saved = self.folder.load_checkpoint()
+        if saved is not None and saved["state"]["step"] > self.start:
+            self._restart(saved["state"]["block"]["eta"])
+        return super().run(checkpoint_seconds)
+
+    @property
+    def _finishing(self) -> bool:
+        return self.state.step >= self.start
+
+    def _restart(self, eta: float) -> None:
+        self.optimizer = MirrorDescent(
+            self.parts.trained.named_parameters(),
+            LossScaled(min(eta, _MOST), "constant", reject=False),
+            mirror_map=self.parts.mirror_map,
+            momentum=self.plan.momentum,
+        )
+
+    def _step(self) -> float:
+        at = self.state.step - self.start
+        if at >= 0 and at % self.plan.every == 0:
+            self._begin_block(at == 0)
+            value = float(self.state.block["log_loss"])
+            if self._below(value / math.log(10)):
+                self._measure()
+                if self._done() is not None:
+                    return value
+        return super()._step()
+
+    @torch.no_grad()
+    def _begin_block(self, first: bool) -> None:
+        each = self._log_losses()
+        value = float(torch.logsumexp(each, 0)) - math.log(self.n)
+        before = self.state.block
+        if not first and not value < before["log_loss"]:
+            self.net.load_state_dict(before["net"])
+            before["eta"] /= 2
+            self._restart(before["eta"])
+            return
+        eta = self.plan.eta if first else min(_GAIN * before["eta"], _MOST)
+        self.state.block = {
+            "eta": eta,
+            "log_loss": value,
+            "kept": each.topk(min(self.plan.points, self.n)).indices.sort().values,
+            "net": {name: p.clone() for name, p in self.net.state_dict().items()},
+        }
+        if first:
+            self._restart(eta)
+        for group in self.optimizer.param_groups:
+            group["lr"] = eta
+
+    def _log_losses(self) -> Tensor:
+        x, y, size = self.data.x, self.data.y, self.meter.batch
+        parts = []
+        for start in range(0, self.n, size):
+            outputs = self.net(x[start : start + size]).double()
+            parts.append(log_loss_per_point(outputs, y[start : start + size], self.config.loss))
+        return torch.cat(parts)
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        if not self._finishing:
+            return super()._batch()
+        kept = self.state.block["kept"]
+        return self.data.x[kept], self.data.y[kept]
+
+    def _paid_for(self, share: float, cost: int | None = None) -> bool:
+        # Rows are few here: at geometric intervals, and one a threshold.
+        return self._finishing or super()._paid_for(share, cost)
+
+    def _measure(self) -> None:
+        if self._finishing:
+            self._record(self._row(self.n, len(self.data.x_test)))
+        else:
+            super()._measure()
