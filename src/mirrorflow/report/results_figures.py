@@ -19,6 +19,7 @@ __all__ = ["drawings", "pruned", "sparse_to_dense"]
 # Okabe and Ito's colours, which most colour-blind readers can tell apart; markers differ too.
 _PAINT = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 _MARKS = ("o", "s", "^", "D")
+_TITLES = {"pruning-mnist": "MNIST", "pruning-fashion": "Fashion-MNIST"}
 _SHOWN = (0, 2, 3)  # of MEASURES
 
 
@@ -27,7 +28,8 @@ def drawings(results: Path) -> dict[str, Figure]:
     made = {}
     for path in sorted(results.glob("sparse-*.parquet")):
         made[path.stem] = sparse_to_dense(read_rows(path))
-    tables = {p.stem: read_rows(p) for p in sorted(results.glob("pruning-*.parquet"))}
+    found = sorted(results.glob("pruning-*.parquet"), reverse=True)  # MNIST first
+    tables = {p.stem: read_rows(p) for p in found}
     if tables:
         made["pruning"] = pruned(tables)
     return made
@@ -78,7 +80,7 @@ def pruned(tables: dict[str, list[dict[str, Any]]]) -> Figure:
                 for share in SHARES
             ]
             ax.errorbar(
-                range(len(SHARES)),
+                [i + 0.08 * (k - 1.5) for i in range(len(SHARES))],
                 [mean for mean, _ in told],
                 yerr=[half for _, half in told],
                 color=_PAINT[k],
@@ -89,7 +91,7 @@ def pruned(tables: dict[str, list[dict[str, Any]]]) -> Figure:
                 label=method,
             )
         ax.set(
-            title=name.removeprefix("pruning-").replace("_", "-"),
+            title=_TITLES.get(name, name),
             xlabel="share of weights pruned",
             ylabel="test accuracy, %",
             xticks=range(len(SHARES)),
