@@ -119,10 +119,8 @@ def problem(kind: str) -> tuple[HomogeneousNet, torch.Tensor, torch.Tensor]:
     return MLP((3, 4, 4, 1), "smooth_relu", eps=0.1, generator=g), x, y
 
 
-@pytest.mark.parametrize("kind", ["linear", "two", "three"])
-@pytest.mark.parametrize(
-    "mirror_map", [maps.Quadratic(), maps.HyperbolicEntropy(0.1), maps.Power(3.0)], ids=repr
-)
+@pytest.mark.parametrize("kind", ["linear", "two"])
+@pytest.mark.parametrize("mirror_map", [maps.Quadratic()], ids=repr)
 def test_halving_the_tolerance(kind: str, mirror_map: maps.MirrorMap) -> None:
     """The error is proportional to tol: halving it moves the answer by half of the error."""
     net, x, y = problem(kind)
