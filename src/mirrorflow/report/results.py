@@ -142,7 +142,7 @@ def _at_level(rows: list[Row], level: float) -> str:
             with_interval([measure.of(r) for r in kept]) if kept else "–" for measure in MEASURES
         ]
         tested = f"{sum(r['test_accuracy'] for r in kept) / len(kept):.3f}"
-        step = plain(sum(r["step"] for r in kept) / len(kept), 4)
+        step = f"{sum(r['step'] for r in kept) / len(kept):.0f}"
         lines.append([map_label(text), str(len(kept)), *told, tested, step])
     tests = [
         "–" if math.isnan(a.p) else f"p = {plain(a.p, 2)}{'' if a.monotone else ', not monotone'}"
