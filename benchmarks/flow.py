@@ -1,11 +1,13 @@
 """Time and steps of `mirror_flow` to log10 t = 1e2, 1e5, 1e50 and 1e99, beside three baselines.
 
-Every map times four nets: linear (d = 10, n = 20), two-layer smooth ReLU (m = 20, n = 8 and
-m = 100, n = 30) and three-layer (3-8-8-1, n = 8). The baselines run in the same process on the
-same right-hand side `du/dtau = J' p`, `dlog t/dtau = exp(phi - log t)`: LSODA and Radau of SciPy,
-and loss-scaled mirror descent (explicit Euler) with the best of three relative steps. A baseline
-counts only if its margin at the target is within 1 % of the flow's; "-" means that it did not get
-there in `--cap` seconds. Seconds depend on the machine; steps, margins and ratios do not.
+Every map times these nets: `linear` (d = 10, n = 20), two-layer smooth ReLU `two20` (m = 20,
+n = 8), `two100`, `two400` (n = 30), `points200` (m = 100, n = 200), `three` (3-8-8-1, n = 8) and
+`four` (3-6-6-6-1, n = 8); `--kinks exact` takes the two-layer nets with exact ReLU. The baselines
+run in the same process on the same right-hand side `du/dtau = J' p`,
+`dlog t/dtau = exp(phi - log t)`: LSODA and Radau of SciPy, and loss-scaled mirror descent (explicit
+Euler) with the best of three relative steps. A baseline counts only if its margin at the target is
+within 1 % of the flow's; "-" means that it did not get there in `--cap` seconds. Seconds depend on
+the machine; steps, margins and ratios do not.
 
     python benchmarks/flow.py --nets linear two20 three --cap 10
 """
@@ -28,6 +30,7 @@ from mirrorflow.flow.geometry import scaled_map
 from mirrorflow.flow.network import flat_parameters, net_margins
 from mirrorflow.flow.weights import FlowLoss
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
+from mirrorflow.nets.activation import Activation
 
 TARGETS = (1e2, 1e5, 1e50, 1e99)
 MAPS: dict[str, maps.MirrorMap] = {
@@ -43,20 +46,32 @@ MAPS: dict[str, maps.MirrorMap] = {
 }
 
 
-def case(kind: str, seed: int) -> tuple[HomogeneousNet, torch.Tensor, torch.Tensor]:
+def case(
+    kind: str, seed: int, activation: Activation = "smooth_relu"
+) -> tuple[HomogeneousNet, torch.Tensor, torch.Tensor]:
     """Net and data; labels are random for the nets that can fit them, and linear for `linear`."""
     g = torch.Generator().manual_seed(seed)
     if kind == "linear":
         x = torch.randn(20, 10, generator=g, dtype=torch.float64)
         y = torch.sign(x @ torch.randn(10, generator=g, dtype=torch.float64))
         return Linear(10, generator=g).double(), x, y
-    m, n = {"two20": (20, 8), "two100": (100, 30), "two400": (400, 30), "three": (8, 8)}[kind]
+    m, n = {
+        "two20": (20, 8),
+        "two100": (100, 30),
+        "two400": (400, 30),
+        "points200": (100, 200),
+        "three": (8, 8),
+        "four": (6, 8),
+    }[kind]
     x = torch.randn(n, 2, generator=g, dtype=torch.float64)
     y = torch.sign(torch.randn(n, generator=g, dtype=torch.float64))
-    if kind == "three":
-        net: HomogeneousNet = MLP((2, m, m, 1), "smooth_relu", bias=True, generator=g)
+    if kind == "points200":  # a net of this size does not fit 200 random labels
+        y = torch.sign(x[:, 0] * x[:, 1])
+    if kind in ("three", "four"):
+        sizes = (2, *[m] * (2 if kind == "three" else 3), 1)
+        net: HomogeneousNet = MLP(sizes, "smooth_relu", bias=True, generator=g)
     else:
-        net = TwoLayer(2, m, "smooth_relu", bias=True, generator=g)
+        net = TwoLayer(2, m, activation, bias=True, generator=g)
         with torch.no_grad():
             for p in net.parameters():
                 p.copy_(0.3 * torch.randn(p.shape, generator=g, dtype=torch.float64))
@@ -83,7 +98,7 @@ def baselines(
     frame.set_level(0.0, theta, 0.0, 1e-7)
     frame.map.scale = 0.0
     if hasattr(frame.map, "shift"):
-        frame.map.shift, frame.map.floor = 0.0, 0.0
+        frame.map.shift, frame.map.cap = 0.0, 0.0
     start = np.append(frame.map.dual(theta), -20.0)
     begun = time.perf_counter()
 
@@ -151,8 +166,9 @@ def main() -> None:
     parser.add_argument("--maps", nargs="+", default=list(MAPS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--tol", type=float, default=1e-4)
-    parser.add_argument("--max-steps", type=int, default=4000)
+    parser.add_argument("--max-steps", type=int, default=10_000)
     parser.add_argument("--cap", type=float, default=10.0)
+    parser.add_argument("--kinks", choices=["smooth", "exact"], default="smooth")
     parser.add_argument("--no-baselines", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -162,7 +178,8 @@ def main() -> None:
     for kind in arguments.nets:
         for name in arguments.maps:
             for seed in arguments.seeds:
-                net, x, y = case(kind, seed)
+                exact = arguments.kinks == "exact"
+                net, x, y = case(kind, seed, "relu" if exact else "smooth_relu")
                 passed: dict[float, float] = {}
                 begun = time.perf_counter()
 
@@ -174,7 +191,8 @@ def main() -> None:
 
                 flow = mirror_flow(
                     net, x, y, MAPS[name], log_t_end=1e99 * math.log(10), tol=arguments.tol,
-                    max_step=0.4, max_steps=arguments.max_steps, callback=clock,
+                    max_step=0.4, max_steps=arguments.max_steps, kinks=arguments.kinks,
+                    callback=clock,
                 )  # fmt: skip
                 times = ", ".join(f"{passed[t]:.1f}" if t in passed else "-" for t in TARGETS)
                 beside = "not run"

@@ -1,9 +1,12 @@
 """One optimizer step against the memory: ratios to `torch.add(p, g, alpha=-lr, out=p)`.
 
-Measures medians over pairs (baseline, step) taken in turn in one process, so that a machine whose
-speed drifts still gives ratios. One thread, 10 million float32 entries, as one tensor and as 100
-tensors of mixed sizes, with gradients of usual size (lr·g of order 1e-3, weights of order 0.1) and
-large ones (of order 1). Run: `python benchmarks/optim.py [--entries N] [--repeats R] [--json]`.
+Measures medians over pairs (baseline, step) taken in turn in one process, in processor time of the
+one thread, so that other work on the machine and a drifting clock disturb the ratios little. Ten
+million float32 entries, as one tensor and as 100 tensors of mixed sizes, with gradients of usual
+size (lr·g of order 1e-3, weights of order 0.1) and large ones (of order 1).
+
+Run: `python benchmarks/optim.py [--only NAME …] [--entries N] [--repeats R] [--inductor] [--json]`;
+on a GPU, in wall time: `python benchmarks/optim.py --device cuda --entries 100000000`.
 """
 
 from __future__ import annotations
@@ -25,8 +28,11 @@ from mirrorflow.optim.rules import mirror_step
 MAPS = [
     maps.Quadratic(),
     maps.Power(1.5),
+    maps.Power(2),
     maps.Power(3),
     maps.Power(4),
+    maps.Power(2.7),
+    maps.Power(1.2),
     maps.HyperbolicEntropy(0.1),
     maps.Logarithmic(0.1),
     maps.Cosh(1.0),
@@ -35,25 +41,35 @@ MAPS = [
 EAGER = [maps.Quadratic(), maps.Power(3), maps.Power(2.7), maps.HyperbolicEntropy(0.1)]
 
 
-def tensors(entries: int, count: int) -> list[nn.Parameter]:
+def tensors(entries: int, count: int, device: str) -> list[nn.Parameter]:
     """Parameters with gradients: sizes vary by a factor of a thousand."""
     weights = torch.logspace(0, 3, count) if count > 1 else torch.ones(1)
     sizes = (weights / weights.sum() * entries).int().clamp(min=1).tolist()
-    params = [nn.Parameter(0.1 * torch.randn(n)) for n in sizes]
+    params = [nn.Parameter(0.1 * torch.randn(n, device=device)) for n in sizes]
     for p in params:
         p.grad = torch.randn_like(p)
     return params
 
 
-def ratio(baseline: Callable[[], None], step: Callable[[], None], repeats: int) -> float:
+def now(device: str) -> float:
+    """Processor time of this thread; on a GPU wall time, when it is done."""
+    if device == "cpu":
+        return time.thread_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def ratio(
+    baseline: Callable[[], None], step: Callable[[], None], repeats: int, device: str
+) -> float:
     """Median of step time over baseline time, measured alternately."""
     ratios = []
     for repeat in range(repeats + 1):
         times = []
         for run in (baseline, step):
-            begun = time.perf_counter()
+            begun = now(device)
             run()
-            times.append(time.perf_counter() - begun)
+            times.append(now(device) - begun)
         if repeat >= 1:
             ratios.append(times[1] / times[0])
     return statistics.median(ratios)
@@ -72,6 +88,11 @@ def there_and_back(opt: torch.optim.Optimizer) -> Callable[[], None]:
 
 def cases(params: list[nn.Parameter], lr: float) -> Iterator[tuple[str, str, Callable[[], None]]]:
     yield "SGD", "fused", there_and_back(torch.optim.SGD(params, lr, fused=True))
+    yield (
+        "SGD, momentum 0.9",
+        "fused",
+        there_and_back(torch.optim.SGD(params, lr, momentum=0.9, fused=True)),
+    )
     yield "AdamW", "fused", there_and_back(torch.optim.AdamW(params, lr, fused=True))
     for mirror_map in MAPS:
         opt = MirrorDescent(params, lr, mirror_map=mirror_map, compiled=True)
@@ -128,6 +149,8 @@ def naive(params: list[nn.Parameter], lr: float) -> Iterator[tuple[str, str, Cal
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[], help="rows whose name holds one of these")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument(
@@ -142,10 +165,11 @@ def main() -> None:
     rows = []
     seconds = time.perf_counter() - begun
     note = f"C++ kernels: {'ready' if built else 'not available'} ({seconds:.1f} s)"
-    columns = [(1, 1e-3), (100, 1e-3), (1, 1.0)]
+    columns = [(1, 1e-3), (100, 1e-3), (1, 1.0), (100, 1.0)]
+    cpu = options.device == "cpu"
     results: dict[tuple[str, str], list[float]] = {}
     for count, lr in columns:
-        params = tensors(options.entries, count)
+        params = tensors(options.entries, count, options.device)
         start = [p.detach().clone() for p in params]
 
         @torch.no_grad()
@@ -153,14 +177,17 @@ def main() -> None:
             for p in params:
                 torch.add(p, p.grad, alpha=-1e-30, out=p)
 
-        sources = [cases, naive, *([inductor] if options.inductor else [])]
+        sources = [cases, *([naive] if cpu else []), *([inductor] if options.inductor else [])]
         for source in sources:
             for name, path, step in source(params, lr):
+                if options.only and not any(part in f"{name} {path}" for part in options.only):
+                    continue
                 with torch.no_grad():
                     for p, old in zip(params, start, strict=True):
                         p.copy_(old)
-                slow = path != "compiled"
-                value = ratio(baseline, step, min(options.repeats, 3) if slow else options.repeats)
+                slow = "eager" in path or path == "inductor"
+                repeats = min(options.repeats, 3) if slow and cpu else options.repeats
+                value = ratio(baseline, step, repeats, options.device)
                 results.setdefault((name, path), []).append(value)
     for (name, path), values in results.items():
         rows.append({"map": name, "path": path, "ratios": [round(v, 2) for v in values]})
@@ -168,8 +195,8 @@ def main() -> None:
         print(json.dumps({"note": note, "columns": columns, "rows": rows}))
         return
     print(note)
-    print("| map | path | one tensor, lr·g ~ 1e-3 | 100 tensors, 1e-3 | one tensor, lr·g ~ 1 |")
-    print("|---|---|---|---|---|")
+    print("| map | path | one tensor, lr·g ~ 1e-3 | 100 tensors, 1e-3 | one, 1 | 100, 1 |")
+    print("|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['map']} | {row['path']} | " + " | ".join(map(str, row["ratios"])) + " |")
 

@@ -94,7 +94,6 @@ def main(out: Path) -> None:
     words = ["train", "--data", "blobs", "--net", "two_layer", "--json", "--steps", "30"]
     words += ["--until=-50", "--set", "dtype=float64", "--parallel", "fsdp"]
     app([*words, "--out", str(out / "command")], standalone_mode=False)
-    dist.init_process_group("gloo")
     check_gradient(Team("ddp", torch.device("cpu"), dist.get_rank(), 2))
     for parallel in ("ddp", "fsdp"):
         for name, config in RUNS.items():
@@ -109,7 +108,6 @@ def main(out: Path) -> None:
     # What one process began, two finish.
     for name in ("full", "adam"):
         train(dataclasses.replace(RUNS[name], parallel="fsdp"), out / "begun" / name)
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Training under torchrun: two processes (gloo) end where one ends, under DDP and FSDP2.
 
-The sums over points are rounded in another order, so that equality holds up to 1e-12 relative to the
-largest weight of a tensor in float64 (these runs agree to 1.3e-14).
+The sums over points are rounded in another order, so that equality holds up to 1e-12 relative to
+the largest weight of a tensor in float64 (these runs agree to 1.3e-14).
 """
 
 from __future__ import annotations
@@ -41,8 +41,20 @@ def torchrun(*command: str) -> subprocess.CompletedProcess[str]:
     source = Path(__file__).parents[2] / "src"
     env = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    whole = [sys.executable, *launch, *command]
-    return subprocess.run(whole, env=env, capture_output=True, text=True, timeout=150)
+    with subprocess.Popen(
+        [sys.executable, *launch, *command],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as launcher:
+        try:
+            output, errors = launcher.communicate(timeout=150)
+        except subprocess.TimeoutExpired:
+            launcher.terminate()  # and it ends the processes that it started
+            launcher.wait(20)
+            raise
+    return subprocess.CompletedProcess(launcher.args, launcher.returncode, output, errors)
 
 
 def close(a: Path, b: Path) -> None:

@@ -8,6 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,14 @@ import pandas as pd
 import pytest
 
 from mirrorflow.errors import RunError
-from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
-from mirrorflow.experiments.pool import Outcome, WorkerDiedError, local_processes
+from mirrorflow.experiments import RunConfig, RunFolder, load_run, pool, train
+from mirrorflow.experiments.pool import (
+    Outcome,
+    WorkerDiedError,
+    death,
+    local_processes,
+    this_process,
+)
 from mirrorflow.experiments.sweep import Member, plan, read_plan, sweep
 from mirrorflow.experiments.sweep.member import Result, at_thresholds
 from mirrorflow.experiments.sweep.records import record_of, write_table
@@ -34,12 +43,6 @@ GRID = {"mirror_map": ["quadratic", "power(3)"], "seed": [0, 1]}
 TIMES = ["seconds", "evaluation_seconds", "started"]
 
 
-def in_process(calls: Any, workers: int) -> Any:
-    """The engine for tests of everything but processes."""
-    for position, (function, arguments) in enumerate(calls):
-        yield Outcome(position, function(*arguments))
-
-
 def table(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "results.parquet")
 
@@ -50,40 +53,24 @@ def same(a: Path, b: Path) -> None:
     pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
-KILLED = """
-import json, os, signal, sys, threading, time
+SWEEP = """
+import json, sys
 from pathlib import Path
-from mirrorflow.experiments import pool
 from mirrorflow.experiments.sweep import plan, sweep
 
-out, workers = Path(sys.argv[2]), []
-
-def start(original=pool._start):
-    workers.append(original())
-    return workers[-1]
-
-def kill():
-    while not list(out.glob("members/*/log.txt")):
-        time.sleep(0.01)
-    time.sleep(0.3)  # somewhere in the middle of a step
-    os.kill(workers[0].process.pid, signal.SIGKILL)
-
 if __name__ == "__main__":
-    pool._start = start
-    threading.Thread(target=kill, daemon=True).start()
-    print(json.dumps(sweep(plan(json.loads(sys.argv[1])), out, workers=1).failed))
+    sweep(plan(json.loads(sys.argv[1])), Path(sys.argv[2]), workers=1)
 """
+LONG = {"base": {**BASE, "steps": 4000, "until": [-1e6]}}
 
 
 def answer_or_die(value: Any) -> Any:
     """What the processes of the tests do."""
     if value == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if value == "exit":
-        os._exit(3)
     if value == "raise":
         raise RunError("on purpose", state=lambda: None)
-    return value, os.getpid()
+    return value
 
 
 def test_a_plan_is_members_times_grid_over_base() -> None:
@@ -165,9 +152,9 @@ def test_a_row_for_each_threshold_and_the_last() -> None:
 
 def test_members_are_runs_and_the_table_says_what_they_found(tmp_path: Path) -> None:
     members = plan({"base": BASE, "grid": GRID})
-    found = sweep(members, tmp_path / "a", engine=in_process)
+    found = sweep(members, tmp_path / "a", engine=this_process)
     assert (found.ran, found.failed) == (4, {})
-    sweep(members, tmp_path / "b", engine=in_process)
+    sweep(members, tmp_path / "b", engine=this_process)
     same(tmp_path / "a", tmp_path / "b")
     frame = table(tmp_path / "a")
     assert len(frame) == 4 * 3
@@ -189,46 +176,46 @@ def test_members_are_runs_and_the_table_says_what_they_found(tmp_path: Path) -> 
 def test_what_has_ended_is_not_run_again_and_failures_only_if_asked(tmp_path: Path) -> None:
     grid = {**GRID, "mirror_map": ["quadratic", "cubic"], "lr": ["auto", 1e30]}
     members = plan({"base": BASE, "grid": grid})
-    found = sweep(members, tmp_path, engine=in_process)
+    found = sweep(members, tmp_path, engine=this_process)
     assert len(found.failed) == 6
     assert sum("diverged: " in text for text in found.failed.values()) == 2
     assert sum("ValueError: 'cubic'" in text for text in found.failed.values()) == 4
     frame = table(tmp_path)
     assert len(frame) == 2 * 3 + 6
     assert set(frame["lr"]) == {"auto", "1e+30"}
-    assert sweep(members, tmp_path, engine=in_process).ran == 0
-    assert sweep(members, tmp_path, engine=in_process, retry=True).ran == 6
+    assert sweep(members, tmp_path, engine=this_process).ran == 0
+    assert sweep(members, tmp_path, engine=this_process, retry=True).ran == 6
     (tmp_path / "records" / f"{members[0].name}.json").write_text("{")
     with pytest.raises(RunError, match="remove it to make it again"):
-        sweep(members, tmp_path, engine=in_process)
+        sweep(members, tmp_path, engine=this_process)
 
 
 def test_a_point_set_that_is_not_separated_is_a_result(tmp_path: Path) -> None:
     base = {"data": "random_labels", "data_options": {"n": 40, "d": 2}, "net": "linear"}
     settings = {**base, "loss": "logistic", "steps": 20, "until": [-3.0]}
-    found = sweep(plan({"base": settings}), tmp_path, engine=in_process)
+    found = sweep(plan({"base": settings}), tmp_path, engine=this_process)
     assert "not_separated: the training set is not separated" in next(iter(found.failed.values()))
     assert table(tmp_path)["min_margin"].item() < 0
 
 
 def test_a_table_grows_over_sessions(tmp_path: Path) -> None:
     small = plan({"base": BASE, "grid": {"seed": [0, 1]}})
-    sweep(small, tmp_path / "a", engine=in_process)
+    sweep(small, tmp_path / "a", engine=this_process)
     more = plan({"base": BASE, "grid": {"seed": [1, 2, 0], "mirror_map": ["quadratic"]}})
     earlier = tmp_path / "a" / "results.parquet"
-    found = sweep(more, tmp_path / "b", engine=in_process, reuse=[earlier])
+    found = sweep(more, tmp_path / "b", engine=this_process, reuse=[earlier])
     assert found.ran == 1
-    sweep(more, tmp_path / "whole", engine=in_process)
+    sweep(more, tmp_path / "whole", engine=this_process)
     same(tmp_path / "b", tmp_path / "whole")
     (tmp_path / "x.parquet").write_text("")
     with pytest.raises(RunError, match="cannot be read"):
-        sweep(more, tmp_path / "c", engine=in_process, reuse=[tmp_path / "x.parquet"])
+        sweep(more, tmp_path / "c", engine=this_process, reuse=[tmp_path / "x.parquet"])
 
 
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     with RunFolder(tmp_path).lock(), pytest.raises(RunError, match="another process works in"):
-        sweep(plan({"base": BASE}), tmp_path, engine=in_process)
+        sweep(plan({"base": BASE}), tmp_path, engine=this_process)
     with pytest.raises(ValueError, match="workers = 0"):
         sweep(plan({"base": BASE}), tmp_path, workers=0)
     with pytest.raises(ValueError, match="members is empty"):
@@ -247,30 +234,71 @@ def test_a_column_of_numbers_and_text_is_text(tmp_path: Path) -> None:
 
 
 def test_processes_that_die_take_nothing_with_them() -> None:
-    values = [1, "kill", 2, "raise", "exit", 3]
+    values = [1, "kill", "raise", 3]
     found = {o.position: o for o in local_processes([(answer_or_die, (v,)) for v in values], 2)}
-    assert [found[i].value[0] for i in (0, 2, 5)] == [1, 2, 3]
+    assert [found[i].value for i in (0, 3)] == [1, 3]
     assert isinstance(found[1].error, WorkerDiedError)
     assert "SIGKILL" in str(found[1].error)
-    assert "exit code 3" in str(found[4].error)
-    assert isinstance(found[3].error, RunError)
-    assert str(found[3].error) == "on purpose"
+    assert isinstance(found[2].error, RunError)
+    assert str(found[2].error) == "on purpose"
+    assert "exit code 3" in death(3)
 
 
-def test_a_member_that_is_killed_is_recorded_and_resumes(tmp_path: Path) -> None:
-    """Over real processes: one member is killed by SIGKILL once, and goes on with `retry`."""
-    told = {"base": {**BASE, "steps": 4000, "until": [-1e6]}}
-    members = plan(told)
-    (tmp_path / "go.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "go.py"), json.dumps(told), str(tmp_path / "cut")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    (message,) = json.loads(done.stdout).values()
+def wait_for(found: Callable[[], object]) -> None:
+    """Until it is there; the test's own time limit ends the wait."""
+    while not found():
+        time.sleep(0.01)
+    time.sleep(0.3)  # somewhere in the middle of a step
+
+
+def test_a_member_that_is_killed_is_recorded_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, out = plan(LONG), tmp_path / "cut"
+    start, workers = pool._start, []
+
+    def watched() -> Any:
+        workers.append(start())
+        return workers[-1]
+
+    def kill() -> None:
+        wait_for(lambda: list(out.glob("members/*/log.txt")))
+        os.kill(workers[0].process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(pool, "_start", watched)
+    threading.Thread(target=kill, daemon=True).start()
+    (message,) = sweep(members, out, workers=1).failed.values()
     assert message.startswith("killed: its process was ended by SIGKILL")
-    assert table(tmp_path / "cut")["outcome"].item() == "killed"
-    found = sweep(members, tmp_path / "cut", engine=in_process, retry=True)
+    assert table(out)["outcome"].item() == "killed"
+    found = sweep(members, out, engine=this_process, retry=True)
     assert (found.ran, found.failed) == (1, {})
-    sweep(members, tmp_path / "whole", engine=in_process)
-    same(tmp_path / "cut", tmp_path / "whole")
+    sweep(members, tmp_path / "whole", engine=this_process)
+    same(out, tmp_path / "whole")
+
+
+def test_a_sweep_that_is_killed_takes_its_processes_with_it_and_resumes(tmp_path: Path) -> None:
+    (tmp_path / "go.py").write_text(SWEEP)
+    out = tmp_path / "cut"
+    child = subprocess.Popen([sys.executable, str(tmp_path / "go.py"), json.dumps(LONG), str(out)])
+    wait_for(lambda: list(out.glob("members/*/log.txt")))
+    assert child.poll() is None, "the sweep ended before it could be killed"
+    child.kill()
+    child.wait()
+    (member,) = (out / "members").iterdir()
+    wait_for(lambda: is_free(member))
+    assert not (out / "results.parquet").exists()
+    assert sweep(plan(LONG), out, engine=this_process).failed == {}
+    sweep(plan(LONG), tmp_path / "whole", engine=this_process)
+    same(out, tmp_path / "whole")
+
+
+def is_free(folder: Path) -> bool:
+    """Whether no process works in the folder."""
+    try:
+        with RunFolder(folder).lock():
+            return True
+    except RunError:
+        return False
 
 
 def test_interrupted_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +313,6 @@ def test_interrupted_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         sweep(members, tmp_path / "cut", engine=interrupted)
     assert len(table(tmp_path / "cut")) == 2 * 3  # the table is there all the same
-    assert sweep(members, tmp_path / "cut", engine=in_process).ran == 2
-    sweep(members, tmp_path / "whole", engine=in_process)
+    assert sweep(members, tmp_path / "cut", engine=this_process).ran == 2
+    sweep(members, tmp_path / "whole", engine=this_process)
     same(tmp_path / "cut", tmp_path / "whole")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from mirrorflow.errors import MissingExtraError
-from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, local_processes
+from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, this_process
 from mirrorflow.experiments.sweep import plan, sweep
 from mirrorflow.experiments.sweep.ray_engine import ray_engine
 
@@ -30,7 +30,7 @@ TABLES = {
 }
 
 
-def test_ray_on_one_machine_equals_local_processes(
+def test_ray_on_one_machine_equals_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed (extra sweep)")
@@ -53,7 +53,7 @@ def test_ray_on_one_machine_equals_local_processes(
     by_position = {o.position: o.error for o in ended}
     assert isinstance(by_position[0], WorkerDiedError)
     assert isinstance(by_position[1], ValueError)
-    sweep(members, tmp_path / "local", engine=local_processes, workers=1)
+    sweep(members, tmp_path / "local", engine=this_process)
     frames = [pd.read_parquet(tmp_path / name / "results.parquet") for name in ("ray", "local")]
     times = ["seconds", "evaluation_seconds", "started"]
     one, other = (frame.drop(columns=times) for frame in frames)

@@ -110,7 +110,7 @@ def run_fixed(stepper: Stepper, steps: int, h: float) -> tuple[np.ndarray, float
     net = Linear(4, generator=torch.Generator().manual_seed(0))
     margins = net_margins(net, x, y, 1e-2)
     frame = Frame(
-        margins, scaled_map(maps.HyperbolicEntropy(0.5)), FlowLoss("exponential", margins.point)
+        margins, scaled_map(maps.HyperbolicEntropy(0.1)), FlowLoss("exponential", margins.point)
     )
     position = start(frame, flat_parameters(net), 1e-7)
     position.h = h
@@ -124,13 +124,17 @@ def run_fixed(stepper: Stepper, steps: int, h: float) -> tuple[np.ndarray, float
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
 def test_observed_order(order: int) -> None:
-    """Steps of a fixed size; weights are compared at the time that each run has reached."""
+    """Steps of a fixed size; weights are compared at the time that each run has reached.
+
+    With beta = 0.1 the fourth-order method shows its leading term: at 0.5 the coefficient is so
+    small that the slope falls from 4.7 to 4.1 only at errors near that of the reference.
+    """
     x, y = separable(5)
     net = Linear(4, generator=torch.Generator().manual_seed(0))
-    m = maps.HyperbolicEntropy(0.5)
+    m = maps.HyperbolicEntropy(0.1)
     fine = mirror_flow(net, x, y, m, log_t_end=3.0, tol=1e-12, method="explicit", max_step=0.01)
     errors = []
-    sizes = (0.07, 0.05) if order == 5 else (0.04, 0.02)
+    sizes = (0.08, 0.04) if order == 5 else (0.04, 0.02)  # both divide 0.8
     for h in sizes:
         # a tolerance that never binds leaves the largest step as the step
         stepper: Stepper = (
@@ -144,8 +148,7 @@ def test_observed_order(order: int) -> None:
         truth = expected.direction * math.exp(expected.log_gauge)
         errors.append(float(np.abs(theta - truth).max()))
     observed = math.log(errors[0] / errors[1]) / math.log(sizes[0] / sizes[1])
-    # the leading error of the fourth-order method is small: its slope falls to 4 from above
-    assert order - 0.2 <= observed <= order + (0.5 if order == 4 else 0.2)
+    assert abs(observed - order) <= 0.2
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,18 +83,6 @@ def test_explicit_and_implicit_agree(mirror_map: maps.MirrorMap) -> None:
     assert np.max(ends[0].balance_drift) < 1e-6
 
 
-def test_large_nets_go_explicit_by_themselves() -> None:
-    from mirrorflow.nets import MLP
-
-    g = torch.Generator().manual_seed(0)
-    net = MLP((5, 40, 40, 3), "smooth_relu", generator=g)
-    x, y = torch.randn(8, 5, generator=g), torch.randint(0, 3, (8,), generator=g)
-    flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1.0, loss="cross_entropy", tol=1e-3)
-    assert flow.stats["method"] == "explicit"
-    assert flow.outcome in ("reached", "not_separable")
-    assert flow.log_loss[-1] < flow.log_loss[0]
-
-
 def test_compare_maps() -> None:
     net, x, y = problem()
     chosen = [maps.Quadratic(), maps.Power(1.5)]
@@ -99,8 +92,54 @@ def test_compare_maps() -> None:
         alone = mirror_flow(net, x, y, m, log_t_end=0.0)
         for each in row:
             np.testing.assert_array_equal(each.direction, alone.direction)
-    with pytest.raises(ValueError, match="at least one"):
-        compare_maps(net, x, y, [], log_t_end=0.0)
+    apart = compare_maps([net], x, y, chosen, workers=2, log_t_end=0.0)
+    for row, together in zip(apart, table, strict=True):
+        np.testing.assert_array_equal(row[0].direction, together[0].direction)
+
+
+INTERRUPTED = """
+import signal, torch
+from mirrorflow import maps
+from mirrorflow.flow import compare_maps
+from mirrorflow.nets import TwoLayer
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.manual_seed(0)
+    x = torch.randn(30, 2)
+    nets = [TwoLayer(2, 60, "smooth_relu") for _ in range(4)]
+    print("started", flush=True)
+    compare_maps(nets, x, x[:, 0].sign(), [maps.Power(4.0)], workers=2, log_t_end=1e99, tol=1e-9)
+"""
+
+
+def test_an_interrupt_ends_the_processes(tmp_path: Path) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    group = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    assert group.stdout is not None
+    group.stdout.readline()
+    time.sleep(1.0)
+    os.kill(group.pid, signal.SIGINT)
+    _, errors = group.communicate(timeout=60)  # the flows alone would take far longer
+    assert group.returncode != 0
+    assert b"KeyboardInterrupt" in errors
+    alive = 100
+    while alive and _exists(group.pid):
+        alive -= 1
+        time.sleep(0.1)
+    assert alive, "a process of its session is left"
+
+
+def _exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_command(tmp_path: Path) -> None:
@@ -117,3 +156,34 @@ def test_command(tmp_path: Path) -> None:
     assert found["outcome"] == kept.outcome
     assert found["margin"] == kept.margin[-1]
     assert (tmp_path / "flow.png").stat().st_size > 10_000
+
+
+def test_a_killed_command_continues_bit_for_bit(tmp_path: Path) -> None:
+    """A command that used up its steps, as one that was killed, continues from its folder."""
+    common = ["flow", "blobs", "--map", "power(1.5)", "--hidden", "3", "--data-option", "n=8",
+              "--log-t-end", "100", "--json"]  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    runner = CliRunner()
+    assert runner.invoke(app, [*common, "--save", str(whole)]).exit_code == 0
+    stopped = runner.invoke(app, [*common, "--save", str(parts), "--max-steps", "20"])
+    assert stopped.exit_code == 1
+    assert len(Trajectory.load(parts / "power(1.5).npz")) <= 21
+    assert runner.invoke(app, [*common, "--save", str(parts)]).exit_code == 0
+    a, b = (Trajectory.load(folder / "power(1.5).npz") for folder in (whole, parts))
+    for name in ("log_t", "direction", "rate", "slack"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        (["--log-t-end", "nan"], "log_t_end = nan is not a time"),
+        (["--figure", "flow.gif"], "has no known format"),
+        (["--map", "p_norm(3)"], "is not separable"),
+    ],
+)
+def test_command_refuses(option: list[str], text: str) -> None:
+    result = CliRunner().invoke(app, ["flow", "blobs", *option])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, ValueError)
+    assert text in str(result.exception)

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from mirrorflow import maps
@@ -102,6 +102,15 @@ def main(rank: int, file: str) -> None:
             check(rank, wrap, MirrorDescent, mirror_map, "auto")
     for mirror_map in SEPARABLE[2:]:
         check(rank, shard, MirrorDescent, mirror_map, 0.05, compiled=True, weight_decay=0.1)
+
+    flat = FullyShardedDataParallel(build()[0], device_id=torch.device("cpu"))
+    MirrorDescent(flat.parameters(), 0.05, mirror_map=SEPARABLE[0])
+    try:
+        MirrorDescent(flat.parameters(), 0.05, mirror_map=maps.PNorm(3.0))
+    except TypeError as error:
+        assert "fully_shard" in str(error)  # noqa: PT017
+    else:
+        raise AssertionError("FSDP1's flat parameters were not noticed")
 
     net, opt = check(rank, shard, MirrorAdamW, SEPARABLE[0], 0.01)
     saved = get_optimizer_state_dict(net, opt)

@@ -141,6 +141,15 @@ def test_what_has_no_geometry_is_refused():
         MirrorDescent([nn.Parameter(torch.ones(2))], 0.1, mirror_map="quadratic")
 
 
+def test_flattened_parameters_are_refused_where_shape_counts():
+    """FSDP1 marks its pieces with this attribute; the real thing is in distributed_worker.py."""
+    p = nn.Parameter(torch.ones(4))
+    p._fsdp_flattened = True
+    MirrorDescent([p], 0.1, mirror_map=maps.Power(3))
+    with pytest.raises(TypeError, match="fully_shard"):
+        MirrorDescent([p], 0.1, mirror_map=maps.PNorm(3.0))
+
+
 def test_sparse_gradients_are_refused_before_anything_moves():
     dense, table = nn.Parameter(torch.ones(2)), nn.Embedding(4, 2, sparse=True)
     opt = MirrorDescent([dense, table.weight], 0.1, mirror_map=maps.Power(3))

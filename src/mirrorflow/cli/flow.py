@@ -141,7 +141,7 @@ def _net(
 
 def _record(flow: Trajectory) -> dict[str, Any]:
     last = flow[-1]
-    names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta")
+    names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta", "slack")
     values = {name: getattr(last, name) for name in names}
     drift = float(np.nanmax(flow.balance_drift, initial=0.0))
     plain = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
@@ -149,9 +149,11 @@ def _record(flow: Trajectory) -> dict[str, Any]:
 
 
 def _table(flows: dict[str, Trajectory]) -> Table:
-    """Two lines a map, so that no number is cut in a terminal of 80 columns."""
-    table = Table("map, outcome", pad_edge=False, show_lines=True)
-    for title in ("margin", "log₁₀ t, steps", "gap, ε", "balance, seconds"):
+    """Two lines a map, so that no number is cut in a terminal of 80 columns; KKT is the largest
+    of the three residuals, which has to be small for an end to count as converged."""
+    table = Table(pad_edge=False, show_lines=True)
+    table.add_column("map, outcome", overflow="fold")
+    for title in ("margin", "log₁₀ t, steps", "gap, KKT", "balance, s"):
         table.add_column(title, justify="right", no_wrap=True)
     for text, each in flows.items():
         last = each[-1]
@@ -160,7 +162,7 @@ def _table(flows: dict[str, Trajectory]) -> Table:
             f"{text}\n{each.outcome}",
             f"{last.margin:.6g}",
             f"{last.log_t / math.log(10):.3g}\n{each.stats['steps']}",
-            f"{last.gap:.1e}\n{last.epsilon:.1e}",
+            f"{last.gap:.1e}\n{max(last.epsilon, last.delta, last.slack):.1e}",
             f"{drift:.1e}\n{each.stats['seconds']:.1f}",
         )
     return table

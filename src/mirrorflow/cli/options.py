@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from typing import Any
 
-__all__ = ["data_options", "set_field"]
+__all__ = ["data_options", "layer_maps", "set_field"]
 
 
 def data_options(texts: list[str]) -> dict[str, Any]:
@@ -48,3 +49,25 @@ def set_field(values: dict[str, Any], text: str) -> None:
         values[field] = {**table, inner: parsed}
     else:
         values[field] = parsed
+
+
+def layer_maps(texts: list[str]) -> str | dict[str, str]:
+    """One map for all, or `["weights.0=quadratic", "power(3)"]` as maps by layer, `*` the others.
+
+    Raises:
+        ValueError: a layer, or all others, named twice.
+    """
+    # "power(p=3)" has a sign too, but behind a bracket.
+    named = [re.fullmatch(r"\s*([^=()]+?)\s*=(.*)", text, re.DOTALL) for text in texts]
+    if len(texts) == 1 and named[0] is None:
+        return texts[0]
+    maps: dict[str, str] = {}
+    for text, found in zip(texts, named, strict=True):
+        layer, chosen = (found[1], found[2].strip()) if found else ("*", text)
+        if layer in maps:
+            raise ValueError(
+                f"--map gives {layer!r} two maps, {maps[layer]!r} and {chosen!r}; name each layer "
+                "once, as in --map weights.0=quadratic --map power(3)"
+            )
+        maps[layer] = chosen
+    return maps

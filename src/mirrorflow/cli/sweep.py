@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,12 +22,13 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from mirrorflow.experiments.config import flatten
 from mirrorflow.experiments.pool import local_processes
 from mirrorflow.experiments.sweep import Member, Record, Sweep, read_plan
 from mirrorflow.experiments.sweep import sweep as run_sweep
-from mirrorflow.experiments.sweep.plan import flatten
 from mirrorflow.experiments.sweep.ray_engine import ray_engine
 from mirrorflow.experiments.sweep.run import Engine, most_threads
+from mirrorflow.experiments.track import tracking
 
 __all__ = ["bar_columns", "choose_engine", "sweep"]
 
@@ -54,6 +55,10 @@ def sweep(
         typer.Option(help="Folder of the vision sets; default $MIRRORFLOW_DATA, else the cache."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the members only.")] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="mlflow (SQLite beside the run), mlflow:URI or tensorboard; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
 ) -> None:
     """Train every member of a sweep; interrupted or killed and run again, it goes on.
@@ -70,7 +75,9 @@ def sweep(
         _list(members, console, as_json)
         return
     chosen = choose_engine(engine, address, most_threads(members))
-    found = _run(members, out or Path(file.stem), workers, chosen, retry, reuse or [], console)
+    folder = out or Path(file.stem)
+    options = {"workers": workers, "engine": chosen, "retry": retry, "reuse": reuse or []}
+    found = _run(members, folder, console, {**options, "track": tracking(track or [], folder)})
     _tell(found, console, as_json)
     if found.failed:
         raise typer.Exit(1)
@@ -133,15 +140,7 @@ def bar_columns(what: str) -> tuple[ProgressColumn, ...]:
     )
 
 
-def _run(
-    members: list[Member],
-    out: Path,
-    workers: int | None,
-    engine: Engine,
-    retry: bool,
-    reuse: list[Path],
-    console: Console,
-) -> Sweep:
+def _run(members: list[Member], out: Path, console: Console, options: dict[str, Any]) -> Sweep:
     # A member may take an hour: the rate is that of the whole session.
     with Progress(*bar_columns("members"), console=console, speed_estimate_period=1e9) as bar:
         task = bar.add_task("members", total=len(members), note="")
@@ -155,15 +154,7 @@ def _run(
                     console.print(Text(_line(done, total, record)), soft_wrap=True)
             bar.update(task, completed=done, total=total, note=f"{failed} failed")
 
-        return run_sweep(
-            members,
-            out,
-            workers=workers,
-            engine=engine,
-            retry=retry,
-            reuse=reuse,
-            progress=show,
-        )
+        return run_sweep(members, out, progress=show, **options)
 
 
 def _line(done: int, total: int, record: Record) -> str:

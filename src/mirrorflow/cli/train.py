@@ -22,11 +22,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from mirrorflow.cli.options import set_field
+from mirrorflow.cli.options import layer_maps, set_field
 from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
 from mirrorflow.experiments import train as run_training
 from mirrorflow.experiments.distributed import is_first
 from mirrorflow.experiments.runner import Progress as At
+from mirrorflow.experiments.track import Tracking, tracking
 
 __all__ = ["train"]
 
@@ -54,8 +55,12 @@ def train(
         str | None, typer.Option(help="Widths of the hidden layers, such as 64,64.")
     ] = None,
     mirror_map: Annotated[
-        str | None,
-        typer.Option("--map", help='Such as "power(3)"; see mirrorflow maps.'),
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help='Such as "power(3)", see mirrorflow maps; or LAYER=MAP for one layer, such as '
+            "weights.0=quadratic (* is all others), repeatable.",
+        ),
     ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help="mirror_descent, mirror_adamw, sgd or adamw.")
@@ -93,6 +98,10 @@ def train(
     parallel: Annotated[
         str | None, typer.Option(help="Of several processes (torchrun): ddp or fsdp.")
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="mlflow (SQLite beside the run), mlflow:URI or tensorboard; repeatable."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the last measurement as JSON.")
     ] = False,
@@ -109,7 +118,7 @@ def train(
     given: dict[str, Any] = {
         "data": data,
         "net": net,
-        "mirror_map": mirror_map,
+        "mirror_map": layer_maps(mirror_map) if mirror_map else None,
         "optimizer": optimizer,
         "lr": _number(lr, "lr") if lr not in (None, "auto") else lr,
         "schedule": schedule,
@@ -133,7 +142,7 @@ def train(
         set_field(values, text)
     chosen = RunConfig.from_dict(values)
     console = Console(stderr=as_json, quiet=not is_first())
-    run = _train(chosen, out, console)
+    run = _train(chosen, out, console, tracking(track or [], out))
     if not is_first():
         return
     for note in run.data.notes:
@@ -169,7 +178,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.4g} steps/s" if task.speed else "- steps/s")
 
 
-def _train(config: RunConfig, out: Path, console: Console) -> LoadedRun:
+def _train(config: RunConfig, out: Path, console: Console, track: Tracking | None) -> LoadedRun:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -186,7 +195,7 @@ def _train(config: RunConfig, out: Path, console: Console) -> LoadedRun:
         def show(at: At) -> None:
             bar.update(task, completed=at.step, total=at.steps, loss=f"{at.log10_loss:.4g}")
 
-        return run_training(config, out, progress=show)
+        return run_training(config, out, progress=show, track=track)
 
 
 def _table(run: LoadedRun) -> Table:

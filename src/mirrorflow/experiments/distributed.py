@@ -10,6 +10,7 @@ every process the same weight, whether it holds the point that decides the loss 
 
 from __future__ import annotations
 
+import atexit
 import copy
 import math
 import os
@@ -207,9 +208,12 @@ def team(config: RunConfig) -> Iterator[Team]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not running:
+        # Kept for the next run: processes that close a group and open another can miss each other.
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Team(config.parallel, device, dist.get_rank(), size)
-    finally:
-        if not running:
-            dist.destroy_process_group()
+        atexit.register(_leave)
+    yield Team(config.parallel, device, dist.get_rank(), size)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

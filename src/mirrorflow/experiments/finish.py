@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from mirrorflow.experiments.config import RunConfig
-from mirrorflow.experiments.loop import LoadedRun, Loop
+from mirrorflow.experiments.loop import Loop
+from mirrorflow.experiments.state import LoadedRun
 from mirrorflow.losses import log_loss_per_point
 from mirrorflow.optim import LossScaled, MirrorDescent
 

@@ -5,75 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mirrorflow.data import Dataset, crop_flip
+from mirrorflow.data import crop_flip
 from mirrorflow.errors import DivergedError, NotSeparableError
 from mirrorflow.experiments.build import schedule
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.distributed import Team
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.measure import Meter
-from mirrorflow.maps import MapLike
-from mirrorflow.nets import HomogeneousNet
+from mirrorflow.experiments.state import LoadedRun, Parts, Progress, State
 
-__all__ = ["LoadedRun", "Loop", "Parts", "Progress"]
+__all__ = ["Loop"]
 
 # With minibatches a row waits until the rows so far, and itself, cost at most this share of what
 # training did; the last row takes the whole training set if that costs at most the second share.
 _SHARE, _LAST_SHARE = 0.06, 0.08
+_CERTIFY, _CERTIFY_DUE = 0.04, 0.08
 _MEASURE_POINTS = (100, 2000)
 _ASK_EVERY = 16  # steps, where several processes have to agree
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: `step` of at most `steps`, at `log10_loss`."""
-
-    step: int
-    steps: int
-    log10_loss: float
-
-
-@dataclass(frozen=True)
-class LoadedRun:
-    """A run as it stands in its folder: net with its weights, data, map, rows of the metrics."""
-
-    config: RunConfig
-    outcome: str
-    net: HomogeneousNet
-    data: Dataset
-    mirror_map: MapLike
-    rows: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run trains: `model` is called in training and may wrap `net`, `trained` has the
-    parameters that the optimizer moves (see `Team.spread`), `net` is what is measured."""
-
-    net: HomogeneousNet
-    model: nn.Module
-    trained: HomogeneousNet
-    optimizer: torch.optim.Optimizer
-    data: Dataset
-    mirror_map: MapLike
-
-
-@dataclass
-class _State:
-    """What the checkpoint holds beside net and optimizer."""
-
-    step: int = 0
-    reached: int = 0  # how many of the thresholds
-    next_row: int = 0
-    evaluated: int = 0  # multiplications for the metrics
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    block: dict[str, Any] = field(default_factory=dict)  # of a `FinishingLoop`
 
 
 class Loop:
@@ -94,7 +47,8 @@ class Loop:
         self.config, self.folder, self.parts, self.crew = config, folder, parts, crew
         self.net, self.data, self.optimizer = parts.net, parts.data, parts.optimizer
         self.progress = progress if crew.first else None
-        self.state = _State()
+        self.on_row: Callable[[dict[str, Any]], None] = lambda row: None  # noqa: ARG005
+        self.state = State()
         self.n, self.total = len(self.data.x), config.total_steps(len(self.data.x))
         self.minibatch, self.spent = config.is_minibatch(self.n), 0.0
         self.order = (-1, torch.zeros(0, dtype=torch.int64))  # of the points, in an epoch
@@ -111,10 +65,13 @@ class Loop:
         if saved is not None:
             self.crew.load(self.parts.trained, self.optimizer, saved)
             self.crew.collect(self.parts.trained, self.net)
-            self.state = _State(**saved["state"])
+            self.state = State(**saved["state"])
+            for row in self.state.rows:
+                self.on_row(row)
         manifest = self.crew.agree(self.folder.manifest)
         if manifest["outcome"] in ("reached", "steps"):
             return self._result(manifest["outcome"])
+        self.folder.update_manifest(device=str(self.crew.device), processes=self.crew.size)
         spent = float(manifest["seconds"])
         self.spent = float(manifest.get("evaluation_seconds", 0.0))
         self.folder.log(f"step {self.state.step}: {'resumed' if saved else 'started'}")
@@ -239,18 +196,30 @@ class Loop:
         while row["points"] == self.n and self._below(row["log10_loss"]):
             row["threshold"] = self.config.until[state.reached]
             state.reached += 1
-        if self.config.certify_points:
-            due = state.step == self.total or not math.isnan(row["threshold"])
-            row |= self._certificate() if due else {"epsilon": math.nan, "delta": math.nan}
+        row |= self._certificate(row)
         state.rows.append(row)
+        self.on_row(row)
         if state.step >= state.next_row:
             state.next_row = max(state.step + 1, math.ceil(state.step * math.sqrt(2)))
 
-    def _certificate(self) -> dict[str, float]:
+    def _certificate(self, row: dict[str, Any]) -> dict[str, Any]:
+        margins, points = self.config.certify_margins, self.config.certify_points
+        due = self.state.step == self.total or not math.isnan(row["threshold"])
+        cost = self.state.certified + self.meter.certificate_cost(margins)
+        size = min(self.config.batch_size or self.n, self.n)
+        trained = 3 * self.meter.forward * self.state.step * size
+        paid = cost <= (_CERTIFY_DUE if due else _CERTIFY) * trained
         begun = time.monotonic()
-        found = self.crew.agree(
-            lambda: self.meter.certificate(self.net, self.config.certify_points)
-        )
+        if points and due:
+            found = self.crew.agree(lambda: self.meter.certificate(self.net, points))
+        elif margins and row["min_margin"] > 0 and paid:
+            found = self.crew.agree(lambda: self.meter.certificate_of_closest(self.net, margins))
+            self.state.certified = cost
+        else:
+            reason = "not asked for" if not margins else "not separated"
+            if margins and row["min_margin"] > 0:
+                reason = "not paid for"
+            found = {"epsilon": math.nan, "delta": math.nan, "certified": 0, "certificate": reason}
         self.spent += time.monotonic() - begun
         return found
 

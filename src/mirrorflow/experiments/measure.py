@@ -22,6 +22,7 @@ __all__ = ["Meter"]
 _FEATURE_POINTS = 1000
 _ACTIVATIONS = 1 << 21  # numbers that the largest hidden layer may hold at a time
 _AT_ONCE = 4096
+_CLOSEST = 1000  # points of the smallest margins that are remembered for a certificate
 
 
 class Meter:
@@ -65,6 +66,9 @@ class Meter:
         wide = [(h.shape[1], h[0, 0].numel()) for h in hidden]
         each = 2 * self.forward + sum(2 * m * m * (k + 3) + 200 * m * k for m, k in wide)
         self.feature_cost = self.feature_points * each + sum(10 * m**3 for m, _ in wide)
+        self.size = sum(p.numel() for p in net.parameters())
+        self.start_gauge = self._log_gauge(net)
+        self.closest = torch.zeros(0, dtype=torch.int64)  # points of the last row, nearest first
 
     def cost(self, points: int, test_points: int) -> int:
         """Multiplications, roughly, of a row on so many points.
@@ -72,6 +76,11 @@ class Meter:
         One step of training takes three times `forward` for each point of its batch.
         """
         return (points + test_points) * self.forward + self.feature_cost
+
+    def certificate_cost(self, margins: int) -> int:
+        """Multiplications, roughly, of a certificate on so many margins: their gradients, and some
+        thousand passes over them (measured 300 to 1500, by the map), beside what is fixed."""
+        return 150_000_000 + margins * (1000 * self.size + 12 * self.forward)
 
     @torch.no_grad()
     def __call__(
@@ -87,11 +96,12 @@ class Meter:
 
         Returns:
             `log10_loss`, `train_accuracy`, `train_errors`, `test_accuracy`, `min_margin`
-            (`min_i q_i`), `q_margin`, `smoothed_margin`, `log_gauge`, `balance_drift`,
-            `weight_participation` (`(Σ|w|)²/(N Σw²)` over all weights), `weights_above` (share
-            above 1e-2 of the largest of its tensor), `weights_above_1e-3`, `active_share` (of
-            units a point, first hidden layer), the measures of `Features` layer by layer, and on
-            how many `points`, `test_points` and `feature_points` all that was measured.
+            (`min_i q_i`), `q_margin`, `smoothed_margin`, `log_gauge` (`log Q`), `norm_growth`
+            (`log Q − log Q` at the start), `balance_drift`, `weight_participation`
+            (`(Σ|w|)²/(N Σw²)` over all weights), `weights_above` (share above 1e-2 of the largest
+            of its tensor), `weights_above_1e-3`, `active_share` (of units a point, first hidden
+            layer), the measures of `Features` layer by layer and tensor by tensor, and on how many
+            `points`, `test_points` and `feature_points` all that was measured.
 
         Raises:
             DivergedError: the net returns NaN or infinity.
@@ -101,6 +111,7 @@ class Meter:
         test_points = test_points or self.test_points
         outputs, y = self._outputs(net, data.x, data.y, points)
         q = pairwise_margins(outputs, y)
+        self.closest = self._closest(q, points)
         errors = int((q.amin(1) <= 0).sum())
         tested = math.nan
         if test_points:
@@ -119,18 +130,37 @@ class Meter:
             "test_points": test_points,
             "feature_points": self.feature_points,
         }
-        return {**row, **self._features(net)} if net.junctions else row
+        return {**row, **self._features(net)}
 
-    def certificate(self, net: HomogeneousNet, points: int) -> dict[str, float]:
-        """`epsilon` and `delta` of the KKT certificate on `points` evenly spaced training points.
+    def certificate(self, net: HomogeneousNet, points: int) -> dict[str, Any]:
+        """`epsilon` and `delta` of the KKT certificate on `points` evenly spaced training points,
+        `certified` (how many margins are in the fit) and `certificate` ("points", or why there is
+        none); NaN where the net does not separate them."""
+        n = len(self.data.x)
+        points = min(points, n)
+        return self._certify(net, torch.arange(points) * n // points, 2000, "points")
 
-        NaN where the net does not separate them.
-        """
-        x, y = self.data.x, self.data.y
-        points = min(points, len(x))
-        at = torch.arange(points) * len(x) // points
-        found = certify(net, x[at], y[at], self.mirror_map, batch_size=self.batch)
-        return {"epsilon": found.epsilon, "delta": found.delta}
+    def certificate_of_closest(self, net: HomogeneousNet, margins: int) -> dict[str, Any]:
+        """The same with multipliers on the `margins` smallest margins of the last row's points
+        only: then epsilon is at least what it is with all of them."""
+        return self._certify(net, self.closest[:margins], margins, "closest")
+
+    def _certify(self, net: HomogeneousNet, at: Tensor, margins: int, what: str) -> dict[str, Any]:
+        x, y = self.data.x[at], self.data.y[at]
+        found = certify(
+            net, x, y, self.mirror_map, max_points=margins, memory=1.0, batch_size=self.batch
+        )
+        return {
+            "epsilon": found.epsilon,
+            "delta": found.delta,
+            "certified": found.considered,
+            "certificate": what if found.separated else "not separated",
+        }
+
+    def _closest(self, q: Tensor, points: int) -> Tensor:
+        chosen = _spread(len(self.data.x), points)
+        near = q.amin(1).topk(min(_CLOSEST, points), largest=False).indices.cpu()
+        return near if chosen is None else chosen[near]
 
     def _outputs(
         self, net: HomogeneousNet, x: Tensor, y: Tensor, points: int
@@ -151,18 +181,22 @@ class Meter:
 
     def _margins(self, net: HomogeneousNet, q: Tensor) -> dict[str, float]:
         # What diagnostics.margin gives, without evaluating the net again.
-        parameters = {name: p.detach() for name, p in net.named_parameters()}
-        shape = geometry(net, self.mirror_map, self.data.x[:1])
-        log_gauge = shape.log_gauge(shape.log_gauges(parameters))
+        log_gauge = self._log_gauge(net)
         least = float(q.min())
-        scale = -shape.degree * log_gauge
+        scale = -net.degree * log_gauge
         excess = float(torch.logsumexp(-(q - least).reshape(-1), 0))
         return {
             "min_margin": least,
             "q_margin": _times_exp(least, scale),
             "smoothed_margin": _times_exp(least - excess, scale),
             "log_gauge": log_gauge,
+            "norm_growth": log_gauge - self.start_gauge,
         }
+
+    def _log_gauge(self, net: HomogeneousNet) -> float:
+        parameters = {name: p.detach() for name, p in net.named_parameters()}
+        shape = geometry(net, self.mirror_map, self.data.x[:1])
+        return shape.log_gauge(shape.log_gauges(parameters))
 
     def _features(self, net: HomogeneousNet) -> dict[str, float]:
         x = self.data.x
@@ -182,7 +216,9 @@ class Meter:
                 row[f"{name}_{position}"] = getattr(layer, name)
         for position, tensor in enumerate(measured.weights.values()):
             row[f"hoyer_{position}"] = tensor.hoyer
-        row["active_share"] = 1 - row["zero_activations_0"]
+            row[f"above_{position}"] = tensor.above
+        if measured.hidden:
+            row["active_share"] = 1 - row["zero_activations_0"]
         return row
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Outcome",
     "WorkerDiedError",
     "cores",
+    "death",
     "light",
     "local_processes",
     "this_process",
@@ -122,11 +123,12 @@ def _receive(worker: _Worker) -> Outcome:
         value, error = worker.pipe.recv()
     except (EOFError, ConnectionError):
         worker.process.join()
-        return Outcome(position, error=WorkerDiedError(_death(worker.process.exitcode)))
+        return Outcome(position, error=WorkerDiedError(death(worker.process.exitcode)))
     return Outcome(position, value, error)
 
 
-def _death(code: int) -> str:
+def death(code: int) -> str:
+    """How a process ended, in words, from its exit code."""
     if code < 0:
         name = signal.Signals(-code).name
         cure = "; is the memory full? Take fewer workers" if name == "SIGKILL" else ""

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
-from mirrorflow.errors import RunError
+from mirrorflow.errors import DivergedError, NotSeparableError, RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net, build_optimizer
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.distributed import team
 from mirrorflow.experiments.finish import FinishingLoop
 from mirrorflow.experiments.folder import RunFolder
-from mirrorflow.experiments.loop import LoadedRun, Loop, Parts, Progress
+from mirrorflow.experiments.loop import Loop
+from mirrorflow.experiments.state import LoadedRun, Parts, Progress
+from mirrorflow.experiments.track import Told, Tracking
 from mirrorflow.nets import check_degree
 
 __all__ = ["LoadedRun", "Progress", "load_run", "train"]
@@ -44,6 +46,7 @@ def train(
     *,
     progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
+    track: Tracking | None = None,
 ) -> LoadedRun:
     """Train as `config` says, in the folder `path`; a folder that holds the run is resumed.
 
@@ -62,6 +65,7 @@ def train(
         path: its folder, made if need be.
         progress: called after steps, at most ten times a second.
         checkpoint_seconds: wall time between checkpoints; no influence on the result.
+        track: trackers that get a copy of settings, rows and outcome (see `track.tracking`).
 
     Returns:
         The finished run; `outcome` is "reached" (all thresholds) or "steps" (the training set
@@ -87,9 +91,28 @@ def train(
         torch.set_num_threads(config.threads)
         try:
             with folder.lock():
-                folder.update_manifest(device=str(crew.device), processes=crew.size)
                 parts = Parts(net, model, trained, optimizer, data, mirror_map)
-                loop = FinishingLoop if config.finish_options else Loop
-                return loop(config, folder, parts, crew, progress).run(checkpoint_seconds)
+                kind = FinishingLoop if config.finish_options else Loop
+                loop = kind(config, folder, parts, crew, progress)
+                if track is not None and crew.first:
+                    told = track.run(
+                        folder.path.name, config.to_dict(), folder.path / "tracked.json"
+                    )
+                    return _told(loop, told, checkpoint_seconds)
+                return loop.run(checkpoint_seconds)
         finally:
             torch.set_num_threads(threads)
+
+
+def _told(loop: Loop, told: Told, checkpoint_seconds: float) -> LoadedRun:
+    loop.on_row = told.row
+    try:
+        run = loop.run(checkpoint_seconds)
+    except NotSeparableError:
+        told.end("not_separated")
+        raise
+    except DivergedError:
+        told.end("diverged")
+        raise
+    told.end(run.outcome)
+    return run

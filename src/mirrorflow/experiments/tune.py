@@ -104,9 +104,12 @@ def tune(
     runner = engine or (this_process if workers == 1 else local_processes)
     with RunFolder(folder).lock():
         study = _study(optuna, folder, base, families, seeds, seed)
-        rows = _rows(study, folder, base, seeds, runner, 1)
+        rows = _rows(study, folder, base, seeds, runner, workers)
         while True:
             ended = len(rows)
+            for row in rows:
+                _tell(optuna, study, row)
+            write_rows(folder / "tune.parquet", rows)
             if progress is not None:
                 progress(ended, trials, rows[-1] if rows else None)
             count = min(workers, trials - ended)
@@ -119,9 +122,6 @@ def tune(
             for number in range(ended, ended + count):
                 _suggest(optuna, study, number, families, seed)
             rows = _rows(study, folder, base, seeds, runner, workers)
-            for row in rows[ended:]:
-                _tell(optuna, study, row)
-            write_rows(folder / "tune.parquet", rows)
     return Tuned(folder, rows)
 
 

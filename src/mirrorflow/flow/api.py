@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,9 +9,10 @@ from typing import get_args
 
 from torch import Tensor, nn
 
+from mirrorflow.flow.arguments import check_data, check_settings
 from mirrorflow.flow.follow import Method, Settings, compare, follow, judge
 from mirrorflow.flow.geometry import scaled_maps
-from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow.network import Kinks, flat_parameters, net_margins
 from mirrorflow.flow.scaled import ScaledMap
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 from mirrorflow.losses import Loss
@@ -38,6 +38,7 @@ def mirror_flow(
     max_steps: int = 10_000,
     kkt_tol: float = 1e-3,
     smoothing: float = 1e-2,
+    kinks: Kinks = "smooth",
     stop_when_converged: bool = False,
     verify: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -58,10 +59,12 @@ def mirror_flow(
         log_t_end: natural logarithm of the last time.
         log_log_t_end: instead of `log_t_end`, its logarithm, for times beyond `exp(1e308)`.
         loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula).
-        method: "implicit" (primal-dual SDIRK, any time), "explicit" (Dormand-Prince, large nets and
-            short times), or "auto": implicit unless the Hessian would be one dense block of more
-            than 1500 weights, or the Jacobian hold more than 2e7 numbers.
-        order: of the implicit Runge-Kutta method, 1 to 4.
+        method: "implicit" (primal-dual SDIRK, any time), "krylov" (the same equations by
+            Newton-Krylov, without a Jacobian or Hessian array), "explicit" (Dormand-Prince, large
+            nets and short times), or "auto": implicit unless the Hessian would be one dense block
+            of more than 1500 weights, or the Jacobian hold more than 2e7 numbers; then krylov, or
+            explicit up to `log_t_end = 1`.
+        order: of the implicit Runge-Kutta method, 1 to 4, also for "krylov".
         tol: local error per step, relative in the horizon norm and in the dual; None is 1e-4, and
             1e-5 for maps of finite index above 2, where 1e-4 can end at another KKT point.
         relative_temperature: the softmax over margins is never sharper than this share of the
@@ -69,9 +72,11 @@ def mirror_flow(
         max_step: largest growth of `log Q` in a step; None is `0.4 (tol/1e-4)^(1/4)`, at which
             values between steps are as accurate as those at steps.
         max_steps: bound on the attempted steps.
-        kkt_tol: `epsilon` and `delta` below which the end counts as converged.
+        kkt_tol: `epsilon`, `delta` and `slack` below which the end counts as converged.
         smoothing: a "relu" net is followed as the "smooth_relu" net with this eps.
-        stop_when_converged: end as soon as both residuals are below `kkt_tol`.
+        kinks: "exact" follows a two-layer "relu" net with one output without smoothing: at a kink
+            the derivative in [0, 1] is an unknown of the stage, so sliding modes are followed.
+        stop_when_converged: end as soon as all three are below `kkt_tol`.
         verify: follow the flow a second time at `tol/10` and report in `stats["verify"]` whether
             it ends at the same point: the relative differences of the margin and of the margins of
             all points, and `same`, true below 1e-2. Needed for p > 2, where a loose tolerance can
@@ -85,25 +90,39 @@ def mirror_flow(
 
         - "converged": a KKT point to within `kkt_tol`;
         - "plateau": the time was reached, the margin is flat, but the residual is not small;
-        - "reached": the time was reached, the margin still moves;
-        - "not_separable": the loss has come to rest, or the time is over, with a margin ≤ 0;
+        - "reached": the time was reached, the margin (or, before separation, the loss) still moves;
+        - "not_separable": the loss has come to rest with a margin ≤ 0, or the time is over and its
+          decay has slowed to a tenth;
         - "stalled": ended before its time; `stats["reason"]` says why.
 
     Raises:
-        ValueError: an argument outside what is allowed.
+        ValueError: an argument outside what is allowed, or weights outside the map's domain.
+        TypeError: x or y no tensor, net no module, a number that is none.
         NotHomogeneousError: the net has no positive degree.
     """
     if method not in get_args(Method):
         raise ValueError(f"method = {method!r} is unknown; choose one of {list(get_args(Method))}")
     tol = _default_tol(mirror_map) if tol is None else tol
-    _check(log_t_end, log_log_t_end, loss, order, tol, relative_temperature, max_step, max_steps)
+    check_settings(
+        log_t_end=log_t_end, log_log_t_end=log_log_t_end, loss=loss, order=order, tol=tol,
+        relative_temperature=relative_temperature, max_step=max_step, max_steps=max_steps,
+        kkt_tol=kkt_tol, smoothing=smoothing, checkpoint=checkpoint, callback=callback,
+    )  # fmt: skip
+    check_data(net, x, y, mirror_map)
     if max_step is None:
         max_step = min(0.4 * (tol / 1e-4) ** 0.25, 0.4)
     settings = Settings(
         mirror_map, log_t_end, log_log_t_end, loss, method, order, tol, relative_temperature,
         max_step, max_steps, kkt_tol if stop_when_converged else None,
     )  # fmt: skip
-    margins = net_margins(net, x, y, smoothing)
+    if kinks not in get_args(Kinks):
+        raise ValueError(f"kinks = {kinks!r} is unknown; choose one of {list(get_args(Kinks))}")
+    if kinks == "exact" and method in ("explicit", "krylov"):
+        raise ValueError(
+            f'kinks = "exact" needs method = "implicit", not {method!r}: the others do not know '
+            'sliding modes; leave method out, or use kinks = "smooth"'
+        )
+    margins = net_margins(net, x, y, smoothing, kinks)
     theta = flat_parameters(net)[margins.order]
 
     def scaled() -> ScaledMap:
@@ -122,38 +141,3 @@ def _default_tol(mirror_map: MapLike) -> float:
     maps = mirror_map.values() if isinstance(mirror_map, Mapping) else [mirror_map]
     named = [m for m in maps if isinstance(m, Power | Mixed)]
     return 1e-5 if any(m.index > 2 for m in named) else 1e-4
-
-
-def _check(
-    log_t_end: float | None,
-    log_log_t_end: float | None,
-    loss: str,
-    order: int,
-    tol: float,
-    delta: float,
-    max_step: float | None,
-    max_steps: int,
-) -> None:
-    if (log_t_end is None) == (log_log_t_end is None):
-        raise ValueError("pass one of log_t_end and log_log_t_end, natural logarithms of the time")
-    if log_t_end is not None and not -math.inf < log_t_end < math.inf:
-        raise ValueError(
-            f"log_t_end = {log_t_end} is not a time; pass a finite number, or log_log_t_end"
-        )
-    if log_log_t_end is not None and not math.isfinite(log_log_t_end):
-        raise ValueError(f"log_log_t_end = {log_log_t_end} is not a time; pass a finite number")
-    if loss not in get_args(Loss):
-        raise ValueError(f"loss = {loss!r} is unknown; choose one of {list(get_args(Loss))}")
-    if order not in (1, 2, 3, 4):
-        raise ValueError(f"order = {order!r} is not implemented; choose 1, 2, 3 or 4")
-    if not 1e-13 <= tol <= 0.1:
-        raise ValueError(f"tol = {tol} cannot be kept; choose 1e-13 <= tol <= 0.1")
-    if not 1e-12 <= delta <= 1e-2:
-        raise ValueError(
-            f"relative_temperature = {delta} is outside [1e-12, 1e-2]: below, margins that differ "
-            "by rounding compete; above, the limit is blurred"
-        )
-    if max_step is not None and not 0 < max_step <= 2:
-        raise ValueError(f"max_step = {max_step} is outside (0, 2], in units of log Q")
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"max_steps = {max_steps!r} must be an int >= 1")

@@ -58,7 +58,7 @@ class Checkpoint:
             "u": position.u,
             "p": np.zeros(0) if position.p is None else position.p,
             "balance": start,
-            "numbers": np.array([unit, latest.gap, latest.epsilon, latest.delta]),
+            "numbers": np.array([unit, latest.gap, latest.epsilon, latest.delta, latest.slack]),
         }
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:
@@ -92,8 +92,8 @@ class Checkpoint:
         names = [name for name in data if name.startswith("row_")]
         count = len(data[names[0]])
         recorder.rows = [{n[4:]: data[n][k] for n in names} for k in range(count)]
-        unit, gap, epsilon, delta = (float(v) for v in data["numbers"])
-        recorder.latest = Residual(gap, epsilon, delta)
+        unit, *numbers = (float(v) for v in data["numbers"])
+        recorder.latest = Residual(*numbers)
         recorder.initial = (data["balance"], unit) if data["balance"].size else None
         p = data["p"] if data["p"].size else None
         position = Position(x=data["x"], u=data["u"], p=p, **head["position"])

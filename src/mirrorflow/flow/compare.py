@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from mirrorflow.flow.trajectory import Trajectory
 from mirrorflow.maps import MapLike
 
 __all__ = ["compare_maps"]
+
+_Job = tuple[nn.Module, Tensor, Tensor, MapLike, dict[str, Any]]
 
 
 def compare_maps(
@@ -36,8 +38,8 @@ def compare_maps(
         x: (n, …) points.
         y: (n,) labels.
         mirror_maps: the maps.
-        workers: processes.
-        **options: further arguments of `mirror_flow`.
+        workers: processes; on an interrupt, or an error in one flow, all are ended.
+        **options: further arguments of `mirror_flow`, except `checkpoint`.
 
     Returns:
         `result[i][j]` for `mirror_maps[i]` and `nets[j]`.
@@ -48,24 +50,41 @@ def compare_maps(
     starts = [nets] if isinstance(nets, nn.Module) else list(nets)
     if not mirror_maps or not starts:
         raise ValueError("mirror_maps and nets must hold at least one each")
-    if workers < 1:
-        raise ValueError(f"workers = {workers} must be at least 1")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers = {workers} must be an int >= 1")
+    if options.get("checkpoint") is not None:
+        raise ValueError(
+            "checkpoint: one file cannot hold several flows; call mirror_flow for each with its own"
+        )
     jobs = [(net, x, y, m, options) for m in mirror_maps for net in starts]
     if workers == 1:
         flat = [_run(job) for job in jobs]
     else:
-        context = get_context("spawn")  # torch's threads do not survive a fork
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            flat = list(pool.map(_run_alone, jobs))
+        flat = _spread(jobs, workers)
     width = len(starts)
     return [flat[k : k + width] for k in range(0, len(flat), width)]
 
 
-def _run(job: tuple[nn.Module, Tensor, Tensor, MapLike, dict[str, Any]]) -> Trajectory:
+def _spread(jobs: list[_Job], workers: int) -> list[Trajectory]:
+    context = get_context("spawn")  # torch's threads do not survive a fork
+    others = set(active_children())
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = [pool.submit(_run_alone, job) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            # an interrupt must not wait for flows that may take hours
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(active_children()) - others:
+                child.terminate()
+            raise
+
+
+def _run(job: _Job) -> Trajectory:
     net, x, y, mirror_map, options = job
     return mirror_flow(net, x, y, mirror_map, **options)
 
 
-def _run_alone(job: tuple[nn.Module, Tensor, Tensor, MapLike, dict[str, Any]]) -> Trajectory:
+def _run_alone(job: _Job) -> Trajectory:
     torch.set_num_threads(1)
     return _run(job)

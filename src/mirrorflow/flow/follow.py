@@ -15,7 +15,8 @@ from mirrorflow.flow.explicit import ExplicitStepper
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import ImplicitStepper, State
 from mirrorflow.flow.integrate import Ending, Position, Stepper, integrate
-from mirrorflow.flow.margins import Margins
+from mirrorflow.flow.krylov_stage import KrylovStepper
+from mirrorflow.flow.margins import LARGE, Margins
 from mirrorflow.flow.recorder import Recorder
 from mirrorflow.flow.scaled import Array, ScaledMap
 from mirrorflow.flow.trajectory import FlowPoint, Outcome, Trajectory
@@ -23,9 +24,9 @@ from mirrorflow.flow.weights import FlowLoss
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike
 
-Method = Literal["auto", "implicit", "explicit"]
-_DENSE = 1500  # weights in one Hessian block beyond which the explicit method is the default
-_JACOBIAN = 20_000_000  # numbers in the Jacobian, likewise
+Method = Literal["auto", "implicit", "krylov", "explicit"]
+_DENSE = 1500  # weights in one Hessian block beyond which none is formed by default
+_SHORT = 1.0  # log t up to which large nets take explicit steps by default
 _STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not small is at rest
 
 
@@ -56,14 +57,10 @@ def follow(
 ) -> tuple[Trajectory, Ending]:
     """Integrate from `theta` (d,), in the internal order of `margins`, to the end of `s`."""
     frame = Frame(margins, scaled, FlowLoss(s.loss, margins.point))
-    recorder = Recorder(frame)
+    recorder = Recorder(frame, s.tol)
     position, counts = start(frame, theta, s.delta), None
-    explicit = s.method == "explicit" or (s.method == "auto" and _is_large(margins))
-    stepper: Stepper = (
-        ExplicitStepper(s.tol, s.delta, s.max_step)
-        if explicit
-        else ImplicitStepper(s.order, s.tol, s.delta, s.max_step, min(0.2, s.max_step))
-    )
+    method = _choose(margins, s) if s.method == "auto" else s.method
+    stepper = _stepper(method, s)
     keeper = None
     if checkpoint is not None:
         q, jac = margins.values(theta), margins.pull(theta, np.ones(len(margins.point)))
@@ -100,7 +97,7 @@ def follow(
         keeper.save(position, recorder, counts)
     stats |= {
         "reason": ending.reason,
-        "method": "explicit" if explicit else "implicit",
+        "method": method,
         "order": stepper.order,
         "tol": s.tol,
         "map": repr(s.mirror_map),
@@ -112,8 +109,19 @@ def follow(
     return trajectory, ending
 
 
-def _is_large(margins: Margins) -> bool:
-    return margins.blocks[1] > _DENSE or margins.size * len(margins.point) > _JACOBIAN
+def _choose(margins: Margins, s: Settings) -> Method:
+    if margins.kinked:
+        return "implicit"
+    if margins.blocks[1] <= _DENSE and margins.size * len(margins.point) <= LARGE:
+        return "implicit"
+    return "explicit" if s.log_t_end is not None and s.log_t_end <= _SHORT else "krylov"
+
+
+def _stepper(method: Method, s: Settings) -> Stepper:
+    if method == "explicit":
+        return ExplicitStepper(s.tol, s.delta, s.max_step)
+    kind = KrylovStepper if method == "krylov" else ImplicitStepper
+    return kind(s.order, s.tol, s.delta, s.max_step, min(0.2, s.max_step))
 
 
 def _public(s: Settings) -> dict[str, str]:
@@ -151,30 +159,49 @@ def start(frame: Frame, theta: Array, delta: float) -> Position:
 def _stopping(kkt_tol: float | None) -> Callable[[State, Recorder], str | None]:
     def stop(state: State, recorder: Recorder) -> str | None:
         latest = recorder.latest
-        if kkt_tol is not None and max(latest.epsilon, latest.delta) <= kkt_tol:
+        if kkt_tol is not None and latest.worst <= kkt_tol:
             return f"the KKT residual fell below kkt_tol = {kkt_tol}"
         if float(state.q.min()) <= 0.0:
-            frame = recorder.frame
-            scale = frame.map.dual_gauge(np.abs(frame.margins.jacobian(state.x)[1]).T @ state.p)
-            if frame.map.dual_gauge(state.g) <= _STATIONARY * scale:
+            map_ = recorder.frame.map
+            if map_.dual_gauge(state.g) <= _STATIONARY * _pulls(recorder.frame, state):
                 return "the loss is at rest with a margin that is not positive"
         return None
 
     return stop
 
 
+def _pulls(frame: Frame, state: State) -> float:
+    """The size of a single point's gradient, which the sum has when nothing cancels: the largest
+    among the points of most weight (all of them would be the whole Jacobian)."""
+    at = frame.margins.linearise(state.x)
+    sizes = []
+    for i in np.argsort(-state.p)[:3]:
+        alone = np.zeros(len(state.p))
+        alone[i] = 1.0
+        sizes.append(frame.map.dual_gauge(at.pull(alone)))
+    return max(sizes)
+
+
 def judge(trajectory: Trajectory, ending: Ending, kkt_tol: float) -> Outcome:
     """The outcome, from the last record and the way the loop ended."""
     if trajectory.margin[-1] <= 0:
-        at_rest = "at rest" in ending.reason
-        return "not_separable" if ending.done or at_rest else "stalled"
-    if trajectory.epsilon[-1] <= kkt_tol and trajectory.delta[-1] <= kkt_tol:
+        if "at rest" in ending.reason or (ending.done and _slowed(trajectory)):
+            return "not_separable"
+        return "reached" if ending.done else "stalled"
+    last = trajectory[-1]
+    if max(last.epsilon, last.delta, last.slack) <= kkt_tol:
         if ending.done or "kkt_tol" in ending.reason:
             return "converged"
         return "stalled"
     if not ending.done:
         return "stalled"
     return "plateau" if _flat(trajectory) else "reached"
+
+
+def _slowed(trajectory: Trajectory) -> bool:
+    """True if the loss falls at less than a tenth of its fastest, per log t."""
+    fall = -np.diff(trajectory.log_loss[1:]) / np.diff(trajectory.log_t[1:])
+    return len(fall) > 1 and bool(fall[-1] < 0.1 * fall.max())
 
 
 def _flat(trajectory: Trajectory) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mirrorflow.flow.clock import Segment
 from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.newton import Clock, Stage, solve_stage
+from mirrorflow.flow.newton import Clock, Stage, StageSolver, solve_stage
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.tableau import TABLEAUX
 
@@ -80,6 +80,7 @@ class ImplicitStepper:
         self.order, self.error_order = order, self.tableau.error_order
         self.tol, self.delta, self.max_step, self.max_early = tol, delta, max_step, max_early
         self.newton_tol = min(1e-2 * tol, 1e-5) if newton_tol is None else newton_tol
+        self.solve_stage: StageSolver = solve_stage
 
     def temperature(self, frame: Frame, q_min: float) -> float:
         return max(frame.one(), self.delta * q_min)
@@ -100,6 +101,7 @@ class ImplicitStepper:
             h = min(h, self.max_step)
         else:
             h = min(h, max(self.max_step, _COAST_STEP))
+        frame.margins.begin(x)
         tab, gamma = self.tableau, self.tableau.gamma
         before = frame.map.scale
         frame.set_level(rho, x, h if radial else 0.0, self.delta)
@@ -136,7 +138,7 @@ class ImplicitStepper:
                 clock = Clock(gamma * advance, x)
             else:
                 temp, clock = self.temperature(frame, low), Clock(gamma * total)
-            out = solve_stage(frame, xg, ug, mus, base, temp, clock, self.newton_tol)
+            out = self.solve_stage(frame, xg, ug, mus, base, temp, clock, self.newton_tol)
             if out is None:
                 return None
             xs, us, mus = out.x, out.u, out.mu

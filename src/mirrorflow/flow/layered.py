@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.flow.krylov_layers import LayeredProducts
 from mirrorflow.flow.margins import Margins
 from mirrorflow.flow.scaled import Array
 
@@ -126,6 +127,12 @@ class LayeredMargins(Margins):
             out[self.slots[k]] = (zb.T @ layer.inputs + own[:, None] * w).ravel()
             g = zb @ w + (2.0 * self.eps2 * (sb @ layer.b))[:, None] * layer.inputs
         return out
+
+    def push(self, x: Array, v: Array) -> Array:
+        return self.linearise(x).push(v)
+
+    def linearise(self, x: Array) -> LayeredProducts:
+        return LayeredProducts(self, x)
 
     def curvature(self, x: Array, mu: Array) -> Array:
         weights, layers, _ = self._forward(x)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from mirrorflow.flow.scaled import Array, ScaledMap
+from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap
 
 
 class ScaledLayers(ScaledMap):
@@ -88,12 +88,12 @@ class ScaledLayers(ScaledMap):
     def pace(self, u: Array, g: Array) -> float:
         return min(part.pace(u[where], g[where]) for where, part, _ in self.parts)
 
-    def subgradient(self, x: Array, target: Array) -> Array:
+    def subgradient(self, x: Array, target: Array, active: float = ACTIVE) -> Array:
         """That of the geometric mean: `k_l/L Q s_l / Q_l` in layer l."""
         out, total = np.empty_like(x), self.gauge(x)
         for where, part, share in self.parts:
             factor = share * total / part.gauge(x[where])
-            out[where] = factor * part.subgradient(x[where], target[where] / factor)
+            out[where] = factor * part.subgradient(x[where], target[where] / factor, active)
         return out
 
     def residual_weight(self, x: Array) -> Array:

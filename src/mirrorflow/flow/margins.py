@@ -6,7 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.flow.krylov_products import DenseProducts, Products
 from mirrorflow.flow.scaled import Array
+
+LARGE = 20_000_000  # numbers in a Jacobian beyond which none is formed
 
 
 class Margins:
@@ -23,6 +26,7 @@ class Margins:
     order: NDArray[np.int64]
     point: NDArray[np.int64]
     junctions: list[tuple[NDArray[np.int64], NDArray[np.int64], float]] = []  # noqa: RUF012
+    kinked = False  # True: set-valued derivatives, whose modes Newton asks for (flow/kinks.py)
 
     def values(self, x: Array) -> Array:
         raise NotImplementedError
@@ -39,9 +43,27 @@ class Margins:
         """`J(x) v`, shape (n,) from (d,)."""
         return np.asarray(self.jacobian(x)[1] @ v)
 
+    def linearise(self, x: Array) -> Products:
+        """Products with the derivatives at x."""
+        return DenseProducts(self, x)
+
     def curvature(self, x: Array, mu: Array) -> Array:
         """Diagonal blocks (B, k, k), B k = d, of `sum_i mu_i hess q_i`: exact, zero elsewhere."""
         raise NotImplementedError
+
+    def begin(self, x: Array) -> None:
+        """Set the modes of kinks by the state `x`, before a step."""
+
+    def settle(self, line: Array, x: Array, mu: Array) -> bool:
+        """Update the modes after an iteration from its linear prediction `line` and its result `x`.
+
+        True if a mode changed, so that the iteration has to go on.
+        """
+        return False
+
+    def beyond(self, x: Array, mu: Array) -> Array:
+        """What the linear sliding branches add to `J' mu`, shape (d,)."""
+        return np.zeros(self.size)
 
     def attach_junctions(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,14 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
+from mirrorflow.flow.kinks import KinkedMargins
+from mirrorflow.flow.krylov_module import ModuleProducts
 from mirrorflow.flow.layered import LayeredMargins
-from mirrorflow.flow.margins import LinearMargins, Margins
+from mirrorflow.flow.margins import LARGE, LinearMargins, Margins
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.two_layer import TwoLayerMargins
 from mirrorflow.losses import check_labels, pairwise_margins
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, check_degree
 
-__all__ = ["flat_parameters", "net_margins"]
+__all__ = ["Kinks", "flat_parameters", "net_margins"]
+
+Kinks = Literal["smooth", "exact"]
 
 
 class ModuleMargins(Margins):
@@ -36,28 +41,30 @@ class ModuleMargins(Margins):
             name: b.double() if b.is_floating_point() else b for name, b in net.named_buffers()
         }
 
-        def q(theta: Tensor) -> Tensor:
+        def unflatten(theta: Tensor) -> dict[str, Tensor]:
             parts = torch.split(theta, sizes)
-            parameters = {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-            out: Tensor = functional_call(net, {**parameters, **buffers}, (x,))
+            return {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+
+        def q(theta: Tensor) -> Tensor:
+            out: Tensor = functional_call(net, {**unflatten(theta), **buffers}, (x,))
             return pairwise_margins(out, y).flatten()
 
         with torch.no_grad():
-            out = q(torch.from_numpy(flat_parameters(net)))
-        per_point = len(out) // len(y)
-        self.point = np.repeat(np.arange(len(y)), per_point)
-        self._q = q
+            classes = net(x).reshape(len(x), -1).shape[1]
+        heads, self.point = _heads(y, None if classes == 1 else classes)
+        self.net, self.x, self.unflatten, self.function = net, x, unflatten, q
+        self.heads = torch.from_numpy(heads[:, 0] if classes == 1 else heads)
         self._jac: Callable[[Tensor], Tensor] = jacrev(q)
 
         def weighted(theta: Tensor, c: Tensor) -> Tensor:
             return c @ q(theta)
 
-        self._pull: Callable[[Tensor, Tensor], Tensor] = grad(weighted)
+        self.gradient: Callable[[Tensor, Tensor], Tensor] = grad(weighted)
         self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(weighted))
 
     def values(self, x: Array) -> Array:
         with torch.no_grad():
-            out: Array = self._q(torch.from_numpy(x)).numpy()
+            out: Array = self.function(torch.from_numpy(x)).numpy()
         return out
 
     def jacobian(self, x: Array) -> tuple[Array, Array]:
@@ -65,15 +72,18 @@ class ModuleMargins(Margins):
         return self.values(x), self._jac(theta).detach().numpy()
 
     def pull(self, x: Array, c: Array) -> Array:
-        out: Array = self._pull(torch.from_numpy(x), torch.from_numpy(c)).detach().numpy()
+        out: Array = self.gradient(torch.from_numpy(x), torch.from_numpy(c)).detach().numpy()
         return out
 
     def push(self, x: Array, v: Array) -> Array:
         # J v is the gradient of <J' c, v> in c: two reverse passes, and no forward mode
         theta, direction = torch.from_numpy(x), torch.from_numpy(v)
         zero = torch.zeros(len(self.point), dtype=torch.float64)
-        out: Array = grad(lambda c: self._pull(theta, c) @ direction)(zero).detach().numpy()
+        out: Array = grad(lambda c: self.gradient(theta, c) @ direction)(zero).detach().numpy()
         return out
+
+    def linearise(self, x: Array) -> ModuleProducts:
+        return ModuleProducts(self, x)
 
     def curvature(self, x: Array, mu: Array) -> Array:
         out: Array = self._hess(torch.from_numpy(x), torch.from_numpy(mu)).detach().numpy()
@@ -102,7 +112,9 @@ def _heads(y: Tensor, classes: int | None) -> tuple[Array, NDArray[np.int64]]:
     return heads.reshape(-1, classes), np.repeat(np.arange(len(right)), classes - 1)
 
 
-def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margins:
+def net_margins(
+    net: nn.Module, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks = "smooth"
+) -> Margins:
     """Margins of `net` on the data, with analytic derivatives for the library's dense nets.
 
     Args:
@@ -110,19 +122,19 @@ def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margi
         x: (n, …) points.
         y: (n,) labels.
         smoothing: the eps for `relu`.
+        kinks: "exact" takes a two-layer `relu` net as it is, with sliding modes.
 
     Raises:
-        ValueError: labels that do not fit, or data that are not finite.
+        ValueError: labels or features that do not fit, or exact kinks of a net that is not a
+            two-layer `relu` net with one output.
         NotHomogeneousError: the module has no degree.
     """
     x = x.detach().to("cpu", torch.float64)
     y = y.detach().to("cpu")
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds NaN or infinity; clean the data first")
-    if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
-        raise ValueError("the net's parameters hold NaN or infinity; start from finite weights")
     if isinstance(net, Linear | MLP):
-        margins = _dense(net, x, y, smoothing)
+        margins = _dense(net, x, y, smoothing, kinks)
+    elif kinks == "exact":
+        raise ValueError(_EXACT)
     else:
         copy = deepcopy(net).to("cpu", torch.float64).requires_grad_(False)
         check_labels(copy(x), y)
@@ -133,7 +145,13 @@ def net_margins(net: nn.Module, x: Tensor, y: Tensor, smoothing: float) -> Margi
     return margins
 
 
-def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float) -> Margins:
+_EXACT = (
+    'kinks = "exact" is implemented for TwoLayer nets with activation "relu" and one output; '
+    'use kinks = "smooth" and repeat with a smaller smoothing to see what that changes'
+)
+
+
+def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks) -> Margins:
     classes = None if net.binary else (net.sizes[-1] if isinstance(net, MLP) else len(net.weight))
     check_labels(x.new_zeros((len(x),) if classes is None else (len(x), classes)), y)
     points = _numpy(x.flatten(1) if x.ndim > 1 else x[:, None])
@@ -146,6 +164,12 @@ def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float) -> Margins
     if net.bias:
         points = np.concatenate([points, np.ones((len(points), 1))], 1)
     heads, point = _heads(y, classes)
+    if kinks == "exact":
+        if not isinstance(net, MLP) or len(net.weights) != 2 or classes is not None:
+            raise ValueError(_EXACT)
+        if net.activation != "relu":
+            raise ValueError(_EXACT)
+        return KinkedMargins(points, heads[:, 0], net.sizes[1])
     if isinstance(net, Linear) or len(net.weights) == 1:
         rows = heads[:, :, None] * points[point][:, None, :]
         margins: Margins = LinearMargins(rows.reshape(len(rows), -1))
@@ -153,7 +177,9 @@ def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float) -> Margins
         return margins
     eps = net.eps if net.activation == "smooth_relu" else smoothing
     kind = "smooth_relu" if net.activation == "relu" else net.activation
-    if len(net.weights) == 2 and classes is None and kind == "smooth_relu":
+    n, inputs = points.shape
+    dense = n * max(net.sizes[1] * (inputs + 1), (inputs + 1) ** 2) <= LARGE
+    if len(net.weights) == 2 and classes is None and kind == "smooth_relu" and dense:
         return TwoLayerMargins(points, heads[:, 0], net.sizes[1], eps)
     shapes = [(int(w.shape[0]), int(w.shape[1])) for w in net.weights]
     return LayeredMargins(points, heads, point, shapes, kind, eps, net.degree)

@@ -20,8 +20,9 @@ import numpy as np
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.scaled import Array
 
-_FLOOR = 1e-14  # share of the total weight below which a margin does not act
+FLOOR = 1e-14  # share of the total weight below which a margin does not act
 _IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
+_RISE = 1e-3  # up to this share a weight is set to its barrier's at once, not by Newton
 _TRUST = 0.5  # largest relative move of x in one Newton step
 
 
@@ -41,6 +42,10 @@ class Stage:
     u: Array
     mu: Array
     filter: Callable[[Array], Array]
+
+
+# frame, x, u, mu, base, temperature, clock, tolerance
+StageSolver = Callable[[Frame, Array, Array, Array, Array, float, Clock, float], Stage | None]
 
 
 class _Bordered:
@@ -100,6 +105,23 @@ class _Bordered:
         return x0, x1, m0, m1, u0, u1
 
 
+def admit(mu: Array, r2: Array, temperature: float) -> None:
+    """Park the margins that do not act and raise those that come into play, in place.
+
+    Newton on the linearised barrier would let the first contaminate x, and would raise the `log mu`
+    of the second by a few units an iteration only, which looks like divergence.
+    """
+    total = mu.sum()
+    idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
+    mu[idle] = FLOOR * total
+    r2[idle | ((mu <= 1.01 * FLOOR * total) & (r2 > 0))] = 0.0
+    rise = (mu < _RISE * total) & (r2 < -temperature)
+    if rise.any():
+        lift = np.minimum(-r2[rise] / temperature, np.log(_RISE * total / mu[rise]))
+        mu[rise] *= np.exp(lift)
+        r2[rise] += temperature * lift
+
+
 def solve_stage(
     frame: Frame,
     x: Array,
@@ -115,10 +137,11 @@ def solve_stage(
     kappa: float | None = None
     best = np.inf
     dual_primary = frame.map.primary == "dual"
+    kinked = frame.margins.kinked
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
-        mu = np.maximum(mu, _FLOOR * mu.sum())
+        mu = np.maximum(mu, FLOOR * mu.sum())
         log_mu = np.log(mu)
         b = frame.barrier(q)
         if kappa is None:
@@ -126,12 +149,11 @@ def solve_stage(
         if not dual_primary:
             u = frame.map.dual(x)
         slope = frame.map.slope(x, u)
-        r1 = u - base - jac.T @ mu
         r2 = b + temperature * log_mu - kappa
-        total = mu.sum()
-        idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
-        mu[idle] = _FLOOR * total
-        r2[idle | ((mu <= 1.01 * _FLOOR * total) & (r2 > 0))] = 0.0
+        admit(mu, r2, temperature)
+        r1 = u - base - jac.T @ mu
+        if kinked:
+            r1 -= frame.margins.beyond(x, mu)
         try:
             system = _Bordered(frame, x, slope, mu, temperature, jac, frame.barrier_jacobian(q))
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
@@ -179,6 +201,7 @@ def solve_stage(
         kappa += damp * dk
         curved = frame.map.extent(new - x - dx) / size
         x = new
+        moved = kinked and frame.margins.settle(x_line, x, mu)
         done = sx < tol and sm < 30 * tol and curved < tol
         settled = (
             iteration > 4
@@ -186,7 +209,7 @@ def solve_stage(
             and curved < 1e-2
             and np.abs(r1).max() < 1e-12 * np.abs(u).max()
         )
-        if done or settled:
+        if (done or settled) and not moved:
             if not dual_primary:
                 u = frame.map.dual(x)
             return Stage(x, u, np.maximum(mu, 0.0), _filter(system, clock, x1, m1, u1))

@@ -3,7 +3,9 @@
 Near the largest coordinate `A` every one of them looks like an exponential of local width
 `width(A)`.  Two regularisations keep the equations resolvable in doubles; both are part of the
 stated method (docs/flow.md): the relative width never falls below `delta`, and a floor
-`kappa x / A` limits the mobility of coordinates whose true dual is below rounding.
+`kappa x / |x|_max` limits the mobility of coordinates whose true dual is below rounding. From
+`F = A / width(A) = 30` e-folds on, `kappa = F^-2`: the direction is itself 1/F from its limit
+there, and a smaller floor lets interior coordinates jump on a time scale of 1e-9 in log Q.
 """
 
 # ruff: noqa: ARG002  one interface: some maps need x, some u
@@ -25,7 +27,7 @@ class ScaledRapid(ScaledMap):
     def __init__(self, width: float, kappa: float = 1e-9) -> None:
         super().__init__(np.inf)
         self.width, self.kappa = width, kappa
-        self.tau, self.shift, self.floor, self.flat = 1.0, 0.0, 0.0, False
+        self.tau, self.shift, self.cap, self.flat = 1.0, 0.0, 0.0, False
 
     def log_unit(self, rho: float) -> float:
         return self.log_size(float(np.exp(rho)))
@@ -47,7 +49,7 @@ class ScaledRapid(ScaledMap):
         self.scale = self.log_size(true)
         self.shift = top / self.tau if self.flat else self.scale
         folds = true / self.local_width(true)
-        self.floor = (self.kappa / float(np.abs(x).max())) if folds > _FLOOR_FROM else 0.0
+        self.cap = max(self.kappa, folds**-2.0) if folds > _FLOOR_FROM else 0.0
 
     def size(self, a: Array) -> Array:
         """`r'(width a) exp(-shift)` for `a >= 0`; overridden with the exact form of the map."""
@@ -56,23 +58,33 @@ class ScaledRapid(ScaledMap):
     def dual(self, x: Array) -> Array:
         a = np.abs(x) / self.tau
         body = _sinh_scaled(a, self.shift) if self.flat else self.size(a)
-        return np.sign(x) * body + self.floor * x
+        return np.sign(x) * body + self._floor(x) * x
+
+    def _floor(self, x: Array) -> float:
+        # on x / |x|_max: on x itself interior coordinates would grow like log Lambda, and a step
+        # could not be longer than a few widths
+        top = float(np.abs(x).max(initial=0.0))
+        return self.cap / top if top > 0.0 else 0.0
 
     def primal(self, u: Array) -> Array:
         v = np.abs(u)
         a = _asinh_scaled(v, self.shift) if self.flat else self.unsize(v)
         x = self.tau * a
-        if self.floor > 0.0:  # inverse up to the floor: whichever of the two branches carries v
-            x = np.minimum(x, v / self.floor)
+        if self.cap > 0.0:  # inverse up to the floor: whichever of the two branches carries v
+            x = np.minimum(x, v * (float(x.max()) / self.cap))
         return np.sign(u) * x
 
     def slope(self, x: Array, u: Array) -> Array:
-        return self.radial_slope(x, u) + self.floor
+        return self.radial_slope(x, u) + self._floor(x)
 
     def radial_slope(self, x: Array, u: Array) -> Array:
         a = np.abs(x) / self.tau
         body = _cosh_scaled(a, self.shift) if self.flat else self.size_slope(a)
         return body / self.tau
+
+    def steepness(self, x: Array) -> float:
+        true = float(np.abs(x).max()) * float(np.exp(self.rho))
+        return 1.0 + true / self.local_width(true)
 
     def unsize(self, v: Array) -> Array:
         raise NotImplementedError

@@ -15,17 +15,18 @@ from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 
 _NUMBERS = 20_000_000  # weights that the rows may hold together
-_RESOLVED = 1e7  # beyond this log t, t * rate cancels in doubles and its limit is used
+_RESOLVED, _SHARE = 300.0, 1e-2  # log t, and its absolute error, at which t * rate is spoilt
 
 
 class Recorder:
     """Collects one row a step; `latest` holds the last residual."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, tol: float = 1e-4) -> None:
         self.frame = frame
+        self.resolved = max(_RESOLVED, _SHARE / tol)
         self.rows: list[dict[str, Any]] = []
         self.initial: tuple[Array, float] | None = None
-        self.latest = Residual(1.0, 1.0, np.inf)
+        self.latest = Residual(1.0, 1.0, np.inf, 0.0)
         self.thinned = 0  # how often every second row was dropped, for the sake of memory
 
     def add(self, state: State, log_t: float, log_log_t: float) -> None:
@@ -45,6 +46,7 @@ class Recorder:
             "gap": self.latest.gap,
             "epsilon": self.latest.epsilon,
             "delta": self.latest.delta,
+            "slack": self.latest.slack,
             "balance_drift": self._drift(state),
             "direction": np.empty_like(w),
             "multipliers": state.p,
@@ -74,26 +76,55 @@ class Recorder:
     def _rate(
         self, state: State, w: Array, size: float, norm: float, log_t: float, log_log_t: float
     ) -> Array:
+        """Derivatives against log t, times log t: of direction, margins, log Q, log loss."""
         frame = self.frame
+        blank = np.full(len(w) + len(state.q) + 2, np.nan)
+        if size == 0.0:
+            return blank
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             v = np.where(state.g == 0, 0.0, state.g / frame.map.slope(state.x, state.u))
-            if log_t < _RESOLVED:
-                phi = frame.soft_level(state.q) * float(np.exp(frame.log_unit))
-                factor = np.exp(log_t - phi - frame.log_mu_unit) * max(log_t, 1.0)
-            else:
-                factor = np.exp(log_log_t - frame.log_unit) / state.phi_rate
-        if size == 0.0 or not np.isfinite(factor):
-            return np.full(len(w) + len(state.q) + 2, np.nan)
-        v = np.nan_to_num(v, posinf=0.0, neginf=0.0) * factor
+        v = np.nan_to_num(v, posinf=0.0, neginf=0.0)
         s = frame.map.subgradient(state.x, state.g * (size / float(state.g @ state.x)))
         grow = float(s @ v) / size
+        factor = self._per_log_t(state, grow, log_t, log_log_t)
+        if not np.isfinite(factor):
+            return blank
+        v, grow = v * factor, grow * factor
         moved = np.empty_like(w)
         moved[frame.margins.order] = v / size - w * grow
         dq = frame.margins.push(state.x, v)
         margins = dq / norm - frame.margins.degree * grow * state.q / norm
         unit = float(np.exp(min(frame.log_unit, 700.0)))
-        fall = -unit * float(self._loss_weights(state.q) @ dq)
+        # late, the weights of the step are those of the loss, without the noise of single margins
+        late = self._is_late(state, log_t)
+        fall = -unit * (
+            state.phi_rate * factor if late else float(self._loss_weights(state.q) @ dq)
+        )
         return np.concatenate([moved, margins, [grow, fall]])
+
+    def _is_late(self, state: State, log_t: float) -> bool:
+        # steeper than an exponential, dtau is most of t, and log t less sharp
+        slow = self.frame.map.steepness(state.x) > 1.5 * log_t
+        return log_t >= (_RESOLVED if slow else self.resolved)
+
+    def _per_log_t(self, state: State, grow: float, log_t: float, log_log_t: float) -> float:
+        """`log t dtau/dlog t`, where `grow = dlog Q/dtau`.
+
+        Late, `e^phi/t` cancels. With y = log Q and Phi = phi + log dtau/dy, both near-linear where
+        they matter, `t = e^Phi/Phi' (1 + Phi''/Phi'^2 + ...)`, and so dlog t/dy follows.
+        """
+        frame, degree = self.frame, self.frame.margins.degree
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if not self._is_late(state, log_t):
+                phi = frame.soft_level(state.q) * float(np.exp(frame.log_unit))
+                factor = np.exp(log_t - phi - frame.log_mu_unit) * max(log_t, 1.0)
+                return float(factor)
+            one = frame.one()
+            steep = frame.map.steepness(state.x)
+            pace = state.phi_rate + one * grow * (steep - degree)
+            second = degree * state.phi_rate + (one * grow * steep if frame.map.rapid else 0.0)
+            bend = one * grow * second / pace**2
+            return float(np.exp(log_log_t - frame.log_unit) / pace * (1.0 + bend))
 
     def _loss_weights(self, q: Array) -> Array:
         """`-d log loss / dq` in units of q."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-_ACTIVE = 1e-6  # entries below this share of the largest count as zero in a subgradient
+ACTIVE = 1e-6  # entries below this share of the largest count as zero in a subgradient
 
 
 class ScaledMap:
@@ -59,6 +59,10 @@ class ScaledMap:
         """The slope without regularisation, for the pace of time along a ray."""
         return self.slope(x, u)
 
+    def steepness(self, x: Array) -> float:
+        """`dlog Q°(u)/dlog Q + 1`, the index at x, for the pace of time along a ray."""
+        return self.order if np.isfinite(self.order) else 0.0
+
     def energy(self, x: Array, u: Array) -> Array:
         """`x r'(x) - r(x)` per coordinate in units `exp(rho + scale)`."""
         raise NotImplementedError
@@ -78,9 +82,10 @@ class ScaledMap:
         with np.errstate(divide="ignore"):
             return float(np.divide(top, np.abs(g).max()))
 
-    def subgradient(self, x: Array, target: Array) -> Array:
-        """The element of `dQ(x)` nearest to `target` (d,)."""
-        return subgradient_near(x, target, self.order)
+    def subgradient(self, x: Array, target: Array, active: float = ACTIVE) -> Array:
+        """The element of `dQ` nearest to `target` (d,), at x or at a point that differs from it by
+        shares `active`: smaller entries are as free as zeros (l1), larger ones as the largest."""
+        return subgradient_near(x, target, self.order, active)
 
     def residual_weight(self, x: Array) -> Array:
         """Units in which the entries of a subgradient are compared."""
@@ -102,14 +107,14 @@ def conjugate_order(p: float) -> float:
     return 1.0 if np.isinf(p) else p / (p - 1.0)
 
 
-def subgradient_near(x: Array, target: Array, order: float) -> Array:
+def subgradient_near(x: Array, target: Array, order: float, active: float = ACTIVE) -> Array:
     """The element of `dQ(x)` for the order-p norm nearest to `target` (d,), entry by entry."""
     a = np.abs(x)
     top = a.max()
     if order == 1.0:
-        return np.where(a > _ACTIVE * top, np.sign(x), np.clip(target, -1.0, 1.0))
+        return np.where(a > active * top, np.sign(x), np.clip(target, -1.0, 1.0))
     if np.isinf(order):
-        weight = np.where(a >= (1.0 - _ACTIVE) * top, np.maximum(target * np.sign(x), 0.0), 0.0)
+        weight = np.where(a >= (1.0 - active) * top, np.maximum(target * np.sign(x), 0.0), 0.0)
         total = weight.sum()
         if total == 0.0:
             weight = (a == top).astype(np.float64)

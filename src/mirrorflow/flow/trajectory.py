@@ -40,6 +40,7 @@ class FlowPoint:
     gap: float
     epsilon: float
     delta: float
+    slack: float
     balance_drift: float
     direction: Array
     multipliers: Array
@@ -59,6 +60,8 @@ class Trajectory:
         gap: (T,) Hölder gap `1 − ⟨g, θ⟩/(Q°(g) Q(θ))`, `g = Σ p_i ∇q_i`.
         epsilon: (T,) relative stationarity residual with the flow's multipliers.
         delta: (T,) `Σ p_i (q_i/min q − 1)`, complementarity.
+        slack: (T,) `1 − ⟨s, θ⟩/Q`, how far the subgradient s of epsilon is from θ's own (0 unless
+            Q has kinks); ε, δ and slack are small together at a KKT point, as in `certify`.
         balance_drift: (T,) largest change of a conserved difference of dual energies, relative to
             the energy; NaN where the net has no hidden units.
         direction: (T, d) `θ/Q(θ)`, flattened in the order of `net.parameters()`.
@@ -78,6 +81,7 @@ class Trajectory:
     gap: Array
     epsilon: Array
     delta: Array
+    slack: Array
     balance_drift: Array
     direction: Array
     multipliers: Array
@@ -163,14 +167,10 @@ class Trajectory:
         dv[-1] = (dv[-1] + v[-1] * _pace_slope(log_t)) * here
         mix = {
             name: float((1 - s) * getattr(self, name)[k] + s * getattr(self, name)[k + 1])
-            for name in ("gap", "epsilon", "delta", "balance_drift")
+            for name in _MIXED
             if np.isfinite(getattr(self, name)[k])
         }
-        mix |= {
-            name: float(getattr(self, name)[k + 1])
-            for name in ("gap", "epsilon", "delta", "balance_drift")
-            if name not in mix
-        }
+        mix |= {name: float(getattr(self, name)[k + 1]) for name in _MIXED if name not in mix}
         point = FlowPoint(
             log_t=float(log_t),
             log_log_t=float(np.log(log_t)) if log_t > 0 else -np.inf,
@@ -252,6 +252,7 @@ def _loglog_slope(log_t: Any) -> Any:
     return np.where(np.asarray(log_t) < -30.0, 1.0, exact)
 
 
+_MIXED = ("gap", "epsilon", "delta", "slack", "balance_drift")  # linear between steps
 _SCALARS = ("outcome", "degree", "stats")
 
 
@@ -259,10 +260,12 @@ def _hermite(values: Array, slopes: Array, s: float) -> tuple[Array, Array]:
     """Cubic on [0, 1] through two rows, and its derivative.
 
     A slope beyond five secants is not believed: where it is that steep (a weight crossing zero for
-    p > 2) the secant replaces it.
+    p > 2) it is cut. The last column, the loss, is smooth and may have an extremum: it also gets a
+    tenth of its value.
     """
     secant = values[1] - values[0]
     bound = 5.0 * np.abs(secant) + 1e-9 * np.abs(values).max()
+    bound[-1] += 0.1 * np.abs(values[:, -1]).max()
     slopes = np.where(np.isfinite(slopes), np.clip(slopes, -bound, bound), secant)
     value: Array = (
         values[0]

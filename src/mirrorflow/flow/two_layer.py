@@ -7,7 +7,7 @@ import numpy as np
 from mirrorflow.flow.margins import Margins
 from mirrorflow.flow.scaled import Array
 
-_TIP = 1e-8  # relative size below which a unit's cone tip w = 0 is rounded off
+TIP = 1e-8  # relative size below which a unit's cone tip w = 0 is rounded off
 
 
 def _half_sum(z: Array, s: Array, r: Array) -> Array:
@@ -40,7 +40,7 @@ class TwoLayerMargins(Margins):
         p = x.reshape(self.m, self.k)
         w, a = p[:, :-1], p[:, -1]
         z = self.x @ w.T
-        tip = (_TIP * np.abs(x).max()) ** 2
+        tip = (TIP * np.abs(x).max()) ** 2
         s = self.e2[:, None] * ((w * w).sum(1) + tip)
         return w, a, z, s, np.maximum(np.sqrt(z * z + s), 1e-95)  # a net of zeros
 

@@ -31,10 +31,11 @@ def solve_increasing(
     log_x = torch.zeros_like(target)
     for count in range(iterations):
         x = log_x.exp()
-        residual = value(x).log() - wanted
+        here = value(x)
+        residual = here.log() - wanted
         low = torch.where(residual < 0, log_x, low)
         high = torch.where(residual > 0, log_x, high)
-        newton = log_x - residual * value(x) / (slope(x) * x)
+        newton = log_x - residual * here / (slope(x) * x)
         # Every fourth step bisects, so that a flat stretch cannot hold Newton at one end.
         inside = (newton > low) & (newton < high) & (count % 4 != 3)
         new = torch.where(inside, newton, 0.5 * (low + high))

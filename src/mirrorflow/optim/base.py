@@ -15,12 +15,12 @@ from mirrorflow.optim.checks import (
     agreed_number,
     check_gradient,
     groups_by_map,
-    parameter_name,
     require_at_least_zero,
 )
-from mirrorflow.optim.kernels import supports
+from mirrorflow.optim.kernels import fits, generated_step, has_kernel
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
+from mirrorflow.optim.sharded import is_flattened
 from mirrorflow.optim.state import (
     AS_TEXT,
     LOW_PRECISION,
@@ -97,6 +97,12 @@ class MirrorOptimizer(torch.optim.Optimizer):
             )
         for i, p in enumerate(group["params"]):
             group["mirror_map"].require_domain(p, f"params[{i}]")
+            if is_flattened(p) and not group["mirror_map"].separable:
+                raise TypeError(
+                    f"params[{i}] was flattened by FullyShardedDataParallel, and "
+                    f"{group['mirror_map']!r} needs whole tensors; use fully_shard (FSDP2), which "
+                    "keeps their shapes, or a map that acts entry by entry"
+                )
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")
@@ -104,10 +110,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
         require_at_least_zero(group["weight_decay"], "weight_decay")
         if group["decay"] not in rules.decay_names():
             raise ValueError(f"decay = {group['decay']!r}; choose one of {rules.decay_names()}")
-        if any(group["step_rule"] != other["step_rule"] for other in self.param_groups):
+        if group["step_rule"] != self.defaults["step_rule"]:
             raise ValueError(
-                "the groups have different step rules; the relative step is one scalar for the "
-                "whole net (a step per group would change the horizon)"
+                "a group has its own step rule; the relative step is one scalar for the whole net "
+                "(a step per group would change the horizon)"
             )
 
     # -- the step ---------------------------------------------------------------------------
@@ -126,28 +132,29 @@ class MirrorOptimizer(torch.optim.Optimizer):
             DivergedError: NaN or infinite gradients with `check_finite`, a NaN log loss, or no
                 finite relative step. No parameter has moved then.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        rule: LossScaled | None = self.param_groups[0]["step_rule"]
-        rejecting = rule is not None and rule.reject and closure is not None
-        if rejecting and closure is not None:
-            loss = self._take_back(loss, closure)
+        if self.defaults["step_rule"] is not None:
+            return self._step_relative(closure)
+        loss = _evaluate(closure)
         found = self.with_gradient()
-        if rule is None:
-            for group in self.param_groups:
-                self._step_group(group, [p for p, its in found if its is group])
-            return loss
-        updates = [self._begin(p, group) for p, group in found]
+        for group in self.param_groups:
+            self._step_group(group, [p for p, its in found if its is group])
+        return loss
+
+    # The relative step reads numbers at every step: no graph can hold them.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _step_relative(self, closure: Callable[[], Any] | None) -> Any:
+        rule: LossScaled = self.defaults["step_rule"]
+        loss = _evaluate(closure)
+        if rule.reject and closure is not None:
+            loss = self._take_back(loss, closure)
+        updates = [self._begin(p, group) for p, group in self.with_gradient()]
         if not updates:
             return loss
-        if rejecting:
-            for update in updates:
-                keep_previous(update.parameter, self.state[update.parameter])
-        elif closure is None:
+        if closure is None:
             self._relative().forget()
         for update in updates:
+            if rule.reject and closure is not None:
+                keep_previous(update.parameter, self.state[update.parameter])
             self._turn(update)
         for update, moved in zip(updates, self._relative().step(rule, updates), strict=True):
             update.write(moved)
@@ -163,6 +170,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
         joined: dict[Any, list[Update]] = {}
         for update in updates:
             self._turn(update)
+            if group["compiled"] and generated_step(update, lr):
+                continue
             if not group["foreach"] or not joinable(update):
                 step_blocked(update, lr)
                 continue
@@ -173,12 +182,14 @@ class MirrorOptimizer(torch.optim.Optimizer):
 
     def _step_fused(self, group: dict[str, Any], updates: list[Update], lr: float) -> list[Update]:
         """Step what the kernels know; returns the rest."""
-        if group["weight_decay"] and group["decay"] != "primal":
+        decays_otherwise = group["weight_decay"] and group["decay"] != "primal"
+        possible = any(u.x.is_cpu for u in updates) and not decays_otherwise
+        if not (possible and self._can_fuse(group) and has_kernel(group["mirror_map"])):
             return updates
         batches: dict[torch.dtype, list[Update]] = {}
         rest = []
         for update in updates:
-            if supports(group["mirror_map"], update.x, update.direction) and self._can_fuse(group):
+            if fits(update.x, update.direction):
                 batches.setdefault(update.x.dtype, []).append(update)
             else:
                 rest.append(update)
@@ -210,8 +221,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         found = []
         for group in self.param_groups:
             for i, p in enumerate(group["params"]):
-                if p.grad is not None:
-                    check_gradient(p, parameter_name(group, i), finite=group["check_finite"])
+                if check_gradient(group, i):
                     found.append((p, group))
         return found
 
@@ -235,8 +245,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 restore_previous(p, self.state[p])
-        with torch.enable_grad():
-            loss = closure()
+        loss = _evaluate(closure)
         relative.back_off(agreed_number(loss))
         return loss
 
@@ -264,3 +273,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
         for kept, group in zip(own, self.param_groups, strict=True):
             group.update(kept)
         keep_precision(self.param_groups, self.state, saved, state_dict["state"])
+
+
+def _evaluate(closure: Callable[[], Any] | None) -> Any:
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

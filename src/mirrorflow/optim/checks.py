@@ -59,27 +59,31 @@ def parameter_name(group: dict[str, Any], i: int) -> str:
     return names[i] if names else f"parameter {i} of shape {tuple(group['params'][i].shape)}"
 
 
-def check_gradient(p: Tensor, name: str, *, finite: bool) -> None:
-    """Refuse gradients that no mirror step can use, before anything moves.
+def check_gradient(group: dict[str, Any], i: int) -> bool:
+    """False if the i-th parameter has no gradient; refuse what no mirror step can use.
 
     Raises:
         TypeError: sparse or complex.
-        DivergedError: NaN or infinite, if `finite` asks for it.
+        DivergedError: NaN or infinite, if `check_finite` asks for it.
     """
-    g = p.grad
-    assert g is not None
+    g = group["params"][i].grad
+    if g is None:
+        return False
     if g.layout is not torch.strided:
         raise TypeError(
-            f"the gradient of {name} is sparse ({g.layout}); a mirror step moves every entry "
-            "through the map: make it dense (nn.Embedding(sparse=False), or grad.to_dense())"
+            f"the gradient of {parameter_name(group, i)} is sparse ({g.layout}); a mirror step "
+            "moves every entry through the map: make it dense (nn.Embedding(sparse=False), or "
+            "grad.to_dense())"
         )
     if g.is_complex():
         raise TypeError(
-            f"the gradient of {name} is complex ({g.dtype}); a mirror map acts on real tensors: "
-            "optimize torch.view_as_real(parameter)"
+            f"the gradient of {parameter_name(group, i)} is complex ({g.dtype}); a mirror map acts "
+            "on real tensors: optimize torch.view_as_real(parameter)"
         )
-    if finite and not bool(torch.isfinite(g).all()):
+    if group["check_finite"] and not bool(torch.isfinite(g).all()):
         raise DivergedError(
-            f"the gradient of {name} holds {int((~torch.isfinite(g)).sum())} entries that are NaN "
-            "or infinite; no parameter was moved. Lower lr, clip the gradient, or skip the batch"
+            f"the gradient of {parameter_name(group, i)} holds {int((~torch.isfinite(g)).sum())} "
+            "entries that are NaN or infinite; no parameter was moved. Lower lr, clip the "
+            "gradient, or skip the batch"
         )
+    return True

@@ -12,10 +12,13 @@ from torch import Tensor
 from mirrorflow.maps import MapLike
 from mirrorflow.optim.checks import require_at_least_zero
 from mirrorflow.optim.mirror_descent import MirrorDescent
+from mirrorflow.optim.sharded import inner
 from mirrorflow.optim.step_size import solve_step
 from mirrorflow.optim.update import Update
 
 __all__ = ["match_lr"]
+
+_WITHIN = 1.0001
 
 
 @torch.no_grad()
@@ -26,10 +29,15 @@ def match_lr(
     mirror_map: MapLike | None = None,
     like: Literal["sgd", "adamw"] = "sgd",
 ) -> float:
-    """The step s of a map with the first-step change of another optimizer.
+    """The step s of a map whose first update does as much as that of another optimizer.
 
-    It solves `‖∇R*(∇R(θ) − s·d) − θ‖₂ = lr·‖d‖₂` over the whole net, by bisection, without any
-    network evaluation. Call it after the first `backward()`; nothing is moved.
+    With `Δ(s) = θ − ∇R*(∇R(θ) − s·d)` over the whole net, the larger of the two steps with
+
+        ‖Δ(s)‖₂ = lr·‖d‖₂    (as long)    and    ⟨g, Δ(s)⟩ = ½·lr·⟨g, d⟩    (half the decrease),
+
+    found by bisection, without any network evaluation. The second counts for p > 2, where the few
+    entries near zero make up the length but do little for the loss. Call it after the first
+    `backward()`; nothing is moved.
 
     Args:
         params: as for `MirrorDescent`, with gradients.
@@ -42,6 +50,8 @@ def match_lr(
     Does not promise: the best rate of the map; where it was measured (docs/optimizers.md) the
     best was never smaller than this and mostly at most three times larger.
 
+    Source: measured for this library.
+
     Raises:
         ValueError: no gradients, all of them zero, a wrong lr or like.
     """
@@ -49,11 +59,12 @@ def match_lr(
     if like not in ("sgd", "adamw"):
         raise ValueError(f"like = {like!r}; choose 'sgd' or 'adamw'")
     probe = MirrorDescent(params, 1.0, mirror_map=mirror_map)
-    updates = []
+    updates, gradients = [], []
     for p, group in probe.with_gradient():
         g = p.grad.to(torch.promote_types(p.dtype, torch.float32))  # type: ignore[union-attr]
         d = g if like == "sgd" else g / (g.abs() + 1e-8)
         updates.append(Update(p, p.detach().to(g.dtype), d, group))
+        gradients.append(g)
     length = _norm([u.direction for u in updates])
     if not 0 < length < math.inf or lr == 0:
         raise ValueError(
@@ -64,7 +75,13 @@ def match_lr(
     def change(s: float) -> float:
         return _norm([u.moved(s) - u.x for u in updates])
 
-    return solve_step(change, lr, lr * length, within=1.0001)
+    def decrease(s: float) -> float:
+        moves = (u.x - u.moved(s) for u in updates)
+        return sum(inner(g, move) for g, move in zip(gradients, moves, strict=True))
+
+    wanted = 0.5 * lr * sum(inner(g, u.direction) for g, u in zip(gradients, updates, strict=True))
+    as_long = solve_step(change, lr, lr * length, within=_WITHIN)
+    return max(as_long, solve_step(decrease, as_long, wanted, within=_WITHIN))
 
 
 def _norm(tensors: list[Tensor]) -> float:

@@ -94,7 +94,6 @@ class MirrorAdamW(MirrorOptimizer):
             state["exp_avg_sq"] = torch.zeros_like(update.x)
             if update.group["amsgrad"]:
                 state["max_exp_avg_sq"] = torch.zeros_like(update.x)
-        state["step"] += 1
         return state
 
     def _can_fuse(self, group: dict[str, Any]) -> bool:
@@ -102,35 +101,39 @@ class MirrorAdamW(MirrorOptimizer):
 
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
         states = [self._state_of(update) for update in updates]
+        torch._foreach_add_([state["step"] for state in states], 1)
         beta1, beta2 = group["betas"]
-        options = [
-            Options(
-                lr=lr / (1 - beta1 ** state["step"].item()),
-                shrink=1 - lr * group["weight_decay"],
-                sign=-1 if group["maximize"] else 1,
+        counts = [state["step"].item() for state in states]
+        how = {
+            t: Options.of(
+                group,
+                lr,
+                lr=lr / (1 - beta1**t),
                 beta1=beta1,
                 beta2=beta2,
                 eps=group["eps"],
-                root_correction=(1 - beta2 ** state["step"].item()) ** 0.5,
+                root_correction=(1 - beta2**t) ** 0.5,
             )
-            for state in states
-        ]
+            for t in set(counts)
+        }
         fused_step(
             group["mirror_map"],
             [u.x for u in updates],
             [u.direction for u in updates],
-            options,
+            [how[t] for t in counts],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
         )
 
     def _direction(self, update: Update) -> None:
         group, state = update.group, self._state_of(update)
+        state["step"] += 1
         update.denominator, update.correction, first, second, largest = rules.adam(
             update.direction,
             state["exp_avg"],
             state["exp_avg_sq"],
-            state["step"] if is_compiling() else state["step"].item(),
+            # 1 − β₂ᵗ would keep four digits in float32
+            state["step"].double() if is_compiling() else state["step"].item(),
             betas=group["betas"],
             eps=group["eps"],
             largest=state["max_exp_avg_sq"] if group["amsgrad"] else None,

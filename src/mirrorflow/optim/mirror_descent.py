@@ -92,6 +92,17 @@ class MirrorDescent(MirrorOptimizer):
         return True
 
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
+        how = {
+            first: Options.of(
+                group,
+                lr,
+                momentum=group["momentum"],
+                gain=1 - group["dampening"],
+                nesterov=group["nesterov"],
+                first=first,
+            )
+            for first in (False, True)
+        }
         options, buffers = [], []
         for update in updates:
             first = False
@@ -103,17 +114,7 @@ class MirrorDescent(MirrorOptimizer):
                         update.x, memory_format=torch.contiguous_format
                     )
                 buffers.append(state["momentum_buffer"])
-            options.append(
-                Options(
-                    lr=lr,
-                    shrink=1 - lr * group["weight_decay"],
-                    momentum=group["momentum"],
-                    gain=1 - group["dampening"],
-                    sign=-1 if group["maximize"] else 1,
-                    nesterov=group["nesterov"],
-                    first=first,
-                )
-            )
+            options.append(how[first])
         x, g = [u.x for u in updates], [u.direction for u in updates]
         fused_step(group["mirror_map"], x, g, options, buffers or None)
 

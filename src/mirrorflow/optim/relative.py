@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mirrorflow.errors import DivergedError
-from mirrorflow.optim.sharded import is_sharded, whole
+from mirrorflow.optim.sharded import inner
 from mirrorflow.optim.step_size import LossScaled, solve_step
 from mirrorflow.optim.update import Update
 
@@ -107,8 +106,8 @@ class _Trial:
     def __init__(self, updates: list[Update]) -> None:
         self.updates = updates
         self.directions = [u.full_direction() for u in updates]
-        self.norm = math.sqrt(sum(_inner(d, d) for d in self.directions))
-        self.energy = sum(_inner(u.dual(), u.x) for u in updates)
+        self.norm = math.sqrt(sum(inner(d, d) for d in self.directions))
+        self.energy = sum(inner(u.dual(), u.x) for u in updates)
         if self.energy == 0:
             raise ValueError(
                 "lr='auto' measures the step relative to the parameters, which are all zero; "
@@ -125,12 +124,6 @@ class _Trial:
         self.s, self.moved = s, [u.moved(s) for u in self.updates]
         change = 0.0
         for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
-            change += _inner(d, u.start(s) - new)  # weight decay is no part of it
+            change += inner(d, u.start(s) - new)  # weight decay is no part of it
         self.rho = math.sqrt(max(0.0, s * change / self.energy)) if change == change else math.nan
         return self.rho
-
-
-def _inner(a: Tensor, b: Tensor) -> float:
-    if is_sharded(a):
-        return float(whole((a * b).sum()))
-    return float(torch.dot(a.reshape(-1), b.reshape(-1)))

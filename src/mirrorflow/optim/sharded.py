@@ -8,12 +8,32 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["is_sharded", "largest_over_ranks", "local", "sharded_like", "whole"]
+__all__ = [
+    "inner",
+    "is_flattened",
+    "is_sharded",
+    "largest_over_ranks",
+    "local",
+    "sharded_like",
+    "whole",
+]
 
 
 def is_sharded(x: Tensor) -> bool:
     """True for a DTensor, which holds this process's part of a larger tensor."""
     return hasattr(x, "full_tensor")
+
+
+def is_flattened(x: Tensor) -> bool:
+    """True for a parameter that FSDP1 keeps as a piece of one flat vector, its shape lost."""
+    return bool(getattr(x, "_fsdp_flattened", False))
+
+
+def inner(a: Tensor, b: Tensor) -> float:
+    """`⟨a, b⟩` over all entries, also of sharded tensors."""
+    if is_sharded(a):
+        return float(whole((a * b).sum()))
+    return float(torch.dot(a.reshape(-1), b.reshape(-1)))
 
 
 def local(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from mirrorflow.optim.sharded import is_sharded, local, sharded_like, whole
 __all__ = ["Update"]
 
 
-@dataclass
+@dataclass(slots=True)
 class Update:
     """Value `x` (float32 for half precision), direction `d/denominator/correction`, options.
 

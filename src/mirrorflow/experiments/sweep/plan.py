@@ -16,7 +16,7 @@ from mirrorflow.errors import RunError
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.finding import slug
 
-__all__ = ["Member", "flatten", "key", "plan", "read_plan"]
+__all__ = ["Member", "key", "plan", "read_plan"]
 
 _TABLES = {"base", "grid", "members"}
 
@@ -119,17 +119,6 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(out.get(name), dict)
         out[name] = {**out[name], **value} if both and name.endswith("_options") else value
     return out
-
-
-def flatten(settings: dict[str, Any]) -> dict[str, Any]:
-    """Options by dotted names; lists and tables of maps as JSON, so that each fits a cell."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict) and name.endswith("_options"):
-            flat |= {f"{name}.{k}": v for k, v in value.items()}
-        else:
-            flat[name] = value
-    return {k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in flat.items()}
 
 
 def _grid(table: Any, name: str) -> dict[str, list[Any]]:

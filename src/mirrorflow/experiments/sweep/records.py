@@ -10,10 +10,10 @@ from typing import Any
 
 from mirrorflow.errors import RunError
 from mirrorflow.experiments.atomic import write_atomic, write_text
-from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.config import RunConfig, flatten
 from mirrorflow.experiments.folder import FORMAT
 from mirrorflow.experiments.sweep.member import FAILED, Result, at_thresholds
-from mirrorflow.experiments.sweep.plan import Member, flatten
+from mirrorflow.experiments.sweep.plan import Member
 
 __all__ = [
     "Record",

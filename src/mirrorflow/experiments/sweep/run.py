@@ -22,6 +22,7 @@ from mirrorflow.experiments.sweep.records import (
     reusable,
     write_table,
 )
+from mirrorflow.experiments.track import Tracking
 
 __all__ = ["Engine", "Sweep", "most_threads", "sweep"]
 
@@ -67,6 +68,7 @@ def sweep(
     engine: Engine = local_processes,
     retry: bool = False,
     reuse: Sequence[Path] = (),
+    track: Tracking | None = None,
     progress: Callable[[int, int, Record | None], None] | None = None,
 ) -> Sweep:
     """Run every member that `folder` does not hold yet, and write all of them into one table.
@@ -81,6 +83,7 @@ def sweep(
         engine: `local_processes`, or a `ray_engine` for a cluster.
         retry: run members that failed again.
         reuse: tables of earlier sweeps; members that they hold are taken from there.
+        track: trackers that are told of every member when it ends (see `track.tracking`).
         progress: called with (done, total, record of the member that just ended or None).
 
     Returns:
@@ -115,8 +118,11 @@ def sweep(
             ) as outcomes:
                 for outcome in outcomes:
                     member = todo[outcome.position]
-                    record = record_of(member, _result(folder, member, outcome))
+                    result = _result(folder, member, outcome)
+                    record = record_of(member, result)
                     keep(folder, record)
+                    if track is not None:
+                        _tell(track, folder, member, result)
                     records[member.name] = record
                     done += 1
                     if progress is not None:
@@ -147,6 +153,14 @@ def _result(folder: Path, member: Member, outcome: Outcome) -> Result:
     died = isinstance(outcome.error, WorkerDiedError)
     about, rows = left_behind(folder / "members" / member.name)
     return Result("killed" if died else "failed", str(outcome.error), about, rows)
+
+
+def _tell(track: Tracking, folder: Path, member: Member, result: Result) -> None:
+    memory = folder / "tracked" / f"{member.name}.json"
+    told = track.run(member.name, member.settings, memory)
+    for row in result.rows:
+        told.row(row)
+    told.end(result.outcome)
 
 
 def _write(folder: Path, records: dict[str, Record | None]) -> None:

@@ -20,8 +20,11 @@ from pathlib import Path
 __all__ = ["library"]
 
 SOURCE = Path(__file__).with_name("mirror.cpp")
-HEADER = Path(__file__).with_name("maps.h")
-FLAGS = "-O3 -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -ffp-contract=fast"
+HEADERS = sorted(SOURCE.parent.glob("*.h"))
+FLAGS = (
+    "-O3 -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -ffp-contract=fast "
+    "-Wno-ignored-attributes"
+)
 # From the best to what every compiler knows; the first that compiles is taken.
 VARIANTS = (
     "-march=native -mprefer-vector-width=512 -fopenmp",
@@ -56,7 +59,7 @@ def library() -> ctypes.CDLL | None:
 def _key(compiler: str) -> str:
     parts = [
         SOURCE.read_text(),
-        HEADER.read_text(),
+        *(header.read_text() for header in HEADERS),
         FLAGS,
         *VARIANTS,
         compiler,

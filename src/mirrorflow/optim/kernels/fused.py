@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +18,13 @@ from mirrorflow.maps import (
     Power,
     Quadratic,
 )
+from mirrorflow.maps.numerics import typed_fraction
 from mirrorflow.optim.kernels.build import library
 
-__all__ = ["Options", "fused_step", "supports"]
+__all__ = ["Options", "fits", "fused_step", "has_kernel", "supports"]
 
 _POWERS = {1.5: 1, 2.0: 0, 3.0: 2, 4.0: 3}
+_PLAIN = {Tensor, torch.nn.Parameter}
 _NAMES = {torch.float32: "mirror_step_float32", torch.float64: "mirror_step_float64"}
 
 
@@ -36,13 +39,23 @@ class Options(ctypes.Structure):
         ("first", ctypes.c_int64),
     )  # fmt: skip
 
+    @classmethod
+    def of(cls, group: dict[str, Any], rate: float, **more: float) -> Options:
+        """What every optimizer's group says, and `more`."""
+        options = {
+            "lr": rate,
+            "shrink": 1 - rate * group["weight_decay"],
+            "sign": -1 if group["maximize"] else 1,
+        }
+        return cls(**{**options, **more})
+
 
 def _kind(mirror_map: MirrorMap) -> tuple[int, float] | None:
     match mirror_map:
         case Quadratic():
             return 0, 0.0
         case Power(p):
-            return (_POWERS[p], p) if p in _POWERS else None
+            return (_POWERS[p], p) if p in _POWERS else (8, float(typed_fraction(p) - 1))
         case HyperbolicEntropy(beta):
             return 4, beta
         case Logarithmic(beta):
@@ -54,19 +67,28 @@ def _kind(mirror_map: MirrorMap) -> tuple[int, float] | None:
     return None
 
 
-def supports(mirror_map: MirrorMap, x: Tensor, g: Tensor) -> bool:
-    """True if there is a kernel for this map and these tensors."""
+def has_kernel(mirror_map: MirrorMap) -> bool:
+    """True if there is a kernel for this map, and a compiler built it."""
+    return _kind(mirror_map) is not None and library() is not None
+
+
+def fits(x: Tensor, g: Tensor) -> bool:
+    """True if a kernel can step these tensors."""
     return (
-        _kind(mirror_map) is not None
-        and x.dtype in _NAMES
-        and g.dtype == x.dtype
-        and type(g) in (Tensor, torch.nn.Parameter)
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and x.device.type == g.device.type == "cpu"
+        x.dtype in _NAMES
+        and g.dtype is x.dtype
+        and type(g) in _PLAIN
+        and type(x) in _PLAIN
+        and x.is_cpu
+        and g.is_cpu
         and x.is_contiguous()
         and g.is_contiguous()
-        and library() is not None
     )
+
+
+def supports(mirror_map: MirrorMap, x: Tensor, g: Tensor) -> bool:
+    """True if there is a kernel for this map and these tensors."""
+    return has_kernel(mirror_map) and fits(x, g)
 
 
 def fused_step(

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
-#define INLINE static inline __attribute__((always_inline))
+#define MEMBER inline __attribute__((always_inline))
+#define INLINE static MEMBER
 
 namespace {
 
@@ -135,6 +137,33 @@ template <class T> struct Power4 {
     T x2 = x * x, u = x2 * x, v = u - delta, c = cbrt_(std::fabs(v)), far = std::copysign(c, v);
     T near = x - delta / (x2 + (x * far + c * c));
     return 2 * std::fabs(delta) <= std::fabs(u) ? near : far;
+  }
+};
+
+// sgn(v)|v|^{1/e}, v = sgn(x)|x|^e − δ; float32 in float64, where the exponent costs no digits.
+template <class T> struct Power {
+  double e, inverse;
+  explicit Power(double exponent) : e(exponent), inverse(1 / exponent) {}
+  inline T step(T x, T delta) const {
+    double m = std::fabs(double(x)), s = flip(double(delta), double(x));
+    double u = power(m, e), ratio = s / u;
+    bool near = std::fabs(s) < 0.5 * u;
+    double change = near ? m * growth(ratio) : 0, v = u - s;
+    double far = flip(power(std::fabs(v), inverse), v);
+    return T(flip(near ? m + change : far, double(x)));
+  }
+
+ private:
+  static inline double power(double m, double exponent) {
+    if (sizeof(T) == 8) return std::pow(m, exponent);
+    double small = std::numeric_limits<double>::min();
+    double l = log_core(m < small ? small : m, 0.), p = exponential(exponent * l).value;
+    p = m <= std::numeric_limits<double>::max() ? p : m;
+    return m < small ? 0 : p;
+  }
+  inline double growth(double ratio) const {  // (1 − ratio)^{1/e} − 1
+    if (sizeof(T) == 8) return std::expm1(std::log1p(-ratio) * inverse);
+    return exponential(log1p_(-ratio) * inverse).minus1;
   }
 };
 

@@ -5,8 +5,17 @@
 // Every map gives the new value in the form that keeps a small step exact (the change is added to
 // x), as in mirrorflow.maps. A map may have a second, cheaper form for small steps and entries,
 // used for blocks in which all are below its bounds: it is accurate to the same rounding there.
+// For float32 on processors with AVX-512 the maps of wide_maps.h take their place.
 
 #include "maps.h"
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
+#include "wide_step.h"
+#define WIDE_LANES
+#define WIDE(Map) \
+  template <> struct Fast<Map<float>> { using type = wide::Map; };
+#else
+#define WIDE(Map)
+#endif
 
 namespace {
 
@@ -48,6 +57,17 @@ template <class Map, class T> T small_step(const Map&, T x, T, long) { return x;
 template <class Map, class T> constexpr auto has_small(int) -> decltype(Map::small_x > 0) { return true; }
 template <class Map, class T> constexpr bool has_small(long) { return false; }
 
+// The form of a map for this processor, if there is one.
+template <class Map> struct Fast { using type = void; };
+WIDE(Power15)
+WIDE(Power3)
+WIDE(Power4)
+WIDE(Power)
+WIDE(HyperbolicEntropy)
+WIDE(Logarithmic)
+WIDE(Cosh)
+WIDE(Exponential)
+
 template <class T, class Map>
 __attribute__((flatten)) void move(const Map& map, int64_t n, T* __restrict x, const T* __restrict d, T lr, T shrink) {
   bool small = has_small<Map, T>(0) &&
@@ -85,6 +105,10 @@ void adam(int64_t n, T* __restrict d, const T* __restrict g, T* __restrict m, T*
           const Options& o) {
   const T sign = T(o.sign), b1 = T(1 - o.beta1), b2 = T(o.beta2), c2 = T(1 - o.beta2),
           eps = T(o.eps), root = T(1 / o.root_correction);
+#ifdef WIDE_LANES
+  if constexpr (sizeof(T) == 4)
+    if (o.eps >= 1e-15) return wide::adam(n, d, g, m, v, sign, b1, b2, c2, root, eps);
+#endif
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     T gi = sign * g[i], first = m[i] + b1 * (gi - m[i]), second = b2 * v[i] + c2 * gi * gi;
@@ -98,20 +122,31 @@ template <class T, class Map>
 void run(double parameter, int64_t n, T* x, const T* g, T* m, T* v, const Options& o,
          int threads) {
   const Map map(parameter);
+  using Wide = typename Fast<Map>::type;
   const int64_t blocks = (n + block - 1) / block;
-  (void)threads;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && n > (1 << 16)) schedule(static)
-  for (int64_t b = 0; b < blocks; ++b) {
+  auto step = [&](int64_t b) {
     const int64_t at = b * block, size = n - at < block ? n - at : block;
     T buffer[block];
     if (v)
       adam(size, buffer, g + at, m + at, v + at, o);
     else if (m)
       heavy(size, buffer, g + at, m + at, o);
-    if (m)
-      move(map, size, x + at, buffer, T(o.lr), T(o.shrink));
-    else
-      move(map, size, x + at, g + at, T(o.lr * o.sign), T(o.shrink));
+    const T* direction = m ? buffer : g + at;
+    const T lr = T(m ? o.lr : o.lr * o.sign), shrink = T(o.shrink);
+    if constexpr (std::is_void_v<Wide>) {
+      move(map, size, x + at, direction, lr, shrink);
+    } else {
+#ifdef WIDE_LANES
+      auto sweep = shrink == 1 ? wide::sweep<Wide, false, Map> : wide::sweep<Wide, true, Map>;
+      sweep(parameter, map, size, x + at, direction, lr, shrink);
+#endif
+    }
+  };
+  if (threads > 1 && n > 1 << 16) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t b = 0; b < blocks; ++b) step(b);
+  } else {
+    for (int64_t b = 0; b < blocks; ++b) step(b);
   }
 }
 
@@ -119,10 +154,12 @@ template <class T> struct Choice {
   using C = Cosh<T>;
   using E = Exponential<T>;
 };
+#ifndef WIDE_LANES
 template <> struct Choice<float> {
   using C = CoshFloat;
   using E = ExponentialFloat;
 };
+#endif
 
 template <class T>
 void all(int64_t kind, double parameter, int64_t count, const int64_t* sizes, T** x, T** g, T** m,
@@ -132,7 +169,7 @@ void all(int64_t kind, double parameter, int64_t count, const int64_t* sizes, T*
                               run<T, Power3<T>>,      run<T, Power4<T>>,
                               run<T, HyperbolicEntropy<T>>,
                               run<T, Logarithmic<T>>, run<T, typename Choice<T>::C>,
-                              run<T, typename Choice<T>::E>};
+                              run<T, typename Choice<T>::E>, run<T, Power<T>>};
   for (int64_t k = 0; k < count; ++k)
     table[kind](parameter, sizes[k], x[k], g[k], m ? m[k] : nullptr, v ? v[k] : nullptr, o[k],
                 int(threads));

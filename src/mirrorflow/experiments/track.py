@@ -1,0 +1,136 @@
+"""Trackers: a copy of settings, metrics and outcome for MLflow or TensorBoard, if asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from mirrorflow.errors import MissingExtraError
+from mirrorflow.experiments.atomic import make_folder, write_text
+from mirrorflow.experiments.config import flatten
+
+__all__ = ["Told", "Tracker", "Tracking", "missing_tracker", "tracking"]
+
+
+class Tracker(Protocol):
+    """Takes one run down; after a kill another one of the same name goes on with the run."""
+
+    def row(self, step: int, numbers: dict[str, float]) -> None:
+        """The numbers of one row of the metrics."""
+
+    def end(self, outcome: str) -> None:
+        """How the run ended."""
+
+
+Maker = Callable[[str, dict[str, Any]], Tracker]
+"""`(name of the run, its settings)` to a tracker of that run."""
+
+
+class Told:
+    """What of one run the trackers know; what they know is not told twice.
+
+    Args:
+        memory: a file that keeps it.
+        trackers: by kind.
+    """
+
+    def __init__(self, memory: Path, trackers: Mapping[str, Tracker]) -> None:
+        self.memory, self.trackers = memory, trackers
+        self.told: dict[str, Any] = json.loads(memory.read_text()) if memory.exists() else {}
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Tell a row of the metrics: everything in it that is a finite number."""
+        numbers = {
+            name: float(value)
+            for name, value in row.items()
+            if name != "step" and isinstance(value, int | float) and math.isfinite(value)
+        }
+        for kind, tracker in self.trackers.items():
+            if row["step"] > self.told.get(kind, {}).get("step", -1):
+                tracker.row(row["step"], numbers)
+                self._note(kind, step=row["step"])
+
+    def end(self, outcome: str) -> None:
+        """Tell how the run ended."""
+        for kind, tracker in self.trackers.items():
+            if self.told.get(kind, {}).get("outcome") != outcome:
+                tracker.end(outcome)
+                self._note(kind, outcome=outcome)
+
+    def _note(self, kind: str, **values: Any) -> None:
+        self.told[kind] = {**self.told.get(kind, {}), **values}
+        write_text(self.memory, json.dumps(self.told) + "\n")
+
+
+class Tracking:
+    """The trackers that were asked for; each run gets a `Told` from it."""
+
+    def __init__(self, makers: Mapping[str, Maker]) -> None:
+        self.makers = makers
+
+    def run(self, name: str, settings: dict[str, Any], memory: Path) -> Told:
+        """A run under that name, or the rest of it; `memory` is a file of its own."""
+        make_folder(memory.parent)
+        return Told(memory, {kind: make(name, settings) for kind, make in self.makers.items()})
+
+
+def tracking(texts: Sequence[str], folder: Path) -> Tracking | None:
+    """What `--track` asks for; None if nothing. Nothing is written before the first run is told.
+
+    Args:
+        texts: "mlflow", "mlflow:URI" or "tensorboard".
+        folder: of the run or of the sweep; `mlflow.db` (SQLite) and `tensorboard/` go there.
+
+    Raises:
+        ValueError: another tracker.
+        MissingExtraError: its library is not installed.
+    """
+    makers = dict(_maker(text, folder) for text in texts)
+    return Tracking(makers) if makers else None
+
+
+def _maker(text: str, folder: Path) -> tuple[str, Maker]:
+    kind, _, address = text.partition(":")
+    if kind == "mlflow":
+        from mirrorflow.experiments.track_mlflow import mlflow_tracker
+
+        return kind, mlflow_tracker(address, folder)
+    if text == "tensorboard":
+        return kind, _tensorboard(folder)
+    raise ValueError(f"track = {text!r} is unknown; choose mlflow, mlflow:URI or tensorboard")
+
+
+def _tensorboard(folder: Path) -> Maker:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise missing_tracker("tensorboard", "TensorBoard") from error
+
+    def make(name: str, settings: dict[str, Any]) -> Tracker:
+        return _TensorBoard(SummaryWriter(str(folder / "tensorboard" / name)), settings)
+
+    return make
+
+
+class _TensorBoard:
+    def __init__(self, writer: Any, settings: dict[str, Any]) -> None:
+        self.writer = writer
+        lines = [f"| {k} | {v} |" for k, v in flatten(settings).items()]
+        writer.add_text("settings", "\n".join(["| field | value |", "|---|---|", *lines]))
+
+    def row(self, step: int, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def end(self, outcome: str) -> None:
+        self.writer.add_text("outcome", outcome)
+        self.writer.close()
+
+
+def missing_tracker(kind: str, library: str) -> MissingExtraError:
+    """The error of a tracker whose library is not installed."""
+    return MissingExtraError(f'--track {kind} needs {library}; pip install "mirrorflow[track]"')

@@ -1,0 +1,190 @@
+"""Bad input is refused by name, with its value and the cure; every call is bounded."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from torch import nn
+
+from mirrorflow import maps
+from mirrorflow.errors import NotHomogeneousError
+from mirrorflow.flow import compare_maps, mirror_flow
+from mirrorflow.flow.follow import Method
+from mirrorflow.nets import Linear, TwoLayer
+
+
+def problem() -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 2, generator=g, dtype=torch.float64)
+    return x, torch.where(x[:, 0] > 0, 1.0, -1.0).double()
+
+
+class Scaleless(nn.Module):
+    """Degree 0: `f(cw) = f(w)`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.w / self.w.norm()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({}, ValueError, "log_t_end and log_log_t_end"),
+        ({"log_t_end": math.nan}, ValueError, "log_t_end = nan"),
+        ({"log_log_t_end": math.inf}, ValueError, "log_log_t_end = inf"),
+        ({"log_t_end": "1"}, TypeError, "log_t_end is a str"),
+        ({"log_t_end": 1.0, "log_log_t_end": 1.0}, ValueError, "pass one of"),
+        ({"log_t_end": 1.0, "tol": 0.0}, ValueError, "tol = 0.0 cannot be kept; choose"),
+        ({"log_t_end": 1.0, "tol": math.nan}, ValueError, "tol = nan cannot be kept"),
+        ({"log_t_end": 1.0, "tol": "1e-3"}, TypeError, "tol is a str"),
+        ({"log_t_end": 1.0, "order": 7}, ValueError, "order = 7"),
+        ({"log_t_end": 1.0, "loss": "hinge"}, ValueError, "loss = 'hinge' is unknown; choose"),
+        ({"log_t_end": 1.0, "method": "euler"}, ValueError, "method = 'euler' is unknown; choose"),
+        ({"log_t_end": 1.0, "max_steps": 0}, ValueError, "max_steps = 0"),
+        ({"log_t_end": 1.0, "max_steps": True}, ValueError, "max_steps = True"),
+        ({"log_t_end": 1.0, "max_step": 5.0}, ValueError, "max_step = 5.0"),
+        ({"log_t_end": 1.0, "relative_temperature": 0.5}, ValueError, "relative_temperature = 0.5"),
+        ({"log_t_end": 1.0, "kkt_tol": -1.0}, ValueError, "kkt_tol = -1.0"),
+        ({"log_t_end": 1.0, "smoothing": -1.0}, ValueError, "smoothing = -1.0"),
+        ({"log_t_end": 1.0, "callback": 3}, TypeError, "callback is a int"),
+        ({"log_t_end": 1.0, "checkpoint": "no/folder/f"}, FileNotFoundError, "create it first"),
+    ],
+)
+def test_settings(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+    x, y = problem()
+    with pytest.raises(error, match=text):
+        mirror_flow(Linear(2), x, y, maps.Quadratic(), **arguments)
+
+
+X, Y = problem()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "text"),
+    [
+        (X.numpy(), Y, TypeError, "x is a ndarray; pass a torch.Tensor"),
+        (X, Y.tolist(), TypeError, "y is a list; pass a torch.Tensor"),
+        (X.to(torch.complex128), Y, TypeError, "x is complex"),
+        (X[:0], Y[:0], ValueError, "there are no points"),
+        (torch.tensor(1.0), Y, ValueError, "there are no points"),
+        (X * math.nan, Y, ValueError, "x holds NaN or infinity; clean"),
+        (X * 0.0, Y, ValueError, "largest entry of x is 0"),
+        (X * 1e200, Y, ValueError, "scale the points"),
+        (X[:, :1], Y, ValueError, "x has 1 features a point, but the net takes 2"),
+        (X, Y * math.nan, ValueError, "takes labels -1 and"),
+        (X, Y[:3], ValueError, "one label a point"),
+        (X, Y[:, None], ValueError, "one label a point"),
+        (X, (Y > 0).double(), ValueError, r"from 0/1: 2\*y - 1"),
+    ],
+    ids=[
+        "numpy", "list", "complex", "empty", "scalar", "nan", "zero", "huge", "features",
+        "nan labels", "short labels", "labels (n, 1)", "labels 0 and 1",
+    ],
+)  # fmt: skip
+def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        mirror_flow(Linear(2), x, y, maps.Quadratic(), log_t_end=1.0)
+
+
+@pytest.mark.parametrize(
+    ("net", "mirror_map", "error", "text"),
+    [
+        ("net", maps.Quadratic(), TypeError, "net is a str"),
+        (Linear(2), "quadratic", TypeError, "mirror_map is a str; pass a MirrorMap"),
+        (Scaleless(), maps.Quadratic(), NotHomogeneousError, "best exponent 0"),
+        (
+            nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)),
+            maps.Quadratic(), NotHomogeneousError, "Tanh",
+        ),
+        (Linear(2), maps.PNorm(3.0), ValueError, "PNorm.* is not separable; the flow needs"),
+        (TwoLayer(2, 3), maps.Spectral(maps.Quadratic()), ValueError, "Spectral.* not separable"),
+    ],
+    ids=["no module", "a name", "degree 0", "tanh", "p-norm", "spectral"],
+)  # fmt: skip
+def test_net_and_map(net: Any, mirror_map: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        mirror_flow(net, X, Y, mirror_map, log_t_end=1.0)
+
+
+def test_weights_that_are_not_finite() -> None:
+    net = Linear(2)
+    nn.init.constant_(net.weight, math.inf)
+    with pytest.raises(ValueError, match=r"NaN or infinity \(in weight\)"):
+        mirror_flow(net, X, Y, maps.Quadratic(), log_t_end=1.0)
+
+
+@pytest.mark.parametrize("start", [(0.2, 0.3, 0.1), (2.0, 3.0, 1.5)])
+def test_negative_entropy_lives_on_the_orthant(start: tuple[float, ...]) -> None:
+    """`du/dt = J'e^{-q}`, `w = e^u`, against SciPy; weights of both signs are refused."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.rand(5, 3, generator=g) * torch.tensor([1.0, 1.0, -0.3]), torch.ones(5)
+    net = Linear(3)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor(start))
+    a = x.numpy()
+
+    def rhs(_: float, u: np.ndarray) -> np.ndarray:
+        return a.T @ np.exp(-a @ np.exp(u))
+
+    out = solve_ivp(rhs, (0, 20), np.log(start), "DOP853", rtol=1e-10, atol=1e-12)
+    flow = mirror_flow(net, x, y, maps.NegativeEntropy(), log_t_end=math.log(20.0), tol=1e-7)
+    theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
+    np.testing.assert_allclose(theta, np.exp(out.y[:, -1]), rtol=1e-5)
+    with torch.no_grad():
+        net.weight[..., 0] = -0.5
+    with pytest.raises(ValueError, match=r"negative entry \(-0.5\).*HyperbolicEntropy"):
+        mirror_flow(net, x, y, maps.NegativeEntropy(), log_t_end=1.0)
+
+
+@pytest.mark.parametrize("method", ["implicit", "krylov", "explicit"])
+@pytest.mark.parametrize("steps", [1, 7])
+def test_every_method_is_bounded_and_keeps_what_it_has(method: Method, steps: int) -> None:
+    net = TwoLayer(2, 3, "smooth_relu", generator=torch.Generator().manual_seed(0))
+    flow = mirror_flow(net, X, Y, maps.Power(3.0), log_t_end=1e100, method=method, max_steps=steps)
+    assert flow.outcome == "stalled"
+    assert flow.stats["reason"] == f"max_steps = {steps} was used up"
+    assert flow.stats["steps"] + flow.stats["rejected"] + flow.stats["failed"] == steps
+    assert 1 <= len(flow) <= steps + 1
+    assert np.all(np.isfinite(flow.direction))
+
+
+@pytest.mark.parametrize("log_t", [-1e5, -50.0, -4.0])
+def test_a_time_before_separation_is_reached(log_t: float) -> None:
+    """The margin is negative because it is early, not because the points cannot be separated."""
+    net = Linear(2)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([-1.0, 0.0]))
+    flow = mirror_flow(net, X, Y, maps.Quadratic(), log_t_end=log_t)
+    assert flow.log_t[-1] == log_t
+    assert flow.margin[-1] < 0
+    assert flow.outcome == "reached"
+
+
+def test_half_separable_points_are_not_separable() -> None:
+    """Two points contradict each other for ever, while a third is pushed away without end."""
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    y = torch.tensor([1.0, -1.0, 1.0])
+    for m in (maps.Quadratic(), maps.HyperbolicEntropy(0.1)):
+        flow = mirror_flow(Linear(2), x, y, m, log_t_end=1e2, max_steps=500)
+        assert flow.outcome == "not_separable"
+
+
+def test_comparison_refuses_by_name(tmp_path: Path) -> None:
+    q = maps.Quadratic()
+    with pytest.raises(ValueError, match="at least one"):
+        compare_maps(Linear(2), X, Y, [], log_t_end=0.0)
+    for workers in (0, 1.5, True):
+        with pytest.raises(ValueError, match=f"workers = {workers}"):
+            compare_maps(Linear(2), X, Y, [q], workers=workers, log_t_end=0.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one file cannot hold"):
+        compare_maps(Linear(2), X, Y, [q], checkpoint=tmp_path / "f", log_t_end=0.0)
