@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 
 from mirrorflow.cli.app import app
 from mirrorflow.errors import RunError
+from mirrorflow.experiments import RunConfig
+from mirrorflow.experiments.finish import Finish
+from mirrorflow.experiments.sweep import read_plan
 from mirrorflow.experiments.sweep.records import write_rows
 from mirrorflow.experiments.vision import LADDER, MEASURES, answer, findings, levels
 from mirrorflow.report.results import blocks, rebuild, render, take_reproduction
@@ -40,9 +43,14 @@ def test_the_figures_and_tables_are_there_and_small() -> None:
 
 def test_every_sweep_that_the_page_names_can_be_run() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    files = set(re.findall(r"mirrorflow sweep (\S+\.toml)", text))
+    files = set(re.findall(r"(examples/results/[\w-]+\.toml)", text))
     assert files
+    assert {ROOT / name for name in files} == set((ROOT / "examples" / "results").glob("*.toml"))
     for name in files:
+        for member in read_plan(ROOT / name):
+            config = RunConfig.from_dict(member.settings)
+            if config.finish_options:
+                Finish.of(config)
         found = CliRunner().invoke(app, ["sweep", str(ROOT / name), "--dry-run", "--json"])
         assert found.exit_code == 0
         assert json.loads(found.stdout)
@@ -120,7 +128,7 @@ def test_a_table_is_filled_in_between_its_marks(tmp_path: Path) -> None:
     assert "old" not in new
     assert new.startswith("a\n")
     assert new.endswith("b\n")
-    assert "| power 4 | 3 | 0.5010 ± 0.0025 |" in new
+    assert "| power 4 | 3 | 1e-2.0 | 0.5010 ± 0.0025 |" in new
     written = render(page, tables, tmp_path / "figures")
     assert [p.name for p in written] == ["page.md", "sparse-x.svg"]
     first = written[1].read_bytes()

@@ -142,14 +142,15 @@ def _at_level(rows: list[Row], level: float) -> str:
             with_interval([measure.of(r) for r in kept]) if kept else "–" for measure in MEASURES
         ]
         tested = f"{sum(r['test_accuracy'] for r in kept) / len(kept):.3f}"
-        step = plain(sum(r["step"] for r in kept) / len(kept), 4)
-        lines.append([map_label(text), str(len(kept)), *told, tested, step])
+        step = f"{sum(r['step'] for r in kept) / len(kept):.0f}"
+        loss = f"1e{sum(r['log10_loss'] for r in kept) / len(kept):.1f}"
+        lines.append([map_label(text), str(len(kept)), loss, *told, tested, step])
     tests = [
         "–" if math.isnan(a.p) else f"p = {plain(a.p, 2)}{'' if a.monotone else ', not monotone'}"
         for a in found.values()
     ]
-    lines.append(["*order*", "", *tests, "", ""])
-    header = ["map", "seeds", *(m.short for m in MEASURES), "test acc.", "steps"]
+    lines.append(["*order*", "", "", *tests, "", ""])
+    header = ["map", "seeds", "loss", *(m.short for m in MEASURES), "test acc.", "steps"]
     return markdown(header, lines)
 
 
