@@ -87,6 +87,7 @@ def blocks(results: Path) -> dict[str, str]:
         "reproduce": _reproduce,
         "pruning": _pruning,
         "accuracy": _accuracy,
+        "tune": _tune,
     }
     for path in sorted(results.glob("*.parquet")):
         rows = read_rows(path)
@@ -231,3 +232,26 @@ def _accuracy(rows: list[Row]) -> dict[str, str]:
         if r["last"] and r["outcome"] == "steps"
     ]
     return {"": markdown(["run", "test acc.", "training acc.", "epochs", "wall time"], lines)}
+
+
+def _tune(rows: list[Row]) -> dict[str, str]:
+    """The front from the most accurate on, and below it the best trial of every family off it."""
+    kept = [r for r in rows if r["reached"]]
+    by_accuracy = sorted(kept, key=lambda r: (-r["test_accuracy"], -r["sparsity"]))
+    front = [r for r in by_accuracy if r["front"]]
+    rest = {}
+    for row in by_accuracy:
+        if row["family"] not in {r["family"] for r in front}:
+            rest.setdefault(row["family"], row)
+    lines = [
+        [
+            r["mirror_map"],
+            "yes" if r["front"] else "no",
+            f"{r['test_accuracy']:.4f}",
+            f"{r['sparsity']:.3f}",
+            f"{r['speed']:.1f}",
+        ]
+        for r in (*front, *rest.values())
+    ]
+    header = ["map", "on the front", "test acc.", "sparsity", "decades in 1000 steps"]
+    return {"": markdown(header, lines)}
