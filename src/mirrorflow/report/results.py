@@ -239,7 +239,7 @@ def _tune(rows: list[Row]) -> dict[str, str]:
     kept = [r for r in rows if r["reached"]]
     by_accuracy = sorted(kept, key=lambda r: (-r["test_accuracy"], -r["sparsity"]))
     front = [r for r in by_accuracy if r["front"]]
-    rest = {}
+    rest: dict[str, Row] = {}
     for row in by_accuracy:
         if row["family"] not in {r["family"] for r in front}:
             rest.setdefault(row["family"], row)
