@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from mirrorflow.cli.sweep import bar_columns
+from mirrorflow.cli.progress import bar_columns
 from mirrorflow.experiments.atomic import make_folder
 from mirrorflow.experiments.pruning import compare, findings
 from mirrorflow.experiments.sweep.records import write_rows

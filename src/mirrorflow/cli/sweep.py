@@ -9,19 +9,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
+from mirrorflow.cli.progress import bar_columns
 from mirrorflow.experiments.config import flatten
 from mirrorflow.experiments.pool import local_processes
 from mirrorflow.experiments.sweep import Member, Record, Sweep, read_plan
@@ -30,7 +22,7 @@ from mirrorflow.experiments.sweep.ray_engine import ray_engine
 from mirrorflow.experiments.sweep.run import Engine, most_threads
 from mirrorflow.experiments.track import tracking
 
-__all__ = ["bar_columns", "choose_engine", "sweep"]
+__all__ = ["choose_engine", "sweep"]
 
 
 def sweep(
@@ -111,33 +103,6 @@ def _list(members: list[Member], console: Console, as_json: bool) -> None:
         table.add_row(name, *(str(settings.get(k, "")) for k in varied))
     console.print(table)
     console.print(f"{len(members)} members")
-
-
-class _Rate(ProgressColumn):
-    """So many a minute."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self.what = what
-
-    def render(self, task: Task) -> Text:
-        return Text(
-            f"{60 * task.speed:.3g} {self.what}/min" if task.speed else f"- {self.what}/min"
-        )
-
-
-def bar_columns(what: str) -> tuple[ProgressColumn, ...]:
-    """Progress with rate and time left; a task has a field `note`."""
-    return (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(what),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
 
 
 def _run(members: list[Member], out: Path, console: Console, options: dict[str, Any]) -> Sweep:

@@ -9,20 +9,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from rich.table import Table
-from rich.text import Text
 
 from mirrorflow.cli.options import layer_maps, set_field
+from mirrorflow.cli.progress import bar_columns
 from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
 from mirrorflow.experiments import train as run_training
 from mirrorflow.experiments.distributed import is_first
@@ -171,29 +162,14 @@ def _numbers(text: str, name: str) -> list[float]:
     return [_number(part, name) for part in text.split(",") if part.strip()]
 
 
-class _Rate(ProgressColumn):
-    """Steps a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.4g} steps/s" if task.speed else "- steps/s")
-
-
 def _train(config: RunConfig, out: Path, console: Console, track: Tracking | None) -> LoadedRun:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TextColumn("log10 loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("training", total=config.steps, loss="-")
+    with Progress(*bar_columns("steps", unit="s"), console=console, transient=True) as bar:
+        task = bar.add_task("training", total=config.steps, note="")
 
         def show(at: At) -> None:
-            bar.update(task, completed=at.step, total=at.steps, loss=f"{at.log10_loss:.4g}")
+            bar.update(
+                task, completed=at.step, total=at.steps, note=f"log10 loss {at.log10_loss:.4g}"
+            )
 
         return run_training(config, out, progress=show, track=track)
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mirrorflow.cli.options import set_field
-from mirrorflow.cli.sweep import bar_columns, choose_engine
+from mirrorflow.cli.progress import bar_columns
+from mirrorflow.cli.sweep import choose_engine
 from mirrorflow.experiments import RunConfig
 from mirrorflow.experiments.finding import plain
 from mirrorflow.experiments.tune import FAMILIES, OBJECTIVES, Tuned
