@@ -142,7 +142,10 @@ class RunConfig:
                 f'lr = "auto" is a rule of the mirror optimizers; give {self.optimizer} a number'
             )
         if self.lr == "auto" and self.schedule != "constant":
-            raise ValueError(f'schedule = {self.schedule!r}: lr = "auto" has a schedule of its own')
+            raise ValueError(
+                f'schedule = {self.schedule!r} with lr = "auto": the relative step has its own, '
+                "constant for full batches and falling linearly for minibatches; leave schedule out"
+            )
         if self.augment != "none" and self.batch_size == 0:
             raise ValueError(f"augment = {self.augment!r} is for minibatches; set batch_size")
         if any(v > 0 for v in self.until):
