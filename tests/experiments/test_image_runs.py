@@ -238,7 +238,7 @@ def test_a_batch_larger_than_half_of_the_points_is_still_a_minibatch() -> None:
     [
         ({"optimizer": "lion"}, "'lion' is unknown"),
         ({"optimizer": "sgd"}, 'lr = "auto" is a rule of the mirror optimizers'),
-        ({"schedule": "cosine"}, "schedule of its own"),
+        ({"schedule": "cosine"}, "the relative step has its own"),
         ({"augment": "crop_flip", "batch_size": 0}, "for minibatches"),
         ({"epochs": -1}, "epochs = -1"),
         ({"net_options": {"depth": 11}}, r"no key \['depth'\].*channels"),
