@@ -136,13 +136,23 @@ def test_the_comparison_tunes_on_held_out_points_and_goes_on(
     assert len(found) == len(SHARES) - 1
     made = read_rows(tmp_path / "out" / "pruning.parquet")
     assert len(made) == 2 * 2 * len(SHARES)
-    assert {row["lr"] for row in made} == {1e-2, 0.1}
-    assert "1e-06: " in made[0]["tuning"]
+    for row in made:
+        held = dict(pair.split(": ") for pair in row["tuning"].split(", "))
+        first = {"AdamW": 0.01, "MirrorAdamW": 0.1}[row["method"]]
+        tried = [1e-6, first, *(first * factor for factor in (0.5, 0.7, 1.4, 2))]
+        assert set(held) == {f"{lr:g}" for lr in tried}
+        assert float(held[f"{row['lr']:g}"]) == max(map(float, held.values()))
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "records").iterdir()}
-    assert len(before) == 8
+    assert len(before) == 2 * (2 + 4 + 2)
     again = CliRunner().invoke(app, options)
     assert json.loads(again.stdout) == found
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "records").iterdir()} == before
+
+
+def test_an_unknown_data_set_leaves_no_folder(tmp_path: Path) -> None:
+    options = ["prune", "--data", "minst", "--out", str(tmp_path / "out")]
+    assert "minst" in str(CliRunner().invoke(app, options).exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_widths_are_numbers(tmp_path: Path) -> None:

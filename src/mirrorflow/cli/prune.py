@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mirrorflow.cli.progress import bar_columns
+from mirrorflow.data import load
 from mirrorflow.experiments.atomic import make_folder
 from mirrorflow.experiments.pruning import compare, findings
 from mirrorflow.experiments.sweep.records import write_rows
@@ -37,8 +38,8 @@ def prune(
 ) -> None:
     """Compare four optimizers after one-shot global magnitude pruning at 80 to 98 %.
 
-    AdamW and SGD against the same with hyperbolic entropy (MirrorAdamW, MirrorDescent): five
-    learning rates each, chosen on held-out training points, then so many seeds on all of them.
+    AdamW and SGD against the same with hyperbolic entropy (MirrorAdamW, MirrorDescent): nine
+    learning rates each, tried on held-out training points, then so many seeds on all of them.
     Interrupted and run again, it goes on where it was. OUT/pruning.parquet has the rows.
     """
     if data_dir is not None:
@@ -48,6 +49,7 @@ def prune(
     except ValueError:
         raise ValueError(f"--hidden {hidden!r} is no list of widths, such as 256,128") from None
     console = Console(stderr=as_json)
+    load(data, **({"n": n} if n else {}))  # a wrong name or number of points, before any folder
     make_folder(out)
     with Progress(*bar_columns("runs"), console=console, speed_estimate_period=1e9) as bar:
         task = bar.add_task("runs", total=None, note="")
