@@ -108,7 +108,7 @@ def tune(
         while True:
             ended = len(rows)
             for row in rows:
-                _tell(optuna, study, row)
+                _tell(study, row)
             write_rows(folder / "tune.parquet", rows)
             if progress is not None:
                 progress(ended, trials, rows[-1] if rows else None)
@@ -261,11 +261,11 @@ def _objectives(end: dict[str, Any]) -> tuple[float, float, float]:
     return end["test_accuracy"], 1 - end["weight_participation"], speed
 
 
-def _tell(optuna: Any, study: Any, row: dict[str, Any]) -> None:
+def _tell(study: Any, row: dict[str, Any]) -> None:
     trial = study.get_trials(deepcopy=False)[row["trial"]]
     if trial.state.is_finished():
         return
-    if not row["reached"]:  # its numbers belong to another loss
-        study.tell(row["trial"], state=optuna.trial.TrialState.FAIL)
-        return
-    study.tell(row["trial"], [row[name] for name in OBJECTIVES])
+    # One that did not get there counts as the worst there is, so that the search leaves its
+    # neighbourhood: told as failed, it would be forgotten, and suggested again and again.
+    values = [row[name] if row["reached"] else 0.0 for name in OBJECTIVES]
+    study.tell(row["trial"], values)
