@@ -89,16 +89,20 @@ def blocks(results: Path) -> dict[str, str]:
         "accuracy": _accuracy,
         "tune": _tune,
     }
+    sparse: list[list[Row]] = []
     for path in sorted(results.glob("*.parquet")):
         rows = read_rows(path)
         kind = path.stem.partition("-")[0]
         if kind == "sparse":
+            sparse.append(rows)
             made |= {f"{path.stem}-{k}": v for k, v in _sparse(rows).items()}
         elif kind in makers:
             made |= {
                 (path.stem if not k else f"{path.stem}-{k}"): v
                 for k, v in makers[kind](rows).items()
             }
+    if sparse:
+        made["sparse-summary"] = _summary(sparse)
     return made
 
 
@@ -130,6 +134,29 @@ def _sparse(rows: list[Row]) -> dict[str, str]:
     made["verdicts"] = _verdicts(rows)
     made["cost"] = _cost(rows)
     return made
+
+
+def _summary(tables: Sequence[list[Row]]) -> str:
+    """Participation of the weights in every table, a line for each loss."""
+    lines = []
+    for rows in sorted(tables, key=lambda found: (found[0]["data"], found[0]["net"], _size(found))):
+        first = rows[0]
+        for level in levels(rows):
+            found = answer(rows, level, MEASURES[0])
+            cells = [
+                with_interval(found.values[text]) if text in found.values else "–"
+                for text in LADDER
+            ]
+            told = "–" if math.isnan(found.p) else f"{found.verdict} (p = {plain(found.p, 2)})"
+            about = f"{first['data']}, {first['net']}, {_size(rows):,} points"
+            lines.append([about, f"1e{level:g}", *cells, told])
+    header = ["set, net", "loss", *(map_label(text) for text in LADDER), "rises"]
+    return markdown(header, lines)
+
+
+def _size(rows: Sequence[Row]) -> int:
+    # A row with minibatches may have measured on some points only; the last one has them all.
+    return max(int(row["points"]) for row in rows)
 
 
 def _at_level(rows: list[Row], level: float) -> str:
