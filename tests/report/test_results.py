@@ -61,6 +61,9 @@ def rows(values: list[float], *, level: float = -2.0, seeds: int = 3, **more: An
     for text, value in zip(LADDER, values, strict=False):
         for seed in range(seeds):
             row = {
+                "data": "mnist",
+                "net": "mlp",
+                "points": 5000,
                 "mirror_map": text,
                 "seed": seed,
                 "threshold": level,
@@ -102,6 +105,11 @@ def test_the_verdict_follows_the_rule() -> None:
     )
     assert verdict(rows(rising, seeds=1)) == "not yet reached"
     assert verdict(rows(rising[:2])) == "not yet reached"
+    # The smallest p of three maps and three seeds is 1/6³, of four maps 1/24³.
+    three = answer(rows(rising[:3]), -2.0, MEASURES[0])
+    assert (three.verdict, three.monotone) == ("not yet reached", True)
+    assert three.p == pytest.approx(1 / 6**3)
+    assert verdict(rows(rising[:4])) == "yes"
 
 
 def test_a_map_that_did_not_get_there_is_named() -> None:

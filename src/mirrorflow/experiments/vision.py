@@ -15,7 +15,6 @@ __all__ = ["LADDER", "MEASURES", "Answer", "Measure", "answer", "findings", "lev
 
 _EQUAL = 0.005
 _P = 1e-3
-_LEAST_MAPS = 3
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,8 @@ def answer(rows: Sequence[dict[str, Any]], level: float, measure: Measure) -> An
 
     The rule: "yes" if the means over seeds are strictly monotone as predicted, Page's p is below
     1e-3, and the training accuracies lie within 0.005 of one another; over the maps that every
-    seed brought to this loss, which have to be three at least, else "not yet reached".
+    seed brought to this loss. "Not yet reached" if these are too few for the test ever to say yes:
+    the smallest p of k maps and s seeds is `(k!)^−s`, 0.005 for three and three.
 
     Args:
         rows: of the table of a sweep over `LADDER` and two or more seeds.
@@ -109,7 +109,7 @@ def answer(rows: Sequence[dict[str, Any]], level: float, measure: Measure) -> An
     full = {text: by_seed for text, by_seed in found.items() if sorted(by_seed) == seeds}
     values = {text: [measure.of(by_seed[seed]) for seed in seeds] for text, by_seed in full.items()}
     missing = tuple(text for text in LADDER if text not in full)
-    if len(full) < _LEAST_MAPS or len(seeds) < 2:
+    if len(full) < 3 or len(seeds) < 2:
         return Answer(values, missing, False, math.nan, "not yet reached")
     means = [sum(v) / len(v) for v in values.values()]
     steps = [b - a if measure.rises else a - b for a, b in zip(means, means[1:], strict=False)]
@@ -117,7 +117,10 @@ def answer(rows: Sequence[dict[str, Any]], level: float, measure: Measure) -> An
     p = trend(list(zip(*values.values(), strict=True)), rising=measure.rises)
     trained = [row["train_accuracy"] for by_seed in full.values() for row in by_seed.values()]
     equal = max(trained) - min(trained) <= _EQUAL
-    return Answer(values, missing, monotone, p, "yes" if monotone and p < _P and equal else "no")
+    verdict: Verdict = "yes" if monotone and p < _P and equal else "no"
+    if float(math.factorial(len(full))) ** -len(seeds) >= _P:
+        verdict = "not yet reached"
+    return Answer(values, missing, monotone, p, verdict)
 
 
 def findings(
@@ -147,7 +150,7 @@ def _finding(name: str, level: float, measure: Measure, found: Answer) -> Findin
         prediction=f"{verb}s from hyperbolic entropy (ℓ1) to power 4 (ℓ4)",
         measured=(shown or "no map") + (f"; not reached: {without}" if without else ""),
         rule=f"means strictly monotone, Page's p < {_P:g}, training accuracies within {_EQUAL:g}; "
-        f"over the maps that got there with every seed, at least {_LEAST_MAPS}",
+        "over the maps that got there with every seed, if they are enough for that p",
         verdict=found.verdict,
     )
 
