@@ -70,6 +70,7 @@ def rows(values: list[float], *, level: float = -2.0, seeds: int = 3, **more: An
                 "last": False,
                 "outcome": "reached",
                 "seconds": 1.0,
+                "evaluation_seconds": 0.25,
                 "step": 10,
                 "log10_loss": level,
                 "train_accuracy": 1.0,

@@ -203,9 +203,12 @@ def _cost(rows: list[Row]) -> str:
             outcomes = [r["outcome"] for r in last]
             told = ", ".join(f"{outcomes.count(o)} {o}" for o in dict.fromkeys(outcomes))
             deepest = ", ".join(f"1e{r['log10_loss']:.1f}" for r in last)
-            seconds = sum(float(r["seconds"]) for r in last) / len(last)
-            lines.append([map_label(text), told, deepest, f"{seconds:.0f} s"])
-    return markdown(["map", "outcome", "loss at the end", "time a run"], lines)
+            seconds = sum(float(r["seconds"]) for r in last)
+            share = sum(float(r["evaluation_seconds"]) for r in last) / seconds
+            time = f"{seconds / len(last):.0f} s"
+            lines.append([map_label(text), told, deepest, time, f"{share:.0%}"])
+    header = ["map", "outcome", "loss at the end", "time a run", "of it evaluation"]
+    return markdown(header, lines)
 
 
 def _pruning(rows: list[Row]) -> dict[str, str]:
