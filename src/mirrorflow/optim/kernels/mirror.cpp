@@ -24,7 +24,8 @@ struct Options {
   int64_t nesterov, first;
 };
 
-constexpr int64_t block = 1024;
+constexpr int64_t block = 1024;       // with a buffer for the direction
+constexpr int64_t long_block = 8192;  // without
 
 template <class T> INLINE T largest(int64_t n, const T* x) {  // NaN counts as the largest
   using Int = typename Bits<T>::Int;
@@ -123,9 +124,10 @@ void run(double parameter, int64_t n, T* x, const T* g, T* m, T* v, const Option
          int threads) {
   const Map map(parameter);
   using Wide = typename Fast<Map>::type;
-  const int64_t blocks = (n + block - 1) / block;
+  const int64_t length = m || std::is_void_v<Wide> ? block : long_block;
+  const int64_t blocks = (n + length - 1) / length;
   auto step = [&](int64_t b) {
-    const int64_t at = b * block, size = n - at < block ? n - at : block;
+    const int64_t at = b * length, size = n - at < length ? n - at : length;
     T buffer[block];
     if (v)
       adam(size, buffer, g + at, m + at, v + at, o);

@@ -1,59 +1,74 @@
-// The float32 maps for processors with AVX-512. Every form is as exact as its twin in maps.h, which is
-// asked where a form does not hold (`run` returns false): infinities, NaN, huge entries.
+// The float32 maps for processors with AVX-512, each in one or more forms, cheapest first. A form is as
+// exact as its twin in maps.h where it holds; `run` returns false where it does not, and where no form
+// does (infinities, NaN, huge entries) the twin is asked.
 #pragma once
 
 #include "wide_functions.h"
 
 namespace wide {
 
+struct Form {
+  static float unit(double) { return 1; }  // what a step is measured in
+};
+template <class... Kinds> struct Forms {};
+// Forms that compute the new value and not its change ask for steps of at least this size, so that the
+// change has digits.
+constexpr float smallest_large = 1.f / 4096;
+
 // (√|x| − δ)² with signs; while 2|δ| ≤ √|x|, x − δ(2√|x| − δ).
-struct Power15 {
-  explicit Power15(float) {}
+struct Power15 : Form {
+  explicit Power15(double) {}
   MEMBER bool run(F x, F d, F& y) const {
     F m = magnitude(x), r = root(larger(m, all(1.2e-38f))), s = flip_sign(d, x);
     F v = r - s, near = fnma(s, r + v, m), far = v * magnitude(v);
     y = flip_sign(select(at_most(magnitude(s + s), r), near, far), x);
-    return every(at_most(m, 1e38f));
+    return all_within(m, 1e38f);
   }
 };
 
 // √(x² − δ) with signs.
-struct Power3 {
-  explicit Power3(float) {}
+struct Power3 : Form {
+  explicit Power3(double) {}
   MEMBER bool run(F x, F d, F& y) const {
-    F v = fms(x, magnitude(x), d), m = magnitude(v);
-    y = flip_sign(root(larger(m, all(1.2e-38f))), v);
-    return every(at_most(m, 1e38f));
+    F m = magnitude(x), v = fms(x, m, d);
+    y = flip_sign(root(larger(magnitude(v), all(1.2e-38f))), v);
+    y = select(equal(d, all(0)), x, y);
+    return all_within(m, 1e18f) && all_within(magnitude(d), 1e36f);
   }
 };
 
-// (x³ − δ)^{1/3}: c of 1e-5 by the bits of v, then Newton's step with the residual
+// (x³ − δ)^{1/3}: c of 1e-4 by the bits of v, then Newton's step with the residual
 // c³ − x³ + δ = (c − x)(c² + c x + x²) + δ, which does not cancel.
-LIFT1(inverse_cube_root, V, V,  // to 4 %
-      V(_mm512_sub_epi32(_mm512_set1_epi32(0x54a10000),
-                         _mm512_mulhi_epu16(__m512i(x), _mm512_set1_epi32(0x55550000)))))
-struct Power4 {
-  explicit Power4(float) {}
+LIFT1(inverse_cube_root, V, V,  // times 1.14, to 3 %
+      V(_mm512_sub_epi32(_mm512_set1_epi32(0x54b90000),
+                         _mm512_mulhi_epu16(BITS(x), _mm512_set1_epi32(0x55550000)))))
+template <bool zeros> struct Power4Form : Form {  // zeros: among the steps; they cost a comparison
+  explicit Power4Form(double) {}
   MEMBER bool run(F x, F d, F& y) const {
-    F x2 = x * x, v = fms(x2, x, d);
-    F a = fma(magnitude(d), all(1.f / (1 << 20)), magnitude(v));  // v may vanish
+    F x2 = x * x, v = fms(x2, x, d), size = magnitude(v), step = magnitude(d);
+    F a = larger_bits(size, minus_bits(step, all(pun<float>(20 << 23))));  // v may vanish
     F r = inverse_cube_root(a), r2 = r * r;
     F e = fnma(a * r, r2, all(1));
-    F q = r2 * polynomial(e, 0.999991896f, 0.666632466f, 0.560990519f, 0.502101751f);  // a^{−2/3}
+    F q = r2 * polynomial(e, 0.982403253f, 0.536454775f, 0.195744792f);  // a^{−2/3}
     F c = v * q;
     F residual = fma(c - x, fma(c, c + x, x2), d);
     y = fnma(residual * q, all(1.f / 3), c);
-    return every(at_most(magnitude(v), 1e36f));
+    if (zeros) y = select(equal(d, all(0)), x, y);
+    return all_within(size, 1e36f) && (zeros || all_above(step, 0));
   }
 };
+using Power4 = Forms<Power4Form<false>, Power4Form<true>>;
 
 // m |1 − ρ|^{1/e}, ρ = s m^{−e}, through log2 and exp2 whose integer parts are kept apart; from
 // m = 0 it is |s|^{1/e}.
-struct Power {
-  Table32 inverse{tables.inverse_middle}, log{tables.log2_middle}, log_floor{tables.log2_floor};
-  Table16 power{tables.power};
+template <bool zeros> struct PowerForm : Form {  // zeros: among the entries, with zero steps
+  Table32 middle{tables.inverse_middle}, middle_log{tables.log2_middle};
+  Table32 inverse{tables.inverse_bits}, log{tables.log2_nearest};
+  Table32 power{tables.power}, power_bits{tables.power_bits};
+  float smallest, largest;  // entries whose powers are in range
   F e, e_high, e_low, i, i_high, i_low;
-  explicit Power(double exponent) {
+  explicit PowerForm(double exponent)
+      : smallest(float(std::exp2(-std::min(90 / exponent, 120.)))), largest(1 / smallest) {
     split(-exponent, e, e_high, e_low);
     split(1 / exponent, i, i_high, i_low);
   }
@@ -61,166 +76,223 @@ struct Power {
     float h = pun<float>(pun<int32_t>(float(v)) & int32_t(0xffff0000));  // k·h is exact
     whole = all(float(v)), high = all(h), low = all(float(v - h));
   }
-  struct Log {
-    F k, l;  // log2 v = k + l
+  struct Exponent {
+    F shifted, n, r;  // n + r, n a multiple of 1/32
   };
-  MEMBER F series(F f, F start) const {
-    return fma(f, polynomial(f, 1.44269504f, -0.721349383f, 0.480952856f, -0.351987216f), start);
+  static MEMBER Exponent times(F k, F l, F c, F high, F low) {  // c (k + l)
+    F shifted = fma(k + l, c, power2_magic()), n = shifted - power2_magic();
+    return {shifted, n, fma(l, c, fma(k, low, fms(k, high, n)))};
   }
-  MEMBER Log log2(F v) const {
-    F m = mantissa(v), j = leading(m), f = fms(m, inverse.at(j), all(1));
-    return {exponent(v), series(f, log_floor.at(j))};
+  MEMBER F ratio(F m, F s) const {  // s m^{−e}, to the digits it has
+    F j = leading(m), f = fms(mantissa(m), middle.at(j), all(1));
+    F l = fma(f, polynomial(f, 1.44269503f, -0.721420481f, 0.480998062f), middle_log.at(j));
+    Exponent t = times(exponent(m), l, e, e_high, e_low);
+    F base = s * plus_bits(power_bits.at(t.shifted), scale_bits(t.shifted));
+    return fma(base, t.r * polynomial(t.r, 0.693157339f, 0.240228855f), base);
   }
-  MEMBER Log log2(F v, F rest) const {  // of v + rest, to the last digits near 1
-    F m = mantissa(v), j = leading(m), inv = inverse.at(j);
-    F f = fma(rest, inv, fms(m, inv, all(1)));
-    return {exponent(v * all(4.f / 3)), series(f, log.at(j))};
-  }
-  struct Exp {
-    F scale, minus1, n;  // 2^n' (1 + minus1), n' = n to a sixteenth
-  };
-  MEMBER Exp exp2(Log v, F c, F high, F low) const {  // of c log2 v
-    const F magic = all(1.5f * (1 << 19));
-    F shifted = fma(v.k + v.l, c, magic), n = shifted - magic;
-    F r = fma(v.l, c, fma(v.k, low, fms(v.k, high, n)));
-    F p = r * polynomial(r, 0.693147181f, 0.240226507f, 0.0555057466f);
-    return {scale(power.at(shifted), n), p, n};
+  MEMBER F grown(F m, F v, F rest) const {  // m (v + rest)^{1/e}, exact in its change near v = 1
+    F j = leading(v), inv = inverse_of(inverse, v, j), f = fma(rest, inv, fms(v, inv, all(1)));
+    F k = exponent(plus_bits(v, all(pun<float>(1 << 22))));  // l = 0 on both sides of 1
+    Exponent t = times(k, log2_series(f, log.at(j)), i, i_high, i_low);
+    F base = m * scale(power.at(t.shifted), t.n);
+    return fma(base, power2_series(t.r), base);
   }
   MEMBER bool run(F x, F d, F& y) const {
-    F m = magnitude(x), s = flip_sign(d, x);
-    Mask zero = equal(m, all(0));
-    Exp up = exp2(log2(m), e, e_high, e_low);
-    F ratio = s * fma(up.scale, up.minus1, up.scale), w = all(1) - ratio;
-    Mask near = below(magnitude(ratio), all(0.5f));
-    F v = select(zero, all(0) - s, w), rest = masked(near, (all(1) - w) - ratio);
-    Exp down = exp2(log2(larger(magnitude(v), all(1.2e-38f)), rest), i, i_high, i_low);
-    F base = down.scale * select(zero, all(1), m);
-    y = flip_sign(flip_sign(fma(base, down.minus1, base), v), x);
-    return every(at_most(magnitude(up.n), 90) | zero) && every(at_most(magnitude(s), 1e9f));
+    F m = magnitude(x), s = flip_sign(d, x), one = all(1);
+    if (zeros) {
+      Mask zero = equal(x, all(0));
+      m = select(zero, all(1), m), one = select(zero, all(0), one);
+    }
+    F rho = ratio(m, s), w = one - rho, rest = flip_sign((one - w) - rho, w);
+    y = flip_sign(flip_sign(grown(m, larger(magnitude(w), all(1.2e-38f)), rest), w), x);
+    if (zeros) y = select(equal(d, all(0)), x, y);
+    return all_within(m, largest) && all_above(m, smallest) && all_within(magnitude(d), 1e9f);
   }
 };
+using Power = Forms<PowerForm<false>, PowerForm<true>>;
 
-struct HyperbolicEntropy {
+// x cosh δ − √(x² + β²) sinh δ, by the series of both
+struct HyperbolicEntropySmall : Form {
+  F beta2;
+  explicit HyperbolicEntropySmall(double b) : beta2(all(float(b) * float(b))) {}
+  MEMBER bool run(F x, F d, F& y) const {
+    F g = root(fma(x, x, beta2)), z = d * d;
+    F sinh = d * polynomial(z, 1.0000001f, 0.166659651f, 0.00840805106f);
+    F cosh = z * polynomial(z, 0.5f, 0.0416658947f, 0.00139788446f);
+    y = x + fnma(g, sinh, x * cosh);
+    return all_within(magnitude(d), 0.5f) && all_within(magnitude(x), 1e15f);
+  }
+};
+// and by the exponential, without cancellation.
+struct HyperbolicEntropyLarge : Form {
   Exponential2 exponential;
   F beta2, half_beta2;
-  explicit HyperbolicEntropy(float b) : beta2(all(b * b)), half_beta2(all(0.5f * b * b)) {}
+  explicit HyperbolicEntropyLarge(double b)
+      : beta2(all(float(b) * float(b))), half_beta2(all(0.5f * float(b) * float(b))) {}
   MEMBER bool run(F x, F d, F& y) const {
-    if (!every(at_most(magnitude(x), 1e15f))) return false;
-    F g = root(fma(x, x, beta2));
-    if (every(at_most(magnitude(d), 0.5f))) {  // x cosh δ − √(x² + β²) sinh δ
-      F z = d * d;
-      F sinh = d * polynomial(z, 1.0000001f, 0.166659651f, 0.00840805106f);
-      F cosh = z * polynomial(z, 0.5f, 0.0416658947f, 0.00139788446f);
-      y = x + fnma(g, sinh, x * cosh);
-      return true;
-    }
-    F m = magnitude(x), s = flip_sign(d, x);
+    F m = magnitude(x), s = flip_sign(d, x), g = square_root(fma(x, x, beta2));
     auto [value, minus1] = exponential(all(0) - s);
-    F k = half_beta2 * (all(1) + value) * reciprocal((g + m) * value);
+    F k = quotient(half_beta2 * (all(1) + value), (g + m) * value);
     y = flip_sign(fma(m, value, minus1 * k), x);
-    return every(at_most(magnitude(d), 40));
+    return all_within(magnitude(d), 40) && all_within(m, 1e15f);
   }
 };
+using HyperbolicEntropy = Forms<HyperbolicEntropySmall, HyperbolicEntropyLarge>;
 
-struct Logarithmic {
+// (|x| + β) e^{−s} − β, and on the other side of 0 where that is negative.
+struct LogarithmicSmall : Form {
+  F beta;
+  explicit LogarithmicSmall(double b) : beta(all(float(b))) {}
+  MEMBER bool run(F x, F d, F& y) const {
+    F m = magnitude(x), s = flip_sign(d, x);
+    F v = fma(m + beta, s * polynomial(s, -1.f, 0.500030616f, -0.166676871f), m);
+    F across = v * quotient(beta, v + beta);
+    y = flip_sign(select(below(v, all(0)), across, v), x);
+    return all_within(magnitude(d), 1.f / 32) && all_within(m, 1e15f);
+  }
+};
+struct LogarithmicLarge : Form {
   Exponential2 exponential;
   F beta;
-  explicit Logarithmic(float b) : beta(all(b)) {}
+  explicit LogarithmicLarge(double b) : beta(all(float(b))) {}
   MEMBER bool run(F x, F d, F& y) const {
-    F m = magnitude(x), s = flip_sign(d, x), w = m + beta, v, across;
-    if (every(at_most(magnitude(d), 1.f / 32))) {
-      F f = s * polynomial(s, -1.f, 0.500030616f, -0.166676871f);
-      v = fma(w, f, m);
-      across = v + beta;
-    } else {
-      auto [value, minus1] = exponential(all(0) - s);
-      across = w * value;
-      v = select(at_most(magnitude(s), 0.5f), fma(w, minus1, m), across - beta);
-      if (!every(at_most(magnitude(d), 40))) return false;
-    }
-    Mask crossed = below(v, all(0));
-    v = select(crossed, v * (beta * reciprocal(across)), v);
-    y = flip_sign(v, x);
-    return every(at_most(m, 1e15f));
+    F m = magnitude(x), s = flip_sign(d, x), w = m + beta;
+    auto [value, minus1] = exponential(all(0) - s);
+    F moved = w * value;
+    F v = select(at_most(magnitude(s), all(0.5f)), fma(w, minus1, m), moved - beta);
+    F across = v * quotient(beta, moved);
+    y = flip_sign(select(below(v, all(0)), across, v), x);
+    return all_within(magnitude(d), 40) && all_within(m, 1e15f);
   }
 };
+using Logarithmic = Forms<LogarithmicSmall, LogarithmicLarge>;
 
-struct Cosh {
+// asinh(sinh v − t), v = x/scale and t = δ/scale.
+struct CoshForm : Form {
+  F size, inverse;
+  explicit CoshForm(double s) : size(all(float(s))), inverse(all(float(1 / s))) {}
+  static float unit(double s) { return float(1 / s); }
+};
+// Taylor's series of it in q = t/cosh v.
+struct CoshSmall : CoshForm {
+  using CoshForm::CoshForm;
+  MEMBER bool run(F x, F t, F& y) const {
+    F v = x * inverse, z = v * v;
+    F q = t * polynomial(z, 0.999999949f, -0.499948629f, 0.206718594f, -0.0713891023f);
+    F half = v * polynomial(z, 0.499989149f, -0.165859459f, 0.0576595759f);  // ½ tanh v
+    F change = fma(q * q, fma(q, fma(half, half + half, all(-1.f / 6)), half), q);
+    y = fnma(change, size, x);
+    return all_within(magnitude(t), 1.f / 64) && all_within(magnitude(v), 0.5f);
+  }
+};
+// By sinh and asinh, whose errors are below the last digit of v, not of a small change: asinh by a
+// rational function,
+struct CoshLarge : CoshForm {
+  F even[5];
+  explicit CoshLarge(double s) : CoshForm(s) {
+    const double c[] = {0.999999959, 1.20338253, 0.389752985, 0.0349332946, 0.000593490082};
+    for (int k = 0; k < 5; ++k) even[k] = all(float(s * c[k]));
+  }
+  MEMBER bool run(F x, F t, F& y) const {
+    F v = x * inverse, z = v * v;
+    F sinh = v * polynomial(z, 1.00000004f, 0.166666114f, 0.0083345164f, 0.000197546825f, 3.00928227e-06f);
+    F left = sinh - t, w = left * left;
+    F over = fma(w, fma(w, fma(w, fma(w, even[4], even[3]), even[2]), even[1]), even[0]);
+    F under = polynomial(w, 1.f, 1.37004676f, 0.543116971f, 0.067256217f, 0.00203522263f, 5.62069918e-06f);
+    y = quotient(left * over, under);
+    return all_above(magnitude(t), smallest_large) && all_within(magnitude(v), 2) &&
+           all_within(magnitude(left), 4);
+  }
+};
+// or as log1p(L + L²/(1 + √(1 + L²))).
+struct CoshHuge : CoshForm {
   Exponential2 exponential;
   Logarithm1p log1p;
-  F size, inverse;
-  explicit Cosh(float s) : size(all(s)), inverse(all(1 / s)) {}
-  MEMBER bool run(F x, F d, F& y) const {
-    F v = x * inverse, t = d * inverse;
-    if (every((at_most(magnitude(t), 1.f / 64) & at_most(magnitude(v), 1)))) {
-      // Taylor's series of asinh(sinh v − t) in q = t/cosh v
-      F z = v * v;
-      F sech = polynomial(z, 0.999999931f, -0.499992922f, 0.208213566f, -0.0839528254f,
-                          0.0319337014f, -0.00980136165f, 0.00165425251f);
-      F half = v * polynomial(z, 0.499964289f, -0.165415534f, 0.0596823012f, -0.0134696863f);
-      F q = t * sech, c3 = fma(half, half + half, all(-1.f / 6));
-      F change = fma(q * q, fma(q, c3, half), q);
-      y = fnma(change, size, x);
-      return true;
-    }
-    F m = magnitude(v), s = flip_sign(t, x);
-    if (every(at_most(m, 30) & at_most(all(1.f / 1024), magnitude(s)) &
-              at_most(magnitude(s), 1e12f))) {  // asinh L = log1p(L (1 + R + L)/(1 + R))
-      F z = v * v, S;
-      if (every(at_most(m, 1))) {
-        S = m * polynomial(z, 1.f, 0.166666664f, 0.00833335323f, 0.000198357098f, 2.8190392e-06f);
-      } else {
-        auto [P, f] = exponential(m);
-        S = all(0.5f) * f * (all(1) + reciprocal(P));
-      }
-      F left = S - s, L = magnitude(left), R = all(1) + root(fma(left, left, all(1)));
-      F l = log1p.positive(L * (R + L) * reciprocal(R));
-      y = flip_sign(flip_sign(size * l, left), x);
-      return true;
-    }
-    // With P = e^v, S = sinh v, R = √(1 + (S − t)²): v + log1p(−t (1 + (R + S − t)/P)/(R + cosh v))
-    // while S − t ≥ 0, else −asinh|S − t|.
+  using CoshForm::CoshForm;
+  MEMBER bool run(F x, F t, F& y) const {
+    F m = magnitude(x * inverse);
+    auto [P, f] = exponential(m);
+    F left = flip_sign(all(0.5f) * (f + quotient(f, P)), x) - t, L = magnitude(left);
+    F z = fma(L, quotient(L, all(1) + square_root(fma(L, L, all(1)))), L);
+    y = flip_sign(size * log1p(z), left);
+    F step = magnitude(t);
+    return all_above(step, smallest_large) && all_within(step, 1e12f) && all_within(m, 30);
+  }
+};
+// With P = e^v, S = sinh v, R = √(1 + (S − t)²): v + log1p(−t (1 + (R + S − t)/P)/(R + cosh v))
+// while S − t ≥ 0, else −asinh|S − t|.
+struct CoshMixed : CoshForm {
+  Exponential2 exponential;
+  Logarithm1p log1p;
+  using CoshForm::CoshForm;
+  MEMBER bool run(F x, F t, F& y) const {
+    F m = magnitude(x * inverse), s = flip_sign(t, x);
     auto [P, f] = exponential(m);
     F E = reciprocal(P), S = all(0.5f) * f * (all(1) + E), left = S - s, L = magnitude(left);
     F R = root(fma(left, left, all(1)));
     Mask same = at_most(all(0), left);
-    F top = select(same, (all(0) - s) * fma(E, R + left, all(1)), L * (all(1) + (R + L)));
-    F bottom = R + select(same, S + E, all(1));
-    F l = log1p(top * reciprocal(bottom));
+    F over = select(same, (all(0) - s) * fma(E, R + left, all(1)), L * (all(1) + (R + L)));
+    F under = R + select(same, S + E, all(1));
+    F l = log1p(over * reciprocal(under)) ;
     y = flip_sign(size * select(same, m + l, all(0) - l), x);
-    return every((at_most(m, 30) & at_most(magnitude(s), 1e12f)));
+    return all_within(m, 30) && all_within(magnitude(s), 1e12f);
   }
 };
+using Cosh = Forms<CoshSmall, CoshLarge, CoshHuge, CoshMixed>;
 
-struct Exponential {
+// log(e^m − s): by the series of the change
+struct ExponentialSmall : Form {
+  explicit ExponentialSmall(double) {}
+  MEMBER bool run(F x, F d, F& y) const {
+    F m = magnitude(x), s = flip_sign(d, x);
+    F E = polynomial(m, 0.999999925f, -0.99998696f, 0.499654041f, -0.163961611f, 0.0337135735f);
+    F f = m * polynomial(m, 1.f, 0.499976797f, 0.168637801f);  // counts while ≤ 1/32
+    Mask same = at_most(s, f);
+    F z = select(same, all(0) - s * E, s - f);
+    F l = z * polynomial(z, 1.f, -0.5f, 0.3335294f, -0.250245118f);
+    y = flip_sign(select(same, m + l, all(0) - l), x);
+    return all_within(magnitude(d), 1.f / 32) && all_within(m, 0.5f);
+  }
+};
+// by a polynomial and a rational function,
+struct ExponentialLarge : Form {
+  explicit ExponentialLarge(double) {}
+  MEMBER bool run(F x, F d, F& y) const {
+    F m = magnitude(x);
+    F f = m * polynomial(m, 0.99999999f, 0.500000792f, 0.166656478f, 0.0417155456f, 0.00822036869f,
+                         0.00152763566f, 0.00010700872f, 5.40099371e-05f);
+    F left = f - flip_sign(d, x), z = magnitude(left);
+    F over = polynomial(z, 0.999999972f, 1.17244093f, 0.34710461f, 0.0230836452f, 7.32691021e-05f);
+    F under = polynomial(z, 1.f, 1.67243888f, 0.850014571f, 0.140499528f, 0.00539119633f);
+    y = flip_sign(quotient(left * over, under), x);
+    return all_above(magnitude(d), smallest_large) && all_within(m, 1.75f) && all_within(z, 7);
+  }
+};
+// by tables,
+struct ExponentialHuge : Form {
   Exponential2 exponential;
   Logarithm1p log1p;
-  explicit Exponential(float) {}
+  explicit ExponentialHuge(double) {}
   MEMBER bool run(F x, F d, F& y) const {
-    F m = magnitude(x), s = flip_sign(d, x), l;
-    Mask same;
-    if (every((at_most(magnitude(d), 1.f / 32) & at_most(m, 0.5f)))) {
-      F E = polynomial(m, 0.999999989f, -0.999998573f, 0.499968048f, -0.166400376f, 0.0406455346f,
-                       -0.0064755333f);
-      F f = m * polynomial(m, 1.f, 0.499976797f, 0.168637801f);  // counts while ≤ 1/32
-      same = at_most(s, f);
-      F z = select(same, all(0) - s * E, s - f);
-      l = z * polynomial(z, 1.f, -0.5f, 0.3335294f, -0.250245118f);
-    } else if (every(at_most(all(1.f / 1024), magnitude(d)) & at_most(magnitude(d), 1e12f) &
-                     at_most(m, 30))) {
-      F left = exponential(m).minus1 - s;
-      y = flip_sign(flip_sign(log1p.positive(magnitude(left)), left), x);
-      return true;
-    } else {
-      auto [P, f] = exponential(m);
-      F left = f - s;
-      same = at_most(all(0), left);
-      l = log1p(select(same, (all(0) - s) * reciprocal(P), all(0) - left));
-      if (!every((at_most(m, 30) & at_most(magnitude(s), 1e30f)))) return false;
-    }
-    y = flip_sign(select(same, m + l, all(0) - l), x);
-    return true;
+    F m = magnitude(x), step = magnitude(d), left = exponential(m).minus1 - flip_sign(d, x);
+    y = flip_sign(flip_sign(log1p(magnitude(left)), left), x);
+    return all_above(step, smallest_large) && all_within(step, 1e12f) && all_within(m, 30);
   }
 };
+// and as m plus the change.
+struct ExponentialMixed : ExponentialHuge {
+  using ExponentialHuge::ExponentialHuge;
+  MEMBER bool run(F x, F d, F& y) const {
+    F m = magnitude(x), s = flip_sign(d, x);
+    auto [P, f] = exponential(m);
+    F left = f - s;
+    Mask same = at_most(all(0), left);
+    F z = select(same, (all(0) - s) * reciprocal(P), all(0) - left);
+    F l = log1p(z);
+    y = flip_sign(select(same, m + l, all(0) - l), x);
+    return all_within(m, 30) && all_within(magnitude(s), 1e30f);
+  }
+};
+using Exponential = Forms<ExponentialSmall, ExponentialLarge, ExponentialHuge, ExponentialMixed>;
 
 }  // namespace wide
