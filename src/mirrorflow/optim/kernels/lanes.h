@@ -66,8 +66,8 @@ INLINE F all(float c) {
   fill(v, c);
   return v;
 }
-INLINE void fetch(const float* from) {  // what will be needed next; past an end it does nothing
-  for (int j = 128; j < 128 + lanes; j += 16)
+INLINE void fetch(const float* from) {  // what comes next, no farther: the processor looks ahead itself
+  for (int j = lanes; j < 2 * lanes; j += 16)
     _mm_prefetch(reinterpret_cast<const char*>(from + j), _MM_HINT_T0);
 }
 OPERATOR(+)

@@ -25,7 +25,7 @@ struct Options {
 };
 
 constexpr int64_t block = 1024;       // with a buffer for the direction
-constexpr int64_t long_block = 8192;  // without
+constexpr int64_t long_block = 16384;  // without
 
 template <class T> INLINE T largest(int64_t n, const T* x) {  // NaN counts as the largest
   using Int = typename Bits<T>::Int;

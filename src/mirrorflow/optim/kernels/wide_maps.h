@@ -13,7 +13,7 @@ struct Form {
 template <class... Kinds> struct Forms {};
 // Forms that compute the new value and not its change ask for steps of at least this size, so that the
 // change has digits.
-constexpr float smallest_large = 1.f / 4096;
+constexpr float smallest_large = 1.f / 16384;
 
 // (√|x| − δ)² with signs; while 2|δ| ≤ √|x|, x − δ(2√|x| − δ).
 struct Power15 : Form {
@@ -195,12 +195,12 @@ struct CoshLarge : CoshForm {
   }
   MEMBER bool run(F x, F t, F& y) const {
     F v = x * inverse, z = v * v;
-    F sinh = v * polynomial(z, 1.00000004f, 0.166666114f, 0.0083345164f, 0.000197546825f, 3.00928227e-06f);
+    F sinh = v * polynomial(z, 1.00000006f, 0.166665859f, 0.00833491117f, 0.000197360969f, 3.03568267e-06f);
     F left = sinh - t, w = left * left;
     F over = fma(w, fma(w, fma(w, fma(w, even[4], even[3]), even[2]), even[1]), even[0]);
     F under = polynomial(w, 1.f, 1.37004676f, 0.543116971f, 0.067256217f, 0.00203522263f, 5.62069918e-06f);
     y = quotient(left * over, under);
-    return all_above(magnitude(t), smallest_large) && all_within(magnitude(v), 2) &&
+    return all_above(magnitude(t), smallest_large) && all_within(magnitude(v), 2.1f) &&
            all_within(magnitude(left), 4);
   }
 };

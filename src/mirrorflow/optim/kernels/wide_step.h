@@ -39,24 +39,35 @@ __attribute__((noinline)) void exactly(const Exact& exact, float* x, const float
   }
 }
 
-// The first form until it does not hold, the next from there, the exact one where none does. The later
-// ones take over for a while only, the last, which holds everywhere and is dear, for one group.
-template <bool shrinks, class Exact, class First, class... More>
-void whole(Forms<First, More...>, double parameter, const Exact& exact, int64_t n, float* x,
+// One form goes on while it holds: the cheapest without end, another for a while, longer each time.
+// Where it fails, the others are tried for one group, the exact one last; the one that fits goes on
+// from there if this one did not hold at all.
+template <bool shrinks, class Exact, class... Kinds>
+void whole(Forms<Kinds...>, double parameter, const Exact& exact, int64_t n, float* x,
            const float* d, float lr, float shrink) {
-  constexpr int64_t a_while = 4096;
-  for (int64_t i = 0; i < n;) {
-    const int64_t start = i;
-    i = advance<First, shrinks>(parameter, i, n, x, d, lr, shrink);
-    size_t number = 0;
-    auto next = [&](auto move) {
-      const bool last = ++number == sizeof...(More) && number > 1;
-      if (i < n) i = move(parameter, i, std::min(n, i + (last ? lanes : a_while)), x, d, lr, shrink);
+  constexpr decltype(&advance<Power3, shrinks>) forms[] = {advance<Kinds, shrinks>...};
+  constexpr int count = sizeof...(Kinds);
+  int64_t a_while = 1024;
+  for (int64_t i = 0, current = 0; i < n;) {
+    auto run = [&](int form, int64_t end) {
+      const int64_t from = i;
+      i = forms[form](parameter, i, std::min(n, end), x, d, lr, shrink);
+      return i > from;
     };
-    (next(advance<More, shrinks>), ...);
-    if (i == start) {
-      exactly(exact, x + i, d + i, lr, shrink);
-      i += lanes;
+    const int64_t end = current == 0 ? n : i + a_while;
+    const bool held = run(current, end);
+    if (i < std::min(n, end)) {
+      int form = 0;
+      while (form < count && (form == current || !run(form, i + lanes))) ++form;
+      if (form == count) {
+        exactly(exact, x + i, d + i, lr, shrink);
+        i += lanes;
+      } else if (!held) {
+        current = form;
+      }
+    } else {
+      current = 0;
+      a_while = std::min<int64_t>(2 * a_while, 8192);
     }
   }
 }
