@@ -124,7 +124,7 @@ void run(double parameter, int64_t n, T* x, const T* g, T* m, T* v, const Option
          int threads) {
   const Map map(parameter);
   using Wide = typename Fast<Map>::type;
-  const int64_t length = m || std::is_void_v<Wide> ? block : long_block;
+  const int64_t length = m ? block : long_block;
   const int64_t blocks = (n + length - 1) / length;
   auto step = [&](int64_t b) {
     const int64_t at = b * length, size = n - at < length ? n - at : length;

@@ -38,9 +38,13 @@ struct Exponential2 {
   struct Pair {
     F value, minus1;
   };
-  MEMBER Pair operator()(F t) const {
-    F shifted = fma(t, all(1.44269504f), power2_magic()), n = shifted - power2_magic();
-    F p = power2_series(fms(t, all(1.44269504f), n)) + rest.at(shifted);
+  MEMBER Pair operator()(F t) const { return raise(t, 1.44269504f); }
+  MEMBER Pair of_minus(F t) const { return raise(t, -1.44269504f); }
+
+ private:
+  MEMBER Pair raise(F t, float log2_base) const {
+    F c = all(log2_base), shifted = fma(t, c, power2_magic()), n = shifted - power2_magic();
+    F p = power2_series(fms(t, c, n)) + rest.at(shifted);
     F s = plus_bits(power.at(shifted), scale_bits(shifted));
     return {fma(s, p, s), fma(s, p, s - all(1))};
   }

@@ -61,7 +61,7 @@ using Power4 = Forms<Power4Form<false>, Power4Form<true>>;
 
 // m |1 − ρ|^{1/e}, ρ = s m^{−e}, through log2 and exp2 whose integer parts are kept apart; from
 // m = 0 it is |s|^{1/e}.
-template <bool zeros> struct PowerForm : Form {  // zeros: among the entries, with zero steps
+template <bool zeros> struct PowerForm : Form {  // zeros: among the entries or steps, or nearly
   Table32 middle{tables.inverse_middle}, middle_log{tables.log2_middle};
   Table32 inverse{tables.inverse_bits}, log{tables.log2_nearest};
   Table32 power{tables.power}, power_bits{tables.power_bits};
@@ -99,14 +99,18 @@ template <bool zeros> struct PowerForm : Form {  // zeros: among the entries, wi
   }
   MEMBER bool run(F x, F d, F& y) const {
     F m = magnitude(x), s = flip_sign(d, x), one = all(1);
+    bool dwarfed = true;  // m^e below the last digit of s, for the entries taken as zero
     if (zeros) {
-      Mask zero = equal(x, all(0));
-      m = select(zero, all(1), m), one = select(zero, all(0), one);
+      Mask zero = at_most(m, all(smallest)), still = equal(d, all(0));
+      m = select(zero, one, m);
+      dwarfed = all_above(select(zero, select(still, one, magnitude(d)), one), 1e-18f);
+      one = select(zero, all(0), one);
     }
     F rho = ratio(m, s), w = one - rho, rest = flip_sign((one - w) - rho, w);
     y = flip_sign(flip_sign(grown(m, larger(magnitude(w), all(1.2e-38f)), rest), w), x);
     if (zeros) y = select(equal(d, all(0)), x, y);
-    return all_within(m, largest) && all_above(m, smallest) && all_within(magnitude(d), 1e9f);
+    return dwarfed && all_within(m, largest) && all_above(m, smallest) &&
+           all_within(magnitude(d), 1e9f);
   }
 };
 using Power = Forms<PowerForm<false>, PowerForm<true>>;
@@ -131,7 +135,7 @@ struct HyperbolicEntropyLarge : Form {
       : beta2(all(float(b) * float(b))), half_beta2(all(0.5f * float(b) * float(b))) {}
   MEMBER bool run(F x, F d, F& y) const {
     F m = magnitude(x), s = flip_sign(d, x), g = square_root(fma(x, x, beta2));
-    auto [value, minus1] = exponential(all(0) - s);
+    auto [value, minus1] = exponential.of_minus(s);
     F k = quotient(half_beta2 * (all(1) + value), (g + m) * value);
     y = flip_sign(fma(m, value, minus1 * k), x);
     return all_within(magnitude(d), 40) && all_within(m, 1e15f);
@@ -157,7 +161,7 @@ struct LogarithmicLarge : Form {
   explicit LogarithmicLarge(double b) : beta(all(float(b))) {}
   MEMBER bool run(F x, F d, F& y) const {
     F m = magnitude(x), s = flip_sign(d, x), w = m + beta;
-    auto [value, minus1] = exponential(all(0) - s);
+    auto [value, minus1] = exponential.of_minus(s);
     F moved = w * value;
     F v = select(at_most(magnitude(s), all(0.5f)), fma(w, minus1, m), moved - beta);
     F across = v * quotient(beta, moved);
@@ -173,34 +177,52 @@ struct CoshForm : Form {
   explicit CoshForm(double s) : size(all(float(s))), inverse(all(float(1 / s))) {}
   static float unit(double s) { return float(1 / s); }
 };
+// c₀ + c₁ v² + …, times factor, as a polynomial in x².
+template <int n> struct Even {
+  F c[n];
+  Even(double scale, double factor, const double (&of_v)[n]) {
+    for (int k = 0; k < n; ++k, factor /= scale * scale) c[k] = all(float(factor * of_v[k]));
+  }
+  MEMBER F operator()(F z) const {
+    F p = c[n - 1];
+    for (int k = n - 2; k >= 0; --k) p = fma(z, p, c[k]);
+    return p;
+  }
+};
+INLINE float reach(double scale, double v) {  // −1: nowhere, since a coefficient may not be a float
+  return scale > 1e-3 && scale < 1e3 ? float(v * scale) : -1.f;
+}
 // Taylor's series of it in q = t/cosh v.
 struct CoshSmall : CoshForm {
-  using CoshForm::CoshForm;
+  float most;
+  Even<4> sech;
+  Even<3> half_tanh;
+  explicit CoshSmall(double s)
+      : CoshForm(s), most(reach(s, 0.5)),
+        sech(s, 1, {0.999999949, -0.499948629, 0.206718594, -0.0713891023}),
+        half_tanh(s, 1 / s, {0.499989149, -0.165859459, 0.0576595759}) {}
   MEMBER bool run(F x, F t, F& y) const {
-    F v = x * inverse, z = v * v;
-    F q = t * polynomial(z, 0.999999949f, -0.499948629f, 0.206718594f, -0.0713891023f);
-    F half = v * polynomial(z, 0.499989149f, -0.165859459f, 0.0576595759f);  // ½ tanh v
+    F z = x * x, q = t * sech(z), half = x * half_tanh(z);
     F change = fma(q * q, fma(q, fma(half, half + half, all(-1.f / 6)), half), q);
     y = fnma(change, size, x);
-    return all_within(magnitude(t), 1.f / 64) && all_within(magnitude(v), 0.5f);
+    return all_within(magnitude(t), 1.f / 64) && all_within(magnitude(x), most);
   }
 };
 // By sinh and asinh, whose errors are below the last digit of v, not of a small change: asinh by a
 // rational function,
 struct CoshLarge : CoshForm {
-  F even[5];
-  explicit CoshLarge(double s) : CoshForm(s) {
-    const double c[] = {0.999999959, 1.20338253, 0.389752985, 0.0349332946, 0.000593490082};
-    for (int k = 0; k < 5; ++k) even[k] = all(float(s * c[k]));
-  }
+  float most;
+  Even<5> sinh, over;
+  explicit CoshLarge(double s)
+      : CoshForm(s), most(reach(s, 2.1)),
+        sinh(s, 1 / s, {1.00000006, 0.166665859, 0.00833491117, 0.000197360969, 3.03568267e-06}),
+        over(1, s, {0.999999959, 1.20338253, 0.389752985, 0.0349332946, 0.000593490082}) {}
   MEMBER bool run(F x, F t, F& y) const {
-    F v = x * inverse, z = v * v;
-    F sinh = v * polynomial(z, 1.00000006f, 0.166665859f, 0.00833491117f, 0.000197360969f, 3.03568267e-06f);
-    F left = sinh - t, w = left * left;
-    F over = fma(w, fma(w, fma(w, fma(w, even[4], even[3]), even[2]), even[1]), even[0]);
-    F under = polynomial(w, 1.f, 1.37004676f, 0.543116971f, 0.067256217f, 0.00203522263f, 5.62069918e-06f);
-    y = quotient(left * over, under);
-    return all_above(magnitude(t), smallest_large) && all_within(magnitude(v), 2.1f) &&
+    F left = x * sinh(x * x) - t, w = left * left;
+    F under = polynomial(w, 1.f, 1.37004676f, 0.543116971f, 0.067256217f, 0.00203522263f,
+                         5.62069918e-06f);
+    y = quotient(left * over(w), under);
+    return all_above(magnitude(t), smallest_large) && all_within(magnitude(x), most) &&
            all_within(magnitude(left), 4);
   }
 };
@@ -262,10 +284,10 @@ struct ExponentialLarge : Form {
     F f = m * polynomial(m, 0.99999999f, 0.500000792f, 0.166656478f, 0.0417155456f, 0.00822036869f,
                          0.00152763566f, 0.00010700872f, 5.40099371e-05f);
     F left = f - flip_sign(d, x), z = magnitude(left);
-    F over = polynomial(z, 0.999999972f, 1.17244093f, 0.34710461f, 0.0230836452f, 7.32691021e-05f);
-    F under = polynomial(z, 1.f, 1.67243888f, 0.850014571f, 0.140499528f, 0.00539119633f);
+    F over = polynomial(z, 0.999999937f, 1.06348435f, 0.261165496f, 0.0113296905f);
+    F under = polynomial(z, 1.f, 1.56348004f, 0.709619285f, 0.094771997f, 0.0022346227f);
     y = flip_sign(quotient(left * over, under), x);
-    return all_above(magnitude(d), smallest_large) && all_within(m, 1.75f) && all_within(z, 7);
+    return all_above(magnitude(d), smallest_large) && all_within(m, 1.75f) && all_within(z, 5);
   }
 };
 // by tables,
