@@ -5,7 +5,7 @@
 // Every map gives the new value in the form that keeps a small step exact (the change is added to
 // x), as in mirrorflow.maps. A map may have a second, cheaper form for small steps and entries,
 // used for blocks in which all are below its bounds: it is accurate to the same rounding there.
-// For float32 on processors with AVX-512 the maps of wide_maps.h take their place.
+// For float32 on processors with AVX-512 the forms of wide_powers.h and wide_entropies.h take their place.
 
 #include "maps.h"
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)

@@ -1,7 +1,7 @@
 // The passes over memory of mirror.cpp for float32 and processors with AVX-512.
 #pragma once
 
-#include "wide_maps.h"
+#include "wide_entropies.h"
 
 namespace wide {
 
