@@ -6,7 +6,8 @@ million float32 entries, as one tensor and as 100 tensors of mixed sizes, with g
 size (lr·g of order 1e-3, weights of order 0.1) and large ones (of order 1).
 
 Run: `python benchmarks/optim.py [--only NAME …] [--entries N] [--repeats R] [--inductor] [--json]`;
-on a GPU, in wall time: `python benchmarks/optim.py --device cuda --entries 100000000`.
+on a GPU, in wall time: `python benchmarks/optim.py --device cuda --entries 100000000`; with several
+threads, in wall time too: `--threads 2`.
 """
 
 from __future__ import annotations
@@ -52,17 +53,21 @@ def tensors(entries: int, count: int, device: str) -> list[nn.Parameter]:
 
 
 def now(device: str) -> float:
-    """Processor time of this thread; on a GPU wall time, when it is done."""
+    """Processor time of this thread; with several, and on a GPU when it is done, wall time."""
     if device == "cpu":
-        return time.thread_time()
+        return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
     torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def ratio(
-    baseline: Callable[[], None], step: Callable[[], None], repeats: int, device: str
+    baseline: Callable[[], None],
+    step: Callable[[], None],
+    repeats: int,
+    device: str,
+    seconds: list[float],
 ) -> float:
-    """Median of step time over baseline time, measured alternately."""
+    """Median of step time over baseline time, in turn; `seconds` keeps the baseline's."""
     ratios = []
     for repeat in range(repeats + 1):
         times = []
@@ -72,6 +77,7 @@ def ratio(
             times.append(now(device) - begun)
         if repeat >= 1:
             ratios.append(times[1] / times[0])
+            seconds.append(times[0])
     return statistics.median(ratios)
 
 
@@ -153,12 +159,13 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--inductor", action="store_true", help="also torch.compile (slow to build)"
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     begun = time.perf_counter()
     built = library() is not None
@@ -168,6 +175,7 @@ def main() -> None:
     columns = [(1, 1e-3), (100, 1e-3), (1, 1.0), (100, 1.0)]
     cpu = options.device == "cpu"
     results: dict[tuple[str, str], list[float]] = {}
+    adds: list[float] = []
     for count, lr in columns:
         params = tensors(options.entries, count, options.device)
         start = [p.detach().clone() for p in params]
@@ -187,8 +195,13 @@ def main() -> None:
                         p.copy_(old)
                 slow = "eager" in path or path == "inductor"
                 repeats = min(options.repeats, 3) if slow and cpu else options.repeats
-                value = ratio(baseline, step, repeats, options.device)
+                value = ratio(baseline, step, repeats, options.device, adds)
                 results.setdefault((name, path), []).append(value)
+    if adds:
+        tenth, median, last = (
+            torch.tensor(adds).quantile(q).item() * 16e9 / options.entries for q in (0.1, 0.5, 0.9)
+        )
+        note += f"; sixteen entries of the add: {median:.1f} ns ({tenth:.1f} to {last:.1f})"
     for (name, path), values in results.items():
         rows.append({"map": name, "path": path, "ratios": [round(v, 2) for v in values]})
     if options.json:

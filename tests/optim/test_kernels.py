@@ -45,12 +45,15 @@ def grid(dtype):
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
-@pytest.mark.parametrize("part", ["small", "all"])
+@pytest.mark.parametrize("part", ["small", "all", "mixed"])
 def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
     x, delta = grid(dtype)
     if part == "small":  # where the cheaper forms are used
         keep = (delta.abs() <= 0.015) & (x.abs() <= 0.4)
         x, delta = x[keep].clone(), delta[keep].clone()
+    elif part == "mixed":  # small and large steps side by side in one vector, zeros among them
+        order = torch.randperm(len(x))
+        x, delta = x[order], delta[order]
     assert supports(mirror_map, x, delta)
     start = x.clone()
     fused_step(mirror_map, [x], [delta], [Options(lr=1, shrink=1, sign=1)])

@@ -92,17 +92,7 @@ class MirrorDescent(MirrorOptimizer):
         return True
 
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
-        how = {
-            first: Options.of(
-                group,
-                lr,
-                momentum=group["momentum"],
-                gain=1 - group["dampening"],
-                nesterov=group["nesterov"],
-                first=first,
-            )
-            for first in (False, True)
-        }
+        how: dict[bool, Options] = {}
         options, buffers = [], []
         for update in updates:
             first = False
@@ -114,6 +104,15 @@ class MirrorDescent(MirrorOptimizer):
                         update.x, memory_format=torch.contiguous_format
                     )
                 buffers.append(state["momentum_buffer"])
+            if first not in how:
+                how[first] = Options.of(
+                    group,
+                    lr,
+                    momentum=group["momentum"],
+                    gain=1 - group["dampening"],
+                    nesterov=group["nesterov"],
+                    first=first,
+                )
             options.append(how[first])
         x, g = [u.x for u in updates], [u.direction for u in updates]
         fused_step(group["mirror_map"], x, g, options, buffers or None)

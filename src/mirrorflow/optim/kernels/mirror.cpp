@@ -5,7 +5,7 @@
 // Every map gives the new value in the form that keeps a small step exact (the change is added to
 // x), as in mirrorflow.maps. A map may have a second, cheaper form for small steps and entries,
 // used for blocks in which all are below its bounds: it is accurate to the same rounding there.
-// For float32 on processors with AVX-512 the maps of wide_maps.h take their place.
+// For float32 on processors with AVX-512 the forms of wide_powers.h and wide_entropies.h take their place.
 
 #include "maps.h"
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
@@ -24,7 +24,8 @@ struct Options {
   int64_t nesterov, first;
 };
 
-constexpr int64_t block = 1024;
+constexpr int64_t block = 1024;       // with a buffer for the direction
+constexpr int64_t long_block = 16384;  // without
 
 template <class T> INLINE T largest(int64_t n, const T* x) {  // NaN counts as the largest
   using Int = typename Bits<T>::Int;
@@ -123,9 +124,10 @@ void run(double parameter, int64_t n, T* x, const T* g, T* m, T* v, const Option
          int threads) {
   const Map map(parameter);
   using Wide = typename Fast<Map>::type;
-  const int64_t blocks = (n + block - 1) / block;
+  const int64_t length = m ? block : long_block;
+  const int64_t blocks = (n + length - 1) / length;
   auto step = [&](int64_t b) {
-    const int64_t at = b * block, size = n - at < block ? n - at : block;
+    const int64_t at = b * length, size = n - at < length ? n - at : length;
     T buffer[block];
     if (v)
       adam(size, buffer, g + at, m + at, v + at, o);

@@ -1,46 +1,89 @@
 // The passes over memory of mirror.cpp for float32 and processors with AVX-512.
 #pragma once
 
-#include "wide_maps.h"
+#include "wide_entropies.h"
 
 namespace wide {
 
-// The new values of `lanes` entries.
-template <class Fast, class Exact>
-INLINE F moved(const Fast& fast, const Exact& exact, F x, F d) {
-  F y;
-  if (__builtin_expect(!fast.run(x, d, y), 0)) {
-    float old[lanes], delta[lanes];
-    store(old, x);
-    store(delta, d);
-    for (int j = 0; j < lanes; ++j)
-      if (std::fabs(old[j]) <= std::numeric_limits<float>::max()) old[j] = exact.step(old[j], delta[j]);
-    y = load(old);
-  }
-  return select(equal(d, all(0)), x, y);
-}
+template <class> struct List;
+template <class... Kinds> struct List<Forms<Kinds...>> {
+  using type = Forms<Kinds...>;
+};
+template <class Kind> struct List {
+  using type = Forms<Kind>;
+};
 
-// x ← map(x·shrink, d·lr), entry by entry.
-template <class Fast, bool shrinks, class Exact>
-void sweep(double parameter, const Exact& given, int64_t n, float* x, const float* d, float lr,
-           float shrink) {
-  const Fast fast(parameter);
-  const Exact exact = given;
-  const F rate = all(lr), factor = all(shrink);
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
+// x ← map(x·shrink, d·lr) from i on, until the form does not hold; where that is.
+template <class Kind, bool shrinks>
+__attribute__((noinline)) int64_t advance(double parameter, int64_t i, int64_t end, float* x,
+                                          const float* d, float lr, float shrink) {
+  const Kind form(parameter);
+  const F rate = all(lr * Kind::unit(parameter)), factor = all(shrink);
+  for (; i < end; i += lanes) {
     fetch(x + i);
     fetch(d + i);
-    F before = load(x + i);
+    F before = load(x + i), after;
     if (shrinks) before = before * factor;
-    store(x + i, moved(fast, exact, before, load(d + i) * rate));
+    if (!form.run(before, fma(load(d + i), rate, all(0)), after)) break;  // −0 becomes 0
+    store(x + i, after);
   }
-  if (i < n) {
+  return i;
+}
+
+template <class Exact>
+__attribute__((noinline)) void exactly(const Exact& exact, float* x, const float* d, float lr, float shrink) {
+  for (int j = 0; j < lanes; ++j) {
+    float delta = d[j] * lr;
+    x[j] *= shrink;
+    if (delta != 0 && std::fabs(x[j]) <= std::numeric_limits<float>::max()) x[j] = exact.step(x[j], delta);
+  }
+}
+
+// One form goes on while it holds: the cheapest without end, another for a while, longer each time.
+// Where it fails, the others are tried for one group, the exact one last; the one that fits goes on
+// from there if this one did not hold at all.
+template <bool shrinks, class Exact, class... Kinds>
+void whole(Forms<Kinds...>, double parameter, const Exact& exact, int64_t n, float* x,
+           const float* d, float lr, float shrink) {
+  constexpr decltype(&advance<Power3, shrinks>) forms[] = {advance<Kinds, shrinks>...};
+  constexpr int count = sizeof...(Kinds);
+  int64_t a_while = 1024;
+  for (int64_t i = 0, current = 0; i < n;) {
+    auto run = [&](int form, int64_t end) {
+      const int64_t from = i;
+      i = forms[form](parameter, i, std::min(n, end), x, d, lr, shrink);
+      return i > from;
+    };
+    const int64_t end = current == 0 ? n : i + a_while;
+    const bool held = run(current, end);
+    if (i < std::min(n, end)) {
+      int form = 0;
+      while (form < count && (form == current || !run(form, i + lanes))) ++form;
+      if (form == count) {
+        exactly(exact, x + i, d + i, lr, shrink);
+        i += lanes;
+      } else if (!held) {
+        current = form;
+      }
+    } else {
+      current = 0;
+      a_while = std::min<int64_t>(2 * a_while, 8192);
+    }
+  }
+}
+
+template <class Fast, bool shrinks, class Exact>
+void sweep(double parameter, const Exact& exact, int64_t n, float* x, const float* d, float lr,
+           float shrink) {
+  const typename List<Fast>::type forms;
+  const int64_t full = n - n % lanes, left = n - full;
+  whole<shrinks>(forms, parameter, exact, full, x, d, lr, shrink);
+  if (left > 0) {
     float last[lanes] = {}, step[lanes] = {};
-    std::copy(x + i, x + n, last);
-    std::copy(d + i, d + n, step);
-    store(last, moved(fast, exact, load(last) * factor, load(step) * rate));
-    std::copy(last, last + (n - i), x + i);
+    std::copy(x + full, x + n, last);
+    std::copy(d + full, d + n, step);
+    whole<shrinks>(forms, parameter, exact, lanes, last, step, lr, shrink);
+    std::copy(last, last + left, x + full);
   }
 }
 
