@@ -23,6 +23,10 @@ MAPS = [
     maps.Cosh(0.5),
     maps.Exponential(),
     maps.DoubleExponential(),
+    maps.Mixed(4, 1.0, 0.5),
+    maps.NegativeEntropy(),
+    maps.PNorm(3),
+    maps.Spectral(maps.Power(1.5)),
 ]
 SGD_OPTIONS = [
     {},
@@ -40,10 +44,12 @@ ADAM_OPTIONS = [
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 3e-5, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
 
-def problem(dtype, seed=0):
+def problem(dtype, mirror_map=None, seed=0):
     """A start and 20 gradients, exact in every dtype so that the reference sees the same."""
     rng = np.random.default_rng(seed)
     start = torch.tensor(rng.normal(size=(6, 5))).to(dtype)
+    if isinstance(mirror_map, maps.NegativeEntropy):
+        start = start.abs()
     return start, [torch.tensor(rng.normal(size=(6, 5))).to(dtype) for _ in range(20)]
 
 
@@ -57,14 +63,17 @@ def run(optimizer, start, gradients, lr, **options):
 
 
 def pair_of(reference, mirror_map):
-    return reference.geometry(type(mirror_map).__name__, *dataclasses.astuple(mirror_map))
+    fields = dataclasses.astuple(mirror_map)
+    if isinstance(mirror_map, maps.Spectral):
+        fields = (type(mirror_map.map).__name__, *dataclasses.astuple(mirror_map.map))
+    return reference.geometry(type(mirror_map).__name__, *fields)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("options", SGD_OPTIONS, ids=str)
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
 def test_mirror_descent_is_the_reference(reference, mirror_map, options, dtype):
-    start, gradients = problem(dtype)
+    start, gradients = problem(dtype, mirror_map)
     got = run(MirrorDescent, start, gradients, 0.02, mirror_map=mirror_map, **options)
     wide = [g.double().numpy() for g in gradients]
     pair = pair_of(reference, mirror_map)
@@ -76,7 +85,7 @@ def test_mirror_descent_is_the_reference(reference, mirror_map, options, dtype):
 @pytest.mark.parametrize("options", ADAM_OPTIONS, ids=str)
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
 def test_mirror_adamw_is_the_reference(reference, mirror_map, options, dtype):
-    start, gradients = problem(dtype)
+    start, gradients = problem(dtype, mirror_map)
     got = run(MirrorAdamW, start, gradients, 0.01, mirror_map=mirror_map, **options)
     wide = [g.double().numpy() for g in gradients]
     pair = pair_of(reference, mirror_map)
@@ -95,7 +104,21 @@ def test_quadratic_is_adamw_bitwise(options, dtype, tensor_lr):
     assert torch.equal(got, want)
 
 
-@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("optimizer", [MirrorDescent, MirrorAdamW])
+def test_rows_on_a_simplex_are_the_reference(reference, optimizer, dtype):
+    _, gradients = problem(dtype)
+    start = torch.tensor(np.random.default_rng(1).dirichlet(np.ones(5), size=6)).to(dtype)
+    pair = reference.geometry("SimplexEntropy", -1)
+    textbook = {MirrorDescent: reference.mirror_descent, MirrorAdamW: reference.mirror_adamw}
+    options = {"weight_decay": 0.0}
+    got = run(optimizer, start, gradients, 0.02, mirror_map=maps.SimplexEntropy(), **options)
+    wide = [g.double().numpy() for g in gradients]
+    want = textbook[optimizer](start.double().numpy(), wide, pair, 0.02, **options)
+    np.testing.assert_allclose(got.double(), want, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("mirror_map", MAPS[:10], ids=repr)
 def test_match_lr_does_as_much_as_sgd(mirror_map):
     """The first update is as long as SGD's or promises half its decrease, whichever is more."""
     start, (g, *_) = problem(torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +11,15 @@ Array = np.ndarray
 Pair = tuple[Callable[[Array], Array], Callable[[Array], Array]]
 
 
-def geometry(name: str, *args: float) -> Pair:
-    """`(∇R, ∇R*)` by name, from the formulas of the theory."""
-    (a,) = args or (1.0,)
+def geometry(name: str, *args: Any) -> Pair:
+    """`(∇R, ∇R*)` by name and fields, from the formulas of the theory."""
     sign, mag = np.sign, np.abs
+    if name == "Mixed":
+        return mixed(*args)
+    if name == "Spectral":
+        scalar = geometry(*args)
+        return (lambda x: spectral(x, scalar[0])), (lambda u: spectral(u, scalar[1]))
+    (a,) = args or (1.0,)
     return {
         "Quadratic": (lambda x: x, lambda u: u),
         "Power": (
@@ -31,7 +37,36 @@ def geometry(name: str, *args: float) -> Pair:
             lambda x: np.sinh(np.sinh(x)),
             lambda u: np.arcsinh(np.arcsinh(u)),
         ),
+        "NegativeEntropy": (np.log, np.exp),
+        "SimplexEntropy": (np.log, lambda u: np.exp(u) / np.exp(u).sum(a, keepdims=True)),
+        "PNorm": (lambda x: power_of_norm(x, a), lambda u: power_of_norm(u, a / (a - 1))),
     }[name]
+
+
+def power_of_norm(x: Array, p: float) -> Array:
+    """The gradient of `½‖x‖_p²`."""
+    norm = (np.abs(x) ** p).sum() ** (1 / p)
+    return norm ** (2 - p) * np.sign(x) * np.abs(x) ** (p - 1)
+
+
+def spectral(x: Array, function: Callable[[Array], Array]) -> Array:
+    u, s, v = np.linalg.svd(x, full_matrices=False)
+    return u * function(s) @ v
+
+
+def mixed(p: float, a: float, b: float) -> Pair:
+    def to_dual(x: Array) -> Array:
+        return a * x + b * np.sign(x) * np.abs(x) ** (p - 1)
+
+    def to_primal(u: Array) -> Array:
+        low, high = np.zeros_like(u), np.abs(u) / a
+        for _ in range(200):
+            middle = (low + high) / 2
+            above = to_dual(middle) > np.abs(u)
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        return np.sign(u) * (low + high) / 2
+
+    return to_dual, to_primal
 
 
 def decayed(x: Array, pair: Pair, amount: float, decay: str) -> Array:
