@@ -133,7 +133,7 @@ def test_the_search_leaves_a_region_where_trials_do_not_arrive(
 
     monkeypatch.setattr(module, "_rows", rows)
     late = tune(BASE, tmp_path, trials=26).rows[12:]
-    # A third of the family's interval, so a ninth of blind draws; told as failed it was nearly every one.
+    # A third of the interval, so a ninth of blind draws; told as failed it was nearly every one.
     assert sum(not row["reached"] for row in late) <= 4
 
 
