@@ -6,8 +6,9 @@ n = 8), `two100`, `two400` (n = 30), `points200` (m = 100, n = 200), `three` (3-
 run in the same process on the same right-hand side `du/dtau = J' p`,
 `dlog t/dtau = exp(phi - log t)`: LSODA and Radau of SciPy, and loss-scaled mirror descent (explicit
 Euler) with the best of three relative steps. A baseline counts only if its margin at the target is
-within 1 % of the flow's; "-" means that it did not get there in `--cap` seconds. All seconds are processor time of this one thread, so other work on the machine
-counts little; they depend on the machine, steps and margins do not. Rows are printed as they come.
+within 1 % of the flow's; "-" means that it did not get there in `--cap` seconds. All seconds are
+processor time, so other work on the machine counts little; they depend on the machine, steps and
+margins do not. Rows are printed as they come.
 
     python benchmarks/flow.py --nets linear two20 three --cap 10
 """
