@@ -186,9 +186,11 @@ class ImplicitStepper:
             return xg, frame.map.dual(xg)
         c = float(self.tableau.nodes[s])
         if frame.map.rapid:
+            # in Q the stages lie close together, at the end of the step: start from the last one
             k = int(np.abs(x).argmax())
+            near = x if s == 0 or xs[k] * x[k] <= 0.0 else xs
             at = u[k] + c * (u_end[k] - u[k])
-            guess = x * (float(frame.map.primal(np.array([at]))[0]) / x[k])
+            guess = near * (float(frame.map.primal(np.array([at]))[0]) / near[k])
             return guess, frame.map.dual(guess)
         ug = u + c * (u_end - u) if s == 0 or h > 0.6 else base + parts[-1]
         return frame.map.primal(ug), ug
