@@ -192,9 +192,9 @@ def main() -> None:
                             passed.setdefault(target, time.process_time() - begun)
 
                 flow = mirror_flow(
-                    net, x, y, MAPS[name], log_t_end=arguments.log10_t * math.log(10), tol=arguments.tol,
-                    max_step=0.4, max_steps=arguments.max_steps, kinks=arguments.kinks,
-                    callback=clock,
+                    net, x, y, MAPS[name], log_t_end=arguments.log10_t * math.log(10),
+                    tol=arguments.tol, max_step=0.4, max_steps=arguments.max_steps,
+                    kinks=arguments.kinks, callback=clock,
                 )  # fmt: skip
                 times = ", ".join(f"{passed[t]:.1f}" if t in passed else "-" for t in TARGETS)
                 beside = "not run"

@@ -1,4 +1,4 @@
-"""Cubic interpolation in `log log(1 + t)`, with slopes that the neighbouring rows have to bear out."""
+"""Cubic interpolation in `log log(1 + t)`, with slopes that neighbouring rows have to bear out."""
 
 # NumPy types many reductions as Any
 # mypy: disable-error-code="no-any-return"
