@@ -196,9 +196,15 @@ def test_any_module_goes_through_autograd() -> None:
     labels = (x[:, 0] > 0).long() + (x[:, 1] > 0.3).long()
     flows = [
         mirror_flow(
-            net, x, labels, maps.Quadratic(), log_t_end=-1.0, loss="cross_entropy", tol=1e-2,
+            net,
+            x,
+            labels,
+            maps.Quadratic(),
+            log_t_end=-1.0,
+            loss="cross_entropy",
+            tol=1e-2,
             max_step=0.02,
-        )  # fmt: skip
+        )
         for net in (own, plain)
     ]
     np.testing.assert_allclose(flows[0].direction[-1], flows[1].direction[-1], rtol=1e-7, atol=1e-9)
