@@ -203,8 +203,6 @@ def solve_stage(
         x = new
         moved = kinked and frame.margins.settle(x_line, x, mu)
         done = sx < tol and sm < 30 * tol and curved < tol
-        if frame.map.rapid:  # there x is the logarithm of u, and u has to be right as well
-            done &= bool(np.abs(du).max() < tol**0.5 * np.abs(u).max())
         settled = (
             iteration > 4
             and sm < 30 * tol
