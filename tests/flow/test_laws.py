@@ -91,7 +91,6 @@ def test_two_maps_with_one_horizon_meet() -> None:
         ("two", maps.Cosh(1.0)),
         ("two", maps.Exponential()),
         ("three", maps.Quadratic()),
-        ("three", maps.Power(1.2)),
         ("three", maps.HyperbolicEntropy(0.1)),
     ],
     ids=str,
