@@ -61,12 +61,13 @@ def test_late_phase_balances_energies_and_not_norms() -> None:
     ratio = np.linalg.norm(inner, axis=1) / np.abs(outer).sum(1)
     # E_1 = |W|^2/2 and E_2 ~ |a|_1 are equal, so |a|_1 grows like |W|^2
     assert ratio[-1] < 0.05 * ratio[0]
-    norms = np.linalg.norm(inner[-1]), np.abs(outer[-1]).sum()
+    # at a step, since the last row is interpolated, its margin apart from its weights
+    norms = np.linalg.norm(inner[-2]), np.abs(outer[-2]).sum()
     with torch.no_grad():
-        net.weights[0].copy_(torch.from_numpy(inner[-1]).reshape(3, 3))
-        net.weights[1].copy_(torch.from_numpy(outer[-1]).reshape(1, 3))
+        net.weights[0].copy_(torch.from_numpy(inner[-2]).reshape(3, 3))
+        net.weights[1].copy_(torch.from_numpy(outer[-2]).reshape(1, 3))
         low = float((y * net(x)).min())
-    assert flow.margin[-1] == pytest.approx(low / (norms[0] * norms[1]), rel=1e-9)
+    assert flow.margin[-2] == pytest.approx(low / (norms[0] * norms[1]), rel=1e-10)
 
 
 def test_one_map_by_name_is_that_map() -> None:

@@ -183,7 +183,10 @@ def test_the_outcome_is_that_of_the_certificate(mirror_map: maps.MirrorMap) -> N
 
 
 def test_any_module_goes_through_autograd() -> None:
-    """A plain module gives the same flow as the library's net with analytic derivatives."""
+    """A plain module gives the same flow as the library's net with analytic derivatives.
+
+    A tolerance that never binds: a plain module does not say what is balanced, which counts in it.
+    """
     x, _ = blobs(6)
     own = MLP((2, 3, 3), "linear", generator=torch.Generator().manual_seed(1))
     plain = nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(3, 3, bias=False))
@@ -192,7 +195,16 @@ def test_any_module_goes_through_autograd() -> None:
             a.copy_(b)
     labels = (x[:, 0] > 0).long() + (x[:, 1] > 0.3).long()
     flows = [
-        mirror_flow(net, x, labels, maps.Quadratic(), log_t_end=-1.0, loss="cross_entropy")
+        mirror_flow(
+            net,
+            x,
+            labels,
+            maps.Quadratic(),
+            log_t_end=-1.0,
+            loss="cross_entropy",
+            tol=1e-2,
+            max_step=0.02,
+        )
         for net in (own, plain)
     ]
     np.testing.assert_allclose(flows[0].direction[-1], flows[1].direction[-1], rtol=1e-7, atol=1e-9)

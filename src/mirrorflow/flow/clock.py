@@ -51,16 +51,7 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     if s.elapsed is not None:
         return s.elapsed
     unit = float(np.exp(min(s.log_unit, 690.0)))
-    peak = float(s.log_rate.max())
-    if peak - float(s.log_rate.min()) < _STEEP:
-        rate = _lagrange(len(s.log_rate)) @ s.log_rate
-    else:  # only the end of the step counts, and a quartic would overshoot
-        at = np.linspace(0.0, 1.0, len(s.log_rate))
-        rate = np.interp(NODES, at, s.log_rate)
-        last = at[-2] < NODES
-        t = (NODES[last] - at[-2]) / (at[-1] - at[-2])
-        bow = 0.5 * float(s.log_rate[-1] - 2.0 * s.log_rate[-2] + s.log_rate[-3])
-        rate[last] -= max(bow, 0.0) * t * (1.0 - t)
+    rate, peak = _rate_on_nodes(s), float(s.log_rate.max())
     # bend the rate so that the step's total is the integrator's
     have = np.exp(rate - peak + _LOG_WEIGHTS)
     bump = NODES * (1.0 - NODES)
@@ -86,6 +77,36 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     return s.phi[1], top + float(np.log(np.exp(exponent - top).sum())) + float(
         np.log(s.h)
     ) + s.tau_unit
+
+
+def clock_defect(s: Segment) -> float:
+    """What the step's clock leaves open, as a relative error of its length in y, hence of Q(t).
+
+    `log dtau/dy`, interpolated over the step, implies a duration; the integrator has another. If
+    they differ by d, `log t` is uncertain by about d, and `log Q` by d times its growth per log t.
+    """
+    if s.elapsed is not None:
+        return 0.0
+    rate = _rate_on_nodes(s)
+    top = float(rate.max())
+    total = top + float(np.log(np.exp(rate - top + _LOG_WEIGHTS).sum())) + float(np.log(s.h))
+    unit = float(np.exp(min(s.log_unit, 690.0)))
+    grown = (s.phi[1] - s.phi[0]) * unit + float(s.log_rate[-1] - s.log_rate[0])
+    return abs(total - s.log_tau) * s.h / max(grown, s.h)
+
+
+def _rate_on_nodes(s: Segment) -> Array:
+    """`log dtau/dy` on `NODES`."""
+    if float(np.ptp(s.log_rate)) < _STEEP:
+        return np.asarray(_lagrange(len(s.log_rate)) @ s.log_rate)
+    # only the end of the step counts, and a quartic would overshoot
+    at = np.linspace(0.0, 1.0, len(s.log_rate))
+    rate = np.interp(NODES, at, s.log_rate)
+    last = at[-2] < NODES
+    t = (NODES[last] - at[-2]) / (at[-1] - at[-2])
+    bow = 0.5 * float(s.log_rate[-1] - 2.0 * s.log_rate[-2] + s.log_rate[-3])
+    rate[last] -= max(bow, 0.0) * t * (1.0 - t)
+    return rate
 
 
 @cache

@@ -15,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.errors import RunError
+from mirrorflow.flow.interpolate import (
+    hermite,
+    loglog,
+    loglog_slope,
+    pace_of,
+    pace_slope,
+    plausible,
+)
 
 __all__ = ["FlowPoint", "Outcome", "Trajectory"]
 
 Array = NDArray[np.float64]
 Outcome = Literal["reached", "converged", "plateau", "not_separable", "stalled"]
-
-
-def loglog(log_t: Array) -> Array:
-    """`log log(1 + t)` of `log t`, also for t below 1 and above the doubles."""
-    with np.errstate(divide="ignore", under="ignore"):
-        return np.where(log_t < -30.0, log_t, np.log(np.logaddexp(0.0, log_t)))
 
 
 @dataclass(frozen=True)
@@ -133,38 +135,43 @@ class Trajectory:
         """Interpolated record in step k, and its `rate`."""
         ends = self.log_t[k : k + 2]
         d, n = self.direction.shape[1], self.margins.shape[1]
-        lead = np.maximum(ends, 1.0)
-        pace = _pace(ends)
+        # rows on either side, to judge the slopes by
+        low = max(k - 2, 0)
+        rows = np.arange(low, min(k + 4, len(self)))
+        rows = rows[np.isfinite(self.log_t[rows]) | (rows == k)]
+        at = int(np.searchsorted(rows, k))
+        pace = pace_of(self.log_t[rows])
         values = np.concatenate(
             [
-                self.direction[k : k + 2],
-                self.margins[k : k + 2],
-                self.log_gauge[k : k + 2, None],
-                (self.log_loss[k : k + 2] / pace)[:, None],
+                self.direction[rows],
+                self.margins[rows],
+                self.log_gauge[rows, None],
+                (self.log_loss[rows] / pace)[:, None],
             ],
             1,
         )
+        pair = values[at : at + 2]
         # slopes against log t; a cubic follows the ratio of log loss to log t better than the loss
-        slopes = self.rate[k : k + 2] / lead[:, None]
-        slopes[:, -1] = slopes[:, -1] / pace - values[:, -1] * _pace_slope(ends)
+        slopes = self.rate[k : k + 2] / np.maximum(ends, 1.0)[:, None]
+        slopes[:, -1] = slopes[:, -1] / pace[at : at + 2] - pair[:, -1] * pace_slope(ends)
         if np.isneginf(ends[0]):
             # the first step starts at t = 0: a parabola in t, with the slope of its end
             s = float(np.exp(log_t - ends[1]))
-            if np.isneginf(values[0, d + n]):  # from the origin Q grows in proportion to t
-                values[0] = values[1]
-                values[0, d + n] = values[1, d + n] - 1.0
-            slopes[0] = 2.0 * (values[1] - values[0]) - slopes[1]
+            if np.isneginf(pair[0, d + n]):  # from the origin Q grows in proportion to t
+                pair[0] = pair[1]
+                pair[0, d + n] = pair[1, d + n] - 1.0
+            slopes[0] = 2.0 * (pair[1] - pair[0]) - slopes[1]
             per_log_t = s
         else:
-            z = loglog(np.array([ends[0], log_t, ends[1]]))
-            width = float(z[2] - z[0])
-            s = float((z[1] - z[0]) / width)
-            slopes *= (width / _loglog_slope(ends))[:, None]
-            per_log_t = _loglog_slope(log_t) / width
-        v, dv = _hermite(values, slopes, s)
+            z = loglog(self.log_t[rows])
+            width = float(z[at + 1] - z[at])
+            s = float(loglog(np.array(log_t)) - z[at]) / width
+            slopes = width * plausible(slopes / loglog_slope(ends)[:, None], z, values, at)
+            per_log_t = float(loglog_slope(log_t)) / width
+        v, dv = hermite(pair, slopes, s)
         dv = dv * per_log_t
-        here = _pace(log_t)
-        dv[-1] = (dv[-1] + v[-1] * _pace_slope(log_t)) * here
+        here = pace_of(log_t)
+        dv[-1] = (dv[-1] + v[-1] * pace_slope(log_t)) * here
         mix = {
             name: float((1 - s) * getattr(self, name)[k] + s * getattr(self, name)[k + 1])
             for name in _MIXED
@@ -234,46 +241,5 @@ class Trajectory:
         return cls(**arrays, **head)
 
 
-def _pace(log_t: Any) -> Any:
-    """`1 + log(1 + t)`, which never vanishes."""
-    return 1.0 + np.logaddexp(0.0, log_t)
-
-
-def _pace_slope(log_t: Any) -> Any:
-    """`d log pace / d log t`."""
-    with np.errstate(over="ignore", under="ignore"):
-        return np.exp(-np.logaddexp(0.0, -log_t)) / _pace(log_t)
-
-
-def _loglog_slope(log_t: Any) -> Any:
-    """`d loglog / d log t`."""
-    with np.errstate(over="ignore", under="ignore"):
-        exact = np.exp(-np.logaddexp(0.0, -log_t)) / np.maximum(np.logaddexp(0.0, log_t), 1e-300)
-    return np.where(np.asarray(log_t) < -30.0, 1.0, exact)
-
-
 _MIXED = ("gap", "epsilon", "delta", "slack", "balance_drift")  # linear between steps
 _SCALARS = ("outcome", "degree", "stats")
-
-
-def _hermite(values: Array, slopes: Array, s: float) -> tuple[Array, Array]:
-    """Cubic on [0, 1] through two rows, and its derivative.
-
-    A slope beyond five secants is not believed: where it is that steep (a weight crossing zero for
-    p > 2) it is cut. The last column, the loss, is smooth and may have an extremum: it also gets a
-    tenth of its value.
-    """
-    secant = values[1] - values[0]
-    bound = 5.0 * np.abs(secant) + 1e-9 * np.abs(values).max()
-    bound[-1] += 0.1 * np.abs(values[:, -1]).max()
-    slopes = np.where(np.isfinite(slopes), np.clip(slopes, -bound, bound), secant)
-    value: Array = (
-        values[0]
-        + s * s * (3 - 2 * s) * secant
-        + s * (1 - s) ** 2 * slopes[0]
-        + s * s * (s - 1) * slopes[1]
-    )
-    slope: Array = (
-        6 * s * (1 - s) * secant + (1 - s) * (1 - 3 * s) * slopes[0] + s * (3 * s - 2) * slopes[1]
-    )
-    return value, slope
