@@ -99,6 +99,43 @@ def test_training_digits_below_loss_1e_minus_1000(mirror_map, dtype):
     assert value < -1000 * math.log(10)
 
 
+@pytest.mark.parametrize("batch", [0, 8], ids=["full batch", "minibatches"])
+@pytest.mark.parametrize("mirror_map", [maps.Power(1.5), maps.Quadratic(), maps.Power(3)], ids=repr)
+def test_the_margin_grows_at_loss_1e_minus_10000_in_float32(mirror_map, batch):
+    torch.set_default_dtype(torch.float32)
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 6, generator=g)
+    y = torch.where(x[:, 0] + 0.5 * x[:, 1] > 0, 1.0, -1.0)
+    net = MLP((6, 12, 1), generator=g)
+
+    def train(opt, steps):
+        for step in range(steps):
+            at = (
+                torch.arange(32)
+                if not batch
+                else torch.arange(batch * step, batch * (step + 1)) % 32
+            )
+            opt.zero_grad()
+            log_loss(net(x[at]), y[at], "exponential").backward()
+            opt.step()
+
+    @torch.no_grad()
+    def margin():
+        weights = torch.cat([w.detach().double().reshape(-1) for w in net.parameters()])
+        return float((y * net(x)).min()) / float(mirror_map.horizon().gauge(weights)) ** net.degree
+
+    train(MirrorDescent(net.parameters(), LossScaled(0.02), mirror_map=mirror_map), 300)
+    with torch.no_grad():
+        factor = (24000 / float((y * net(x)).min())) ** (1 / net.degree)
+        for w in net.parameters():
+            w.mul_(factor)
+    before, loss = margin(), float(log_loss(net(x), y, "exponential").detach())
+    assert loss < -10000 * math.log(10)
+    train(MirrorDescent(net.parameters(), LossScaled(0.002), mirror_map=mirror_map), 200)
+    assert float(log_loss(net(x), y, "exponential").detach()) < 1.1 * loss
+    assert margin() > 1.01 * before
+
+
 def test_a_step_that_halves_log_loss_is_taken_back():
     p = nn.Parameter(torch.tensor([1.0, 2.0]))
     opt = MirrorDescent([p], LossScaled(0.1), mirror_map=maps.Quadratic(), momentum=0.9)
