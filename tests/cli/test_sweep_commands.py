@@ -94,9 +94,17 @@ def test_a_sweep_runs_once_and_tells(tmp_path: Path) -> None:
     assert Path(again["table"]).exists()
 
 
+def test_a_dry_run_finds_a_key_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('[grid]\nmirrormap = ["quadratic"]\n')
+    dry = call("sweep", str(tmp_path / "s.toml"), "--dry-run")
+    assert dry.exit_code == 1
+    assert "no key ['mirrormap']" in dry.output
+
+
 def test_a_member_that_fails_is_told_and_ends_with_code_1(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(SMALL.replace("power(3)", "cubic"))
-    done = call("sweep", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"))
+    words = ["sweep", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out")]
+    done = call(*words)
     assert done.exit_code == 1
     assert "failed: ValueError: 'cubic'" in done.stdout
     assert "2 members (1 steps, 1 failed)" in done.stdout

@@ -14,7 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mirrorflow.cli.progress import bar_columns
-from mirrorflow.experiments.config import flatten
+from mirrorflow.errors import MirrorFlowError
+from mirrorflow.experiments.config import RunConfig, flatten
 from mirrorflow.experiments.pool import local_processes
 from mirrorflow.experiments.sweep import Member, Record, Sweep, read_plan
 from mirrorflow.experiments.sweep import sweep as run_sweep
@@ -46,7 +47,9 @@ def sweep(
         Path | None,
         typer.Option(help="Folder of the vision sets; default $MIRRORFLOW_DATA, else the cache."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the members only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the members and check them only.")
+    ] = False,
     track: Annotated[
         list[str] | None,
         typer.Option(help="mlflow (SQLite beside the run), mlflow:URI or tensorboard; repeatable."),
@@ -65,6 +68,11 @@ def sweep(
     console = Console(stderr=as_json)
     if dry_run:
         _list(members, console, as_json)
+        refused = [(m.name, told) for m in members if (told := _refusal(m))]
+        for name, told in refused:
+            console.print(Text(f"{name}: {told}"), style="red", soft_wrap=True)
+        if refused:
+            raise typer.Exit(1)
         return
     chosen = choose_engine(engine, address, most_threads(members))
     folder = out or Path(file.stem)
@@ -103,6 +111,15 @@ def _list(members: list[Member], console: Console, as_json: bool) -> None:
         table.add_row(name, *(str(settings.get(k, "")) for k in varied))
     console.print(table)
     console.print(f"{len(members)} members")
+
+
+def _refusal(member: Member) -> str:
+    """Why its settings are no configuration of a run; empty if they are one."""
+    try:
+        RunConfig.from_dict(member.settings)
+    except (TypeError, ValueError, MirrorFlowError) as error:
+        return str(error)
+    return ""
 
 
 def _run(members: list[Member], out: Path, console: Console, options: dict[str, Any]) -> Sweep:

@@ -65,7 +65,11 @@ def train(
     steps: Annotated[int | None, typer.Option(help="At most so many steps.")] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the training set, in place of --steps and --until."),
+        typer.Option(
+            min=1,
+            help="At most so many passes over the training set, in place of --steps; without "
+            "--until, exactly so many.",
+        ),
     ] = None,
     until: Annotated[
         str | None,

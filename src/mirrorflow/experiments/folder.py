@@ -96,7 +96,10 @@ class RunFolder:
         try:
             found: dict[str, Any] = json.loads(self.manifest_path.read_text())
         except (OSError, json.JSONDecodeError) as error:
-            raise RunError(f"{self.path} is no run folder: {error}") from error
+            raise RunError(
+                f"{self.path} is no run folder, its manifest.json cannot be read ({error}); pass "
+                "the folder that was --out of mirrorflow train"
+            ) from error
         if found.get("format") != FORMAT:
             raise RunError(
                 f"{self.path} was written with layout {found.get('format')!r} by mirrorflow "

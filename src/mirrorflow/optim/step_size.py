@@ -44,6 +44,8 @@ class LossScaled:
     reject: bool = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.eta, bool) or not isinstance(self.eta, int | float):
+            raise TypeError(f"eta = {self.eta!r} is no number; choose 0 < eta < 1")
         if not 0 < self.eta < 1:
             raise ValueError(f"eta = {self.eta} is not a relative step; choose 0 < eta < 1")
         if self.decay not in ("root", "linear", "constant"):
