@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 Array = np.ndarray
 Pair = tuple[Callable[[Array], Array], Callable[[Array], Array]]
@@ -51,8 +50,7 @@ def power_of_norm(x: Array, p: float) -> Array:
 
 
 def spectral(x: Array, function: Callable[[Array], Array]) -> Array:
-    # not np.linalg.svd, which takes a stray floating-point flag of LAPACK for a failure
-    u, s, v = scipy.linalg.svd(x, full_matrices=False)
+    u, s, v = np.linalg.svd(x, full_matrices=False)
     return u * function(s) @ v
 
 

@@ -25,6 +25,10 @@ FLAGS = (
     "-O3 -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -ffp-contract=fast "
     "-Wno-ignored-attributes"
 )
+if platform.machine().lower() in {"x86_64", "amd64"}:
+    # GCC 12 moves pairs of floats through MMX registers in the plain build and never clears them,
+    # after which every x87 operation of the process is NaN: LAPACK's norms are such operations.
+    FLAGS += " -mno-mmx"
 # From the best to what every compiler knows; the first that compiles is taken.
 VARIANTS = (
     "-march=native -mprefer-vector-width=512 -fopenmp",
