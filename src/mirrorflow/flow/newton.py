@@ -24,6 +24,8 @@ FLOOR = 1e-14  # share of the total weight below which a margin does not act
 _IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
 _RISE = 1e-3  # up to this share a weight is set to its barrier's at once, not by Newton
 _TRUST = 0.5  # largest relative move of x in one Newton step
+_NOISE = 64.0 * float(np.finfo(np.float64).eps)  # of the dual equation, relative to its terms
+_NOISY = 30.0  # times the tolerance: moves of x that such noise may cause
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,11 @@ def solve_stage(
         r1 = u - base - jac.T @ mu
         if kinked:
             r1 -= frame.margins.beyond(x, mu)
+        # a flat potential turns rounding in J' mu into moves of x above the tolerance
+        terms = np.abs(u) + np.abs(base) + mu @ np.abs(jac)
+        if not dual_primary:
+            terms += np.abs(x) * slope
+        noise = bool(np.all(np.abs(r1) <= _NOISE * terms))
         try:
             system = _Bordered(frame, x, slope, mu, temperature, jac, frame.barrier_jacobian(q))
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
@@ -202,7 +209,7 @@ def solve_stage(
         curved = frame.map.extent(new - x - dx) / size
         x = new
         moved = kinked and frame.margins.settle(x_line, x, mu)
-        done = sx < tol and sm < 30 * tol and curved < tol
+        done = sx < (_NOISY * tol if noise else tol) and sm < 30 * tol and curved < tol
         settled = (
             iteration > 4
             and sm < 30 * tol
