@@ -137,6 +137,8 @@ class ImplicitStepper:
             if radial:
                 ratio = frame.map.gauge(xg) / size
                 temp = max(frame.one(), self.delta * low * ratio**frame.margins.degree)
+                if s == 0:  # J grows along the ray
+                    mus = mus * ratio ** (1.0 - frame.margins.degree)
                 clock = Clock(gamma * advance, x)
             else:
                 temp, clock = self.temperature(frame, low), Clock(gamma * total)

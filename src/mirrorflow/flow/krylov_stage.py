@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mirrorflow.flow.activity import FLOOR, admit
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import ImplicitStepper, State, Step
 from mirrorflow.flow.krylov import Bordered, Gram
 from mirrorflow.flow.krylov_products import Products
-from mirrorflow.flow.newton import FLOOR, Clock, Stage, admit
+from mirrorflow.flow.newton import Clock, Stage
 from mirrorflow.flow.scaled import Array
 
 _TRUST = 0.5  # largest relative move of x in one Newton step

@@ -17,15 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mirrorflow.flow.activity import FLOOR, admit, open_cases, responses
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.scaled import Array
 
-FLOOR = 1e-14  # share of the total weight below which a margin does not act
-_IDLE = 1e-6  # a margin below this share whose barrier is not met is set to the floor
-_RISE = 1e-3  # up to this share a weight is set to its barrier's at once, not by Newton
 _TRUST = 0.5  # largest relative move of x in one Newton step
-_NOISE = 64.0 * float(np.finfo(np.float64).eps)  # of the dual equation, relative to its terms
-_NOISY = 30.0  # times the tolerance: moves of x that such noise may cause
+_NOISE = 1e-8  # residual of the dual equation, relative to its terms, from which rounding may rule
+_NOISY = 30.0  # times the tolerance: moves of x that rounding may cause
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,8 @@ class _Bordered:
         self.y = self.apply_inverse(jac.T)
         self.rows = jac if barrier_jac is None else barrier_jac @ jac
         self.w = mu / temperature
-        self.a = (self.rows @ self.y) * self.w[:, None]
+        self.compliance = self.rows @ self.y
+        self.a = self.compliance * self.w[:, None]
         self.a[np.diag_indices(len(mu))] += 1.0
 
     def apply_inverse(self, r: Array) -> Array:
@@ -107,23 +106,6 @@ class _Bordered:
         return x0, x1, m0, m1, u0, u1
 
 
-def admit(mu: Array, r2: Array, temperature: float) -> None:
-    """Park the margins that do not act and raise those that come into play, in place.
-
-    Newton on the linearised barrier would let the first contaminate x, and would raise the `log mu`
-    of the second by a few units an iteration only, which looks like divergence.
-    """
-    total = mu.sum()
-    idle = (mu < _IDLE * total) & (r2 > 5.0 * temperature)
-    mu[idle] = FLOOR * total
-    r2[idle | ((mu <= 1.01 * FLOOR * total) & (r2 > 0))] = 0.0
-    rise = (mu < _RISE * total) & (r2 < -temperature)
-    if rise.any():
-        lift = np.minimum(-r2[rise] / temperature, np.log(_RISE * total / mu[rise]))
-        mu[rise] *= np.exp(lift)
-        r2[rise] += temperature * lift
-
-
 def solve_stage(
     frame: Frame,
     x: Array,
@@ -137,7 +119,8 @@ def solve_stage(
 ) -> Stage | None:
     """Newton from `(x, u, mu)`; None if it does not converge (the caller shortens the step)."""
     kappa: float | None = None
-    best = np.inf
+    best = last = np.inf
+    system: _Bordered | None = None
     dual_primary = frame.map.primary == "dual"
     kinked = frame.margins.kinked
     for iteration in range(max_iterations):
@@ -145,24 +128,29 @@ def solve_stage(
         q, jac = frame.margins.jacobian(x)
         mu = np.maximum(mu, FLOOR * mu.sum())
         log_mu = np.log(mu)
-        b = frame.barrier(q)
+        b, bend = frame.barrier(q), frame.barrier_jacobian(q)
         if kappa is None:
             kappa = float(mu @ (b + temperature * log_mu) / mu.sum())
         if not dual_primary:
             u = frame.map.dual(x)
         slope = frame.map.slope(x, u)
         r2 = b + temperature * log_mu - kappa
-        admit(mu, r2, temperature)
+        response: Array | float = 1.0
+        if frame.map.rapid and open_cases(mu, r2, temperature):
+            try:
+                if system is None:
+                    system = _Bordered(frame, x, slope, mu, temperature, jac, bend)
+                response = responses(system.compliance, mu / temperature)
+            except np.linalg.LinAlgError:
+                return None
+        admit(mu, r2, temperature, response)
         r1 = u - base - jac.T @ mu
         if kinked:
             r1 -= frame.margins.beyond(x, mu)
-        # a flat potential turns rounding in J' mu into moves of x above the tolerance
         terms = np.abs(u) + np.abs(base) + mu @ np.abs(jac)
-        if not dual_primary:
-            terms += np.abs(x) * slope
-        noise = bool(np.all(np.abs(r1) <= _NOISE * terms))
+        resolved = bool(np.all(np.abs(r1) <= _NOISE * terms))
         try:
-            system = _Bordered(frame, x, slope, mu, temperature, jac, frame.barrier_jacobian(q))
+            system = _Bordered(frame, x, slope, mu, temperature, jac, bend)
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
         except np.linalg.LinAlgError:
             return None
@@ -209,7 +197,10 @@ def solve_stage(
         curved = frame.map.extent(new - x - dx) / size
         x = new
         moved = kinked and frame.margins.settle(x_line, x, mu)
-        done = sx < (_NOISY * tol if noise else tol) and sm < 30 * tol and curved < tol
+        # a flat potential turns rounding in J' mu into moves of x that do not become smaller
+        noise = resolved and sm < 1e-2 * tol and 0.3 * last < sx < _NOISY * tol
+        last = sx
+        done = (noise or sx < tol) and sm < 30 * tol and curved < tol
         settled = (
             iteration > 4
             and sm < 30 * tol
