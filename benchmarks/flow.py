@@ -172,11 +172,14 @@ def main() -> None:
     parser.add_argument("--kinks", choices=["smooth", "exact"], default="smooth")
     parser.add_argument("--log10-t", type=float, default=1e99, help="where the flows end")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--details", action="store_true",
+                        help="also: rejected and failed attempts, margin, Hölder gap")  # fmt: skip
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    more = " rejected, failed | margin | gap |" if arguments.details else ""
     print("| net | map | seed | outcome | log10 t | steps | s to 1e2, 1e5, 1e50, 1e99 | balance |"
-          " LSODA, Radau, descent: s to 1e2 |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|")
+          f" LSODA, Radau, descent: s to 1e2 |{more}")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|" + "---|" * more.count("|"))
     for kind in arguments.nets:
         for name in arguments.maps:
             for seed in arguments.seeds:
@@ -204,10 +207,13 @@ def main() -> None:
                                       arguments.cap)  # fmt: skip
                     beside = ", ".join(found.values())
                 drift = np.nanmax(flow.balance_drift, initial=0.0)
+                if arguments.details:
+                    more = (f" {flow.stats['rejected']}, {flow.stats['failed']} | "
+                            f"{flow.margin[-1]:.7g} | {flow.gap[-1]:.1e} |")  # fmt: skip
                 print(
                     f"| {kind} | {name} | {seed} | {flow.outcome} | "
                     f"{flow.log_t[-1] / math.log(10):.1e} | {flow.stats['steps']} | {times} | "
-                    f"{drift:.0e} | {beside} |",
+                    f"{drift:.0e} | {beside} |{more}",
                     flush=True,
                 )
 

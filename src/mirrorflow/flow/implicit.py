@@ -137,7 +137,7 @@ class ImplicitStepper:
             if radial:
                 ratio = frame.map.gauge(xg) / size
                 temp = max(frame.one(), self.delta * low * ratio**frame.margins.degree)
-                if s == 0:  # J grows along the ray
+                if s == 0 and frame.map.rapid:  # J is the larger, the further the guess is
                     mus = mus * ratio ** (1.0 - frame.margins.degree)
                 clock = Clock(gamma * advance, x)
             else:

@@ -122,7 +122,7 @@ def solve_stage(
     best = last = np.inf
     system: _Bordered | None = None
     dual_primary = frame.map.primary == "dual"
-    kinked = frame.margins.kinked
+    rapid, kinked = frame.map.rapid, frame.margins.kinked
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
@@ -136,7 +136,7 @@ def solve_stage(
         slope = frame.map.slope(x, u)
         r2 = b + temperature * log_mu - kappa
         response: Array | float = 1.0
-        if frame.map.rapid and open_cases(mu, r2, temperature):
+        if rapid and open_cases(mu, r2, temperature):
             try:
                 if system is None:
                     system = _Bordered(frame, x, slope, mu, temperature, jac, bend)
@@ -198,8 +198,10 @@ def solve_stage(
         x = new
         moved = kinked and frame.margins.settle(x_line, x, mu)
         # a flat potential turns rounding in J' mu into moves of x that do not become smaller
-        noise = resolved and sm < 1e-2 * tol and 0.3 * last < sx < _NOISY * tol
+        noise = rapid and resolved and sm < 1e-2 * tol and 0.3 * last < sx < _NOISY * tol
         last = sx
+        if rapid:  # x is the logarithm of u, which has to be right as well
+            sm = max(sm, float(np.abs(du).max() / np.abs(u).max()))
         done = (noise or sx < tol) and sm < 30 * tol and curved < tol
         settled = (
             iteration > 4
