@@ -200,9 +200,9 @@ def solve_stage(
         # a flat potential turns rounding in J' mu into moves of x that do not become smaller
         noise = rapid and resolved and sm < 1e-2 * tol and 0.3 * last < sx < _NOISY * tol
         last = sx
-        if rapid:  # x is the logarithm of u, which has to be right as well
-            sm = max(sm, float(np.abs(du).max() / np.abs(u).max()))
         done = (noise or sx < tol) and sm < 30 * tol and curved < tol
+        if rapid:  # x is the logarithm of u, which has to be right as well
+            done &= bool(np.abs(du).max() <= 30 * tol * np.abs(v).max())
         settled = (
             iteration > 4
             and sm < 30 * tol
