@@ -106,10 +106,33 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
             nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)),
             maps.Quadratic(), NotHomogeneousError, "Tanh",
         ),
-        (Linear(2), maps.PNorm(3.0), ValueError, "PNorm.* is not separable; the flow needs"),
-        (TwoLayer(2, 3), maps.Spectral(maps.Quadratic()), ValueError, "Spectral.* not separable"),
+        (Linear(2), maps.PNorm(3.0), ValueError, r"PNorm.* is not sep.*pass maps.Power\(3\)"),
+        (
+            TwoLayer(2, 3), maps.Spectral(maps.Quadratic()), ValueError,
+            "mirror_map = Spectral.* is not separable; .* optim.MirrorDescent",
+        ),
+        (
+            TwoLayer(2, 3), {"weights.0": maps.Cosh(2.0), "*": maps.Quadratic()}, ValueError,
+            r"mirror_map gives Cosh\(scale=2.* to some .*pass it for all parameters",
+        ),
+        (
+            TwoLayer(2, 3), {"weights.0": maps.Cosh(2.0), "*": maps.Cosh(1.0)}, ValueError,
+            r"mirror_map gives Cosh\(scale=2.* to some .*pass it for all parameters",
+        ),
+        (
+            TwoLayer(2, 3), {"weights.0": maps.PNorm(3.0), "*": maps.Quadratic()}, ValueError,
+            "mirror_map = PNorm.* is not separable",
+        ),
+        (
+            nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(3, 1, bias=False)),
+            {"0.weight": maps.Quadratic(), "*": maps.Power(1.5)}, ValueError,
+            "mirror_map gives several maps, but the net .*; use a net of mirrorflow.nets",
+        ),
     ],
-    ids=["no module", "a name", "degree 0", "tanh", "p-norm", "spectral"],
+    ids=[
+        "no module", "a name", "degree 0", "tanh", "p-norm", "spectral", "rapid and other",
+        "two rapid", "p-norm per layer", "several on a module",
+    ],
 )  # fmt: skip
 def test_net_and_map(net: Any, mirror_map: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):

@@ -27,6 +27,7 @@ from mirrorflow.maps import (
     MirrorMap,
     Mixed,
     NegativeEntropy,
+    PNorm,
     Power,
     Quadratic,
     SeparableMap,
@@ -111,9 +112,14 @@ def scaled_map(mirror_map: MirrorMap) -> ScaledMap:
             return ScaledOrthant(mirror_map)
         case SeparableMap():
             return ScaledGeneric(mirror_map)
+    relative = (
+        f"pass maps.Power({mirror_map.p:g}), which has its horizon on a single parameter"
+        if isinstance(mirror_map, PNorm)
+        else "pass a separable map"
+    )
     raise ValueError(
         f"mirror_map = {mirror_map!r} is not separable; the flow needs a map that acts entry by "
-        "entry; a separable map with the same horizon ends at the same KKT conditions"
+        f"entry; {relative}, or train in small steps with optim.MirrorDescent"
     )
 
 
@@ -126,13 +132,20 @@ def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -
         order: (d,) the place of every internal coordinate in `net.parameters()`.
 
     Raises:
-        ValueError: a map that is not separable, or several maps that cannot be told apart.
+        ValueError: a map that is not separable, several maps that cannot be told apart, or a
+            rapidly varying map beside others.
     """
     names = [name for name, _ in net.named_parameters()]
     chosen = assign(mirror_map, names)
     different = list(dict.fromkeys(chosen.values()))
     if len(different) == 1:
         return scaled_map(different[0])
+    if rapid := [m for m in different if scaled_map(m).rapid]:
+        raise ValueError(
+            f"mirror_map gives {rapid[0]!r} to some parameters and another map to others, but "
+            "rapidly varying maps cannot be mixed: their layers fall exponentially behind; pass "
+            "it for all parameters, or only maps of finite index (quadratic, hyperbolic entropy)"
+        )
     degrees = net.layer_degrees if isinstance(net, HomogeneousNet) else {}
     if set(degrees) != set(names):
         raise ValueError(

@@ -20,11 +20,6 @@ class ScaledLayers(ScaledMap):
 
     def __init__(self, parts: list[tuple[NDArray[np.int64], ScaledMap, float]]) -> None:
         super().__init__(np.nan)
-        if any(part.rapid for _, part, _ in parts):
-            raise ValueError(
-                "a rapidly varying map (cosh, exponential, double exponential) cannot be mixed "
-                "with others: its layer would fall behind exponentially; use it for all layers"
-            )
         self.parts = parts
         self.primary = "primal" if all(p.primary == "primal" for _, p, _ in parts) else "dual"
         self.sizes = np.ones(len(parts))

@@ -147,8 +147,9 @@ def solve_stage(
         r1 = u - base - jac.T @ mu
         if kinked:
             r1 -= frame.margins.beyond(x, mu)
-        terms = np.abs(u) + np.abs(base) + mu @ np.abs(jac)
-        resolved = bool(np.all(np.abs(r1) <= _NOISE * terms))
+        resolved = rapid and bool(
+            np.all(np.abs(r1) <= _NOISE * (np.abs(u) + np.abs(base) + mu @ np.abs(jac)))
+        )
         try:
             system = _Bordered(frame, x, slope, mu, temperature, jac, bend)
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
@@ -198,7 +199,7 @@ def solve_stage(
         x = new
         moved = kinked and frame.margins.settle(x_line, x, mu)
         # a flat potential turns rounding in J' mu into moves of x that do not become smaller
-        noise = rapid and resolved and sm < 1e-2 * tol and 0.3 * last < sx < _NOISY * tol
+        noise = resolved and sm < 1e-2 * tol and 0.3 * last < sx < _NOISY * tol
         last = sx
         done = (noise or sx < tol) and sm < 30 * tol and curved < tol
         if rapid:  # x is the logarithm of u, which has to be right as well
