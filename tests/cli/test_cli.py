@@ -59,7 +59,7 @@ def test_train_and_resume(
         (["--lr", "fast"], "lr = 'fast' is no number"),
         (["--lr", "-1"], "lr = -1.0"),
         (["--net", "transformer"], "net = 'transformer' is unknown"),
-        (["--hidden", "8,x"], "hidden = 'x' is no number"),
+        (["--hidden", "8,x"], "--hidden '8,x' is no list of widths"),
         (["--until=-3,-1"], "falling thresholds"),
         (["--config", "nowhere.toml"], "nowhere.toml cannot be read"),
     ],

@@ -43,13 +43,24 @@ def test_the_finish_gets_deep_and_rows_count_on_all_points(tmp_path: Path) -> No
 def test_no_block_raises_the_loss_of_all_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from mirrorflow.experiments import finish
     from mirrorflow.experiments.finish import FinishingLoop
 
+    monkeypatch.setattr(finish, "_PATIENCE", 2)
     seen: list[float] = []
+    forgotten: list[bool] = []
     begin = FinishingLoop._begin_block
 
     def spy(self: FinishingLoop, first: bool) -> None:
         begin(self, first)
+        block, held = self.state.block, self.optimizer.state_dict()["state"]
+        if block["refused"] and block["optimizer"]["state"]:
+            # Momentum is what it was before the block, or none after two in a row.
+            forgotten.append(not held)
+            assert forgotten[-1] == (block["refused"] % 2 == 0)
+            for name, before in block["optimizer"]["state"].items():
+                for key, value in held.get(name, {}).items():
+                    assert torch.equal(value, before[key])
         with torch.no_grad():
             each = self._log_losses()
         seen.append(float(torch.logsumexp(each, 0)) - math.log(self.n))
@@ -60,7 +71,7 @@ def test_no_block_raises_the_loss_of_all_points(
     train(dataclasses.replace(CONFIG, finish_options=options, until=()), tmp_path / "run")
     assert len(seen) == 40
     assert all(b <= a for a, b in zip(seen, seen[1:], strict=False))
-    assert len(set(seen)) < len(seen), "no block was taken back: the test shows nothing"
+    assert set(forgotten) == {True, False}, "too few blocks were taken back"
     assert seen[-1] < seen[0] - 5
 
 

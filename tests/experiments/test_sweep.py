@@ -128,7 +128,7 @@ def test_a_file_that_is_no_plan(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be read"):
         read_plan(tmp_path / "nowhere.toml")
     (tmp_path / "bad.toml").write_text("base = ")
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match="is no TOML"):
         read_plan(tmp_path / "bad.toml")
 
 

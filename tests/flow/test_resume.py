@@ -144,7 +144,7 @@ def _exists(group: int) -> bool:
 
 def test_command(tmp_path: Path) -> None:
     arguments = [
-        "flow", "blobs", "--map", "quadratic", "--hidden", "3", "--data-option", "n=8",
+        "flow", "blobs", "--map", "quadratic", "--hidden", "3,2", "--data-option", "n=8",
         "--log-t-end", "100", "--figure", str(tmp_path / "flow.png"), "--save", str(tmp_path),
         "--json",
     ]  # fmt: skip
@@ -179,6 +179,8 @@ def test_a_killed_command_continues_bit_for_bit(tmp_path: Path) -> None:
     [
         (["--log-t-end", "nan"], "log_t_end = nan is not a time"),
         (["--figure", "flow.gif"], "has no known format"),
+        (["--hidden", "4,a"], "--hidden '4,a' is no list of widths >= 1"),
+        (["--hidden", "4,0"], "--hidden '4,0' is no list of widths >= 1"),
         (["--map", "p_norm(3)"], "is not separable"),
     ],
 )

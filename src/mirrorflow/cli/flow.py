@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mirrorflow.cli.figure import write_figure
-from mirrorflow.cli.options import data_options
+from mirrorflow.cli.options import data_options, widths
 from mirrorflow.data import Dataset, load
 from mirrorflow.flow import FlowPoint, Trajectory, mirror_flow
 from mirrorflow.maps import parse_map
@@ -23,6 +23,15 @@ from mirrorflow.nets import MLP, HomogeneousNet, Linear
 __all__ = ["flow"]
 
 _FORMATS = (".png", ".svg", ".pdf")
+_MANY = 2000
+_LEGEND = (
+    "margin: Q-margin; gap: Hölder gap; KKT: the largest of ε, δ, κ (0 at a KKT point); balance: "
+    "largest drift of the balance equation; s: seconds."
+)
+_NOT_SEPARABLE = (
+    "not_separable: this net did not fit all points from these weights; try a wider net "
+    "(--hidden 20), another --seed, --bias, or other points."
+)
 
 
 def flow(
@@ -37,7 +46,8 @@ def flow(
         list[str] | None, typer.Option(help="Option of the data set, such as n=20; repeatable.")
     ] = None,
     hidden: Annotated[
-        list[int] | None, typer.Option(help="Units of a hidden layer; repeat it; none is linear.")
+        list[str] | None,
+        typer.Option(help="Widths of the hidden layers, such as 8,8; none is a linear net."),
     ] = None,
     bias: Annotated[bool, typer.Option(help="Append the constant input 1.")] = True,
     init_scale: Annotated[float, typer.Option(help="Factor on the initial weights.")] = 1.0,
@@ -71,7 +81,13 @@ def flow(
         raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
     console = Console(stderr=as_json)
     points = load(data, **data_options(data_option or []))
-    net = _net(points, hidden or [], bias, init_scale, eps, seed)
+    if len(points.x) > _MANY:
+        Console(stderr=True).print(
+            f"{points.name} has {len(points.x):,} points; a step of the late phase solves an "
+            "equation for all of them at once, which takes long. --data-option n=200 takes fewer.",
+            highlight=False,
+        )
+    net = _net(points, widths(hidden or []), bias, init_scale, eps, seed)
     flows: dict[str, Trajectory] = {}
     for text in mirror_map or ["quadratic"]:
         chosen = parse_map(text)
@@ -107,6 +123,9 @@ def flow(
         print(json.dumps({"data": points.name, "flows": rows}))
     else:
         console.print(_table(flows))
+        console.print(_LEGEND, highlight=False)
+        if any(each.outcome == "not_separable" for each in flows.values()):
+            console.print(_NOT_SEPARABLE, highlight=False)
     if figure is not None:
         # Imported here: the table needs no matplotlib.
         from mirrorflow.report.flow_figure import flow_figure

@@ -7,7 +7,7 @@ import re
 import tomllib
 from typing import Any
 
-__all__ = ["data_options", "layer_maps", "set_field"]
+__all__ = ["data_options", "layer_maps", "set_field", "widths"]
 
 
 def data_options(texts: list[str]) -> dict[str, Any]:
@@ -71,3 +71,19 @@ def layer_maps(texts: list[str]) -> str | dict[str, str]:
             )
         maps[layer] = chosen
     return maps
+
+
+def widths(texts: list[str]) -> list[int]:
+    """`["8,8"]`, or `["8", "8"]`, as the widths of the hidden layers.
+
+    Raises:
+        ValueError: what is no int >= 1.
+    """
+    try:
+        numbers = [int(part) for text in texts for part in text.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers, default=1) < 1:
+        given = ",".join(texts)
+        raise ValueError(f"--hidden {given!r} is no list of widths >= 1, such as 8,8")
+    return numbers

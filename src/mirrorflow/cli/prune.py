@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from mirrorflow.cli.options import widths
 from mirrorflow.cli.progress import bar_columns
 from mirrorflow.data import load
 from mirrorflow.experiments.atomic import make_folder
@@ -44,10 +45,7 @@ def prune(
     """
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
-    try:
-        widths = tuple(int(part) for part in hidden.split(","))
-    except ValueError:
-        raise ValueError(f"--hidden {hidden!r} is no list of widths, such as 256,128") from None
+    layers = tuple(widths([hidden]))
     console = Console(stderr=as_json)
     load(data, **({"n": n} if n else {}))  # a wrong name or number of points, before any folder
     make_folder(out)
@@ -61,7 +59,7 @@ def prune(
             out,
             data=data,
             epochs=epochs,
-            hidden=widths,
+            hidden=layers,
             seeds=seeds,
             n=n,
             workers=workers,

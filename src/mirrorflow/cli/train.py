@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mirrorflow.cli.options import layer_maps, set_field
+from mirrorflow.cli.options import layer_maps, set_field, widths
 from mirrorflow.cli.progress import bar_columns
 from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
 from mirrorflow.experiments import train as run_training
@@ -131,8 +131,8 @@ def train(
         given["until"] = ()
     values = {**chosen.to_dict(), **{k: v for k, v in given.items() if v is not None}}
     if hidden is not None:
-        widths = [int(v) for v in _numbers(hidden, "hidden")]
-        values["net_options"] = {**values["net_options"], "hidden": widths}
+        layers = widths([hidden]) if hidden.strip() else []
+        values["net_options"] = {**values["net_options"], "hidden": layers}
     for text in option or []:
         set_field(values, text)
     chosen = RunConfig.from_dict(values)

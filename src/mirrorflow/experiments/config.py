@@ -219,8 +219,13 @@ class RunConfig:
         try:
             with path.open("rb") as file:
                 return RunConfig.from_dict(tomllib.load(file))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise RunError(f"the configuration {path} cannot be read: {error}") from error
+        except OSError as error:
+            raise RunError(
+                f"the configuration {path} cannot be read ({error.strerror}); pass a TOML file "
+                "with the fields of RunConfig"
+            ) from error
+        except tomllib.TOMLDecodeError as error:
+            raise RunError(f"the configuration {path} is no TOML: {error}") from error
 
     def to_toml(self) -> str:
         """TOML text that `read` takes back."""

@@ -65,8 +65,13 @@ def read_plan(path: Path) -> list[Member]:
     try:
         with path.open("rb") as file:
             return plan(tomllib.load(file))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise RunError(f"the sweep {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise RunError(
+            f"the sweep {path} cannot be read ({error.strerror}); pass a TOML file, such as one "
+            "of examples/results"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RunError(f"the sweep {path} is no TOML: {error}") from error
 
 
 def plan(tables: dict[str, Any]) -> list[Member]:
