@@ -35,7 +35,7 @@ def mirror_flow(
     tol: float | None = None,
     relative_temperature: float = 1e-7,
     max_step: float | None = None,
-    max_steps: int = 10_000,
+    max_steps: int = 15_000,
     kkt_tol: float = 1e-3,
     smoothing: float = 1e-2,
     kinks: Kinks = "smooth",
