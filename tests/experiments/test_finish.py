@@ -75,6 +75,27 @@ def test_no_block_raises_the_loss_of_all_points(
     assert seen[-1] < seen[0] - 5
 
 
+def test_the_last_block_is_taken_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mirrorflow.experiments.finish import FinishingLoop
+
+    seen: list[float] = []
+    begin = FinishingLoop._begin_block
+
+    def spy(self: FinishingLoop, first: bool) -> None:
+        begin(self, first)
+        seen.append(self.state.block["log_loss"])
+
+    monkeypatch.setattr(FinishingLoop, "_begin_block", spy)
+    # A step far too long, and no block after it that would see the loss.
+    options = {"steps": 5, "eta": 0.9, "points": 50, "every": 5}
+    config = dataclasses.replace(CONFIG, finish_options=options, until=())
+    run = train(config, tmp_path / "run")
+    assert len(seen) == 1
+    with torch.no_grad():
+        value = float(log_loss(run.net(run.data.x).double(), run.data.y))
+    assert value == pytest.approx(seen[0], rel=1e-6)
+
+
 def test_killed_in_the_finish_it_ends_bit_for_bit_where_it_would_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,7 +140,7 @@ class FinishingLoop(Loop):
     @torch.no_grad()
     def _begin_block(self, first: bool) -> None:
         each = self._log_losses()
-        value = float(torch.logsumexp(each, 0)) - math.log(self.n)
+        value = self._log_loss(each)
         before = self.state.block
         if not first and not value < before["log_loss"]:
             self.net.load_state_dict(before["net"])
@@ -173,6 +173,9 @@ class FinishingLoop(Loop):
         least = self.plan.points
         return order[: min(max(wanted, least), 4 * least)].sort().values
 
+    def _log_loss(self, each: Tensor) -> float:
+        return float(torch.logsumexp(each, 0)) - math.log(self.n)
+
     def _log_losses(self) -> Tensor:
         x, y, size = self.data.x, self.data.y, self.meter.batch
         parts = []
@@ -192,6 +195,14 @@ class FinishingLoop(Loop):
         if self._finishing:
             return self.state.step >= self.state.next_row
         return super()._paid_for(share, cost)
+
+    @torch.no_grad()
+    def _measure_last(self) -> None:
+        """The last block is taken back like any other."""
+        before = self.state.block
+        if not self._log_loss(self._log_losses()) < before["log_loss"]:
+            self.net.load_state_dict(before["net"])
+        super()._measure_last()
 
     def _measure(self) -> None:
         if self._finishing:
