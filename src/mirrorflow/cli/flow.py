@@ -16,6 +16,7 @@ from rich.table import Table
 from mirrorflow.cli.figure import write_figure
 from mirrorflow.cli.options import data_options, widths
 from mirrorflow.data import Dataset, load
+from mirrorflow.experiments.atomic import make_folder
 from mirrorflow.flow import FlowPoint, Trajectory, mirror_flow
 from mirrorflow.maps import parse_map
 from mirrorflow.nets import MLP, HomogeneousNet, Linear
@@ -29,8 +30,8 @@ _LEGEND = (
     "largest drift of the balance equation; s: seconds."
 )
 _NOT_SEPARABLE = (
-    "not_separable: this net did not fit all points from these weights; try a wider net "
-    "(--hidden 20), another --seed, --bias, or other points."
+    "not_separable: this net did not fit all points from these weights. No net fits equal points "
+    "with different labels; else try a wider one (--hidden 20) or another --seed."
 )
 
 
@@ -79,6 +80,8 @@ def flow(
     """
     if figure is not None and figure.suffix.lower() not in _FORMATS:
         raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
+    if figure is not None:
+        make_folder(figure.parent)  # before hours of work that it would lose
     console = Console(stderr=as_json)
     points = load(data, **data_options(data_option or []))
     if len(points.x) > _MANY:
