@@ -77,7 +77,4 @@ def _cure(path: Path, error: OSError) -> str:
             f"the disk is full: {path} could not be written. What was saved before is untouched: "
             "free some space and run the same command again"
         )
-    return (
-        f"{path} cannot be written ({error.strerror}); choose a folder that you may write to, "
-        "for example with --out"
-    )
+    return f"{path} cannot be written ({error.strerror}); choose a folder that you may write to"
