@@ -208,7 +208,7 @@ def test_foreign_broken_or_unwritable_folders_are_refused(tmp_path: Path) -> Non
     folder = tmp_path / "run"
     train(SHORT, folder)
     (folder / "checkpoint.pt").write_bytes(b"garbage")
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match="is no TOML"):
         train(SHORT, folder)
     with pytest.raises(RunError, match="no run folder"):
         load_run(tmp_path)
