@@ -78,9 +78,9 @@ def flow(
 
     Exit code 1 if a flow stalled or the points are not separable.
     """
-    if figure is not None and figure.suffix.lower() not in _FORMATS:
-        raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
     if figure is not None:
+        if figure.suffix.lower() not in _FORMATS:
+            raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
         make_folder(figure.parent)  # before hours of work that it would lose
     console = Console(stderr=as_json)
     points = load(data, **data_options(data_option or []))

@@ -14,7 +14,7 @@ import torch
 
 from mirrorflow.errors import RunError
 
-__all__ = ["RunConfig", "flatten"]
+__all__ = ["RunConfig", "flatten", "read_toml"]
 
 _CHOICES = {
     "net": ("linear", "two_layer", "mlp", "cnn", "vgg", "residual"),
@@ -37,6 +37,22 @@ _LEAST = {
     "seed": 0,
     "threads": 1,
 }
+
+
+def read_toml(path: Path, what: str, cure: str) -> dict[str, Any]:
+    """The tables of a TOML file, which an error calls `what` and asks to be `cure`.
+
+    Raises:
+        RunError: the file cannot be read or is no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        told = f"the {what} {path} cannot be read ({error.strerror}); pass {cure}"
+        raise RunError(told) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RunError(f"the {what} {path} is no TOML: {error}; pass {cure}") from error
 
 
 @dataclass(frozen=True)
@@ -216,16 +232,8 @@ class RunConfig:
             RunError: the file cannot be read or is no TOML.
             ValueError, TypeError: a key or a value that is not allowed.
         """
-        try:
-            with path.open("rb") as file:
-                return RunConfig.from_dict(tomllib.load(file))
-        except OSError as error:
-            raise RunError(
-                f"the configuration {path} cannot be read ({error.strerror}); pass a TOML file "
-                "with the fields of RunConfig"
-            ) from error
-        except tomllib.TOMLDecodeError as error:
-            raise RunError(f"the configuration {path} is no TOML: {error}") from error
+        cure = "a TOML file with the fields of RunConfig"
+        return RunConfig.from_dict(read_toml(path, "configuration", cure))
 
     def to_toml(self) -> str:
         """TOML text that `read` takes back."""

@@ -7,13 +7,11 @@ import hashlib
 import itertools
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.errors import RunError
-from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.config import RunConfig, read_toml
 from mirrorflow.experiments.finding import slug
 
 __all__ = ["Member", "key", "plan", "read_plan"]
@@ -62,16 +60,7 @@ def read_plan(path: Path) -> list[Member]:
         RunError: the file cannot be read or is no TOML.
         ValueError: a table or a value that a sweep file does not take.
     """
-    try:
-        with path.open("rb") as file:
-            return plan(tomllib.load(file))
-    except OSError as error:
-        raise RunError(
-            f"the sweep {path} cannot be read ({error.strerror}); pass a TOML file, such as one "
-            "of examples/results"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise RunError(f"the sweep {path} is no TOML: {error}") from error
+    return plan(read_toml(path, "sweep", "a TOML file, such as one of examples/results"))
 
 
 def plan(tables: dict[str, Any]) -> list[Member]:
