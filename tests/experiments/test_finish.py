@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
-from mirrorflow.experiments.finish import Finish
-from mirrorflow.losses import log_loss
+from mirrorflow.experiments.finish import Finish, FinishingLoop
+from mirrorflow.losses import log_loss, log_loss_per_point
 from mirrorflow.optim import MirrorDescent
 
 CONFIG = RunConfig(
@@ -44,7 +44,6 @@ def test_no_block_raises_the_loss_of_all_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mirrorflow.experiments import finish
-    from mirrorflow.experiments.finish import FinishingLoop
 
     monkeypatch.setattr(finish, "_PATIENCE", 2)
     seen: list[float] = []
@@ -76,8 +75,6 @@ def test_no_block_raises_the_loss_of_all_points(
 
 
 def test_the_last_block_is_taken_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mirrorflow.experiments.finish import FinishingLoop
-
     seen: list[float] = []
     begin = FinishingLoop._begin_block
 
@@ -123,11 +120,103 @@ def test_killed_in_the_finish_it_ends_bit_for_bit_where_it_would_have(
     assert json.dumps(first) == json.dumps(second)
 
 
+SAMPLED = {"steps": 60, "points": 2, "sample": 64, "every": 10, "momentum": 0.9}
+
+
+def _loop(config: RunConfig, folder: Path) -> FinishingLoop:
+    """A loop at the start of its first block, where more than 4·points decide."""
+    loops: list[FinishingLoop] = []
+
+    def stop(self: FinishingLoop, first: bool) -> None:
+        begin(self, first)
+        loops.append(self)
+        raise KeyboardInterrupt
+
+    begin = FinishingLoop._begin_block
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FinishingLoop, "_begin_block", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder)
+    return loops[0]
+
+
+def test_a_drawn_step_estimates_loss_and_gradient_of_all_points_without_bias(
+    tmp_path: Path,
+) -> None:
+    config = dataclasses.replace(CONFIG, finish_options=SAMPLED, epochs=3, until=())
+    loop = _loop(config, tmp_path / "run")
+    net, data = loop.net.double(), loop.data
+    weights = list(net.parameters())
+
+    def flat(value: torch.Tensor) -> torch.Tensor:
+        pieces = torch.autograd.grad(value.exp(), weights)
+        return torch.cat([value.exp().detach()[None], *(g.reshape(-1) for g in pieces)])
+
+    whole = flat(log_loss(net(data.x.double()), data.y))
+    drawn = []
+    for _ in range(600):
+        x, y = loop._batch()
+        assert len(x) == 64
+        drawn.append(flat(loop._objective(net(x.double()), y, 64)))
+        loop.state.step += 1
+    found = torch.stack(drawn)
+    error = found.std(0) / math.sqrt(len(found))
+    moving = error > 0
+    scores = (found.mean(0) - whole)[moving] / error[moving]
+    assert abs(float(scores[0])) < 4
+    assert float((scores**2).mean()) < 1.5
+    # Larger losses are drawn more often: fewer draws are needed than with equal chances.
+    each = log_loss_per_point(net(data.x.double()), data.y).detach().exp()
+    assert float(found[:, 0].std()) < 0.6 * float(each.std()) / 8
+
+
+def test_options_of_the_optimizer_hold_to_the_end(tmp_path: Path) -> None:
+    options = {"eta": 0.01, "check_finite": True, "weight_decay": 1e-4}
+    config = dataclasses.replace(
+        CONFIG, finish_options=SAMPLED, optimizer_options=options, epochs=1, until=()
+    )
+    group = _loop(config, tmp_path / "run").optimizer.param_groups[0]
+    assert (group["check_finite"], group["weight_decay"], group["momentum"]) == (True, 1e-4, 0.9)
+
+
+def test_steps_draw_where_the_points_that_count_are_too_many(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, finish_options=SAMPLED, until=())
+    loop = _loop(config, tmp_path / "many")
+    assert loop.state.block["kept"] is None
+    few = dataclasses.replace(config, finish_options={**SAMPLED, "points": 300})
+    loop = _loop(few, tmp_path / "few")
+    assert loop.state.block["log_chances"] is None
+
+
+def test_draws_go_on_bit_for_bit_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(CONFIG, finish_options=SAMPLED, until=())
+    whole = train(config, tmp_path / "whole")
+    step, count = MirrorDescent.step, 0
+
+    def dying(self: MirrorDescent, closure: object = None) -> object:
+        nonlocal count
+        count += 1
+        if count == 195:
+            raise KeyboardInterrupt
+        return step(self, closure)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MirrorDescent, "step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "killed", checkpoint_seconds=0.0)
+    again = train(config, tmp_path / "killed", checkpoint_seconds=0.0)
+    for p, q in zip(whole.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"finish_options": {"step": 3}}, r"no key \['step'\]"),
         ({"finish_options": {"steps": 0}}, "finish_options.steps = 0"),
+        ({"finish_options": {"sample": -1}}, "finish_options.sample = -1; pass an int >= 0"),
         ({"finish_options": {"eta": 2.0}}, "finish_options.eta = 2.0"),
         ({"finish_options": {"momentum": 1.0}}, "finish_options.momentum = 1.0"),
         ({"optimizer": "sgd", "lr": 0.1}, "optimizer = 'sgd'"),

@@ -5,6 +5,10 @@ At a small loss the full batch's gradient is decided by few points: the share of
 every block of steps all points are evaluated, and the next block sees only those with the largest
 loss. A block that has raised the loss is taken back, with its momentum, and the step halved.
 
+Where too many points decide for that, steps may draw them (`Finish.sample`): point i with
+probability `p_i ∝ sqrt(ℓ_i)`, its loss divided by `p_i`, which estimates the loss of all points,
+and its gradient, without bias. The root keeps points in sight that a step may bring back.
+
 The momentum is forgotten only when three blocks in a row were taken back, so that it leads nowhere
 any more. It is the average over the points that take turns in deciding the loss, and the step has
 one length: without that average it is spent on the last of them. On all of MNIST (quadratic, three
@@ -34,6 +38,7 @@ _GAIN = 1.2
 _MOST = 0.05  # of the relative step
 _PATIENCE = 3  # blocks taken back in a row
 _SHARE = 1e-3  # of the loss, that may lie on points that are left out
+_DRAWS = 3 << 30  # seeds of the draws of steps, apart from those of epochs and of augmentation
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Finish:
         momentum: in the dual; it averages over the points that take turns in deciding the loss.
         points: at least so many are kept, those with the largest loss; up to four times as many,
             until the others have less than 1e-3 of it together.
+        sample: points that a step draws where four times `points` are too few for that; with 0
+            the others are left out all the same, and their loss may bring every block back.
         every: steps of a block.
 
     Raises:
@@ -57,15 +64,16 @@ class Finish:
     eta: float = 0.002
     momentum: float = 0.999
     points: int = 1024
+    sample: int = 0
     every: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "points", "every"):
+        for name, least in (("steps", 1), ("points", 1), ("sample", 0), ("every", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"finish_options.{name} = {value!r}; pass an int >= 1")
-            if value < 1:
-                raise ValueError(f"finish_options.{name} = {value}; pass an int >= 1")
+                raise TypeError(f"finish_options.{name} = {value!r}; pass an int >= {least}")
+            if value < least:
+                raise ValueError(f"finish_options.{name} = {value}; pass an int >= {least}")
         if not 0 < self.eta < 1:
             raise ValueError(f"finish_options.eta = {self.eta}; choose 0 < eta < 1")
         if not 0 <= self.momentum < 1:
@@ -102,6 +110,7 @@ class FinishingLoop(Loop):
         super().__init__(*arguments)
         self.plan = Finish.of(self.config)
         self.start = self.total - self.plan.steps
+        self.drawn = torch.zeros(0, dtype=torch.int64)  # points of the present step
 
     def run(self, checkpoint_seconds: float) -> LoadedRun:
         """See `Loop.run`."""
@@ -115,11 +124,12 @@ class FinishingLoop(Loop):
         return self.state.step >= self.start
 
     def _restart(self, eta: float) -> None:
+        given = {k: v for k, v in self.config.optimizer_options.items() if k != "eta"}
         self.optimizer = MirrorDescent(
             self.parts.trained.named_parameters(),
             LossScaled(self.plan.eta, "constant", reject=False),
             mirror_map=self.parts.mirror_map,
-            momentum=self.plan.momentum,
+            **given | {"momentum": self.plan.momentum},
         )
         self._set(eta)
 
@@ -160,19 +170,23 @@ class FinishingLoop(Loop):
             "eta": eta,
             "log_loss": value,
             "refused": 0,
-            "kept": self._deciding(each),
+            **self._deciding(each),
             "net": {name: p.clone() for name, p in self.net.state_dict().items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
         }
         self._set(eta)
 
-    def _deciding(self, each: Tensor) -> Tensor:
-        """The points that the next block sees, of the log losses of all."""
+    def _deciding(self, each: Tensor) -> dict[str, Tensor | None]:
+        """What the next block sees, of the log losses of all: the points `kept`, or the
+        `log_chances` with which each step draws its own."""
         falling, order = each.sort(descending=True)
         shares = (falling - torch.logsumexp(each, 0)).exp().cumsum(0)
         wanted = int((shares < 1 - _SHARE).sum()) + 1
         least = self.plan.points
-        return order[: min(max(wanted, least), 4 * least)].sort().values
+        if self.plan.sample and wanted > 4 * least:
+            return {"kept": None, "log_chances": torch.log_softmax(each / 2, 0)}
+        kept = order[: min(max(wanted, least), 4 * least)].sort().values
+        return {"kept": kept, "log_chances": None}
 
     def _log_loss(self, each: Tensor) -> float:
         return float(torch.logsumexp(each, 0)) - math.log(self.n)
@@ -189,7 +203,19 @@ class FinishingLoop(Loop):
         if not self._finishing:
             return super()._batch()
         kept = self.state.block["kept"]
+        if kept is None:
+            g = torch.Generator().manual_seed((self.config.seed << 32) + _DRAWS + self.state.step)
+            chances = self.state.block["log_chances"].exp().cpu()
+            kept = torch.multinomial(chances, self.plan.sample, replacement=True, generator=g)
+        self.drawn = kept
         return self.data.x[kept], self.data.y[kept]
+
+    def _objective(self, outputs: Tensor, y: Tensor, points: int) -> Tensor:
+        if not self._finishing or self.state.block["log_chances"] is None:
+            return super()._objective(outputs, y, points)
+        each = log_loss_per_point(outputs, y, self.config.loss)
+        weighted = each - self.state.block["log_chances"][self.drawn].to(each)
+        return torch.logsumexp(weighted, 0) - math.log(points * self.n)
 
     def _paid_for(self, share: float, cost: int | None = None) -> bool:
         # Thresholds are seen between blocks, where the loss of all points is known.

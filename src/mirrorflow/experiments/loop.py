@@ -113,7 +113,7 @@ class Loop:
         def closure() -> Tensor:
             self.optimizer.zero_grad()
             outputs = self.parts.model(self.crew.share(x))
-            value = self.crew.log_loss(outputs, self.crew.share(y), self.config.loss, len(x))
+            value = self._objective(outputs, self.crew.share(y), len(x))
             target = value if self.config.follows_log_loss else value.exp()
             target.backward()  # type: ignore[no-untyped-call]
             return value
@@ -134,6 +134,10 @@ class Loop:
         elif (due or self._below(value / math.log(10))) and self._paid_for(_SHARE):
             self._measure()
         return value
+
+    def _objective(self, outputs: Tensor, y: Tensor, points: int) -> Tensor:
+        """The log of the mean loss over a batch of so many points, of which y is this process's."""
+        return self.crew.log_loss(outputs, y, self.config.loss, points)
 
     def _below(self, log10_loss: float) -> bool:
         """Whether a loss is below the next threshold."""
