@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 
-from mirrorflow.data import blobs
+from mirrorflow.data import Dataset, blobs
 from mirrorflow.exact import max_margin
 from mirrorflow.experiments.finding import Finding, Verdict, plain, slug
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
+from mirrorflow.flow import Trajectory
 from mirrorflow.maps import parse_map
 from mirrorflow.nets import Linear
 
-__all__ = ["PAIRS", "findings", "linear_limit", "tasks"]
+__all__ = ["PAIRS", "findings", "judge", "limit_record", "linear_limit", "tasks"]
 
 PAIRS = {
     "ℓ1": ("hyperbolic_entropy(beta=0.1)", "logarithmic(beta=0.1)"),
@@ -31,11 +32,18 @@ _TOLERANCE = 1e-3
 
 def linear_limit(folder: Path, *, mirror_map: str, seed: int, log_t_end: float) -> Record:
     """A linear classifier on 20 points in 10 dimensions, against the exact max margin."""
-    chosen = parse_map(mirror_map)
     data = blobs(20, 10, gap=0.2, seed=seed)
     net = Linear(10, generator=torch.Generator().manual_seed(seed)).double()
-    exact = max_margin(data.x, data.y, chosen.horizon())
     name = _name(mirror_map, seed)
+    return limit_record(folder, name, net, data, mirror_map, log_t_end)[0]
+
+
+def limit_record(
+    folder: Path, name: str, net: Linear, data: Dataset, mirror_map: str, log_t_end: float
+) -> tuple[Record, Trajectory]:
+    """The flow of a linear net to `log_t_end`, and what it lacks of the exact max margin."""
+    chosen = parse_map(mirror_map)
+    exact = max_margin(data.x.flatten(1), data.y, chosen.horizon())
     record, trajectory = flow_record(folder, name, net, data, chosen, log_t_end)
     end = torch.as_tensor(trajectory.direction[-1])
     weights = exact.weights / exact.weights.norm()
@@ -50,7 +58,7 @@ def linear_limit(folder: Path, *, mirror_map: str, seed: int, log_t_end: float) 
         "direction": end.tolist(),
     }
     rows = [{**row, "exact_margin": float(exact.margin)} for row in record.rows]
-    return Record(name, summary, rows)
+    return Record(name, summary, rows), trajectory
 
 
 def _name(mirror_map: str, seed: int) -> str:
@@ -73,22 +81,39 @@ def tasks(seeds: int, first: int) -> list[Task]:
 
 def findings(records: dict[str, Record], seeds: int, first: int) -> list[Finding]:
     """One answer for each horizon; the worst seed decides."""
-    return [_finding(horizon, pair, records, seeds, first) for horizon, pair in PAIRS.items()]
+    made = []
+    for horizon, pair in PAIRS.items():
+        names = [[_name(text, seed) for text in pair] for seed in range(first, first + seeds)]
+        made.append(judge(horizon, pair, records, names, "linear net"))
+    return made
 
 
-def _finding(
-    horizon: str, pair: tuple[str, str], records: dict[str, Record], seeds: int, first: int
+def judge(
+    horizon: str,
+    pair: tuple[str, str],
+    records: dict[str, Record],
+    wanted: list[list[str]],
+    where: str,
 ) -> Finding:
+    """Whether both maps of a horizon end at its exact max margin, in every repetition.
+
+    Args:
+        horizon: its symbol.
+        pair: the maps.
+        records: by name.
+        wanted: for each repetition the names of both records.
+        where: net and data, for the question.
+    """
     ends: list[list[dict[str, Any]]] = [
-        [records[_name(text, seed)].summary for text in pair]
-        for seed in range(first, first + seeds)
-        if all(_name(text, seed) in records for text in pair)
+        [records[name].summary for name in both]
+        for both in wanted
+        if all(name in records for name in both)
     ]
     short = [abs(s["shortfall"]) for both in ends for s in both]
     apart = [abs(a["margin"] - b["margin"]) / max(a["exact_margin"], 1e-300) for a, b in ends]
     names = " and ".join(text.split("(")[0].replace("_", " ") for text in pair)
     verdict: Verdict
-    if len(ends) < seeds:
+    if len(ends) < len(wanted):
         verdict = "not yet reached"
     elif max(short) <= _TOLERANCE:
         verdict = "yes"
@@ -99,7 +124,7 @@ def _finding(
         verdict = "not yet reached" if open_gap else "no"
     return Finding(
         claim=1,
-        question=f"Do {names} reach the one {horizon} max margin (linear net, log t = 1e100)?",
+        question=f"Do {names} reach the one {horizon} max margin ({where}, log t = 1e100)?",
         prediction=f"both margins equal the exact {horizon} max margin",
         measured=(
             f"short of the exact margin by at most {plain(max(short, default=math.nan))} "

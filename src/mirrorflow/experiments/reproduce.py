@@ -1,4 +1,4 @@
-"""The main job: the paper's three claims on synthetic data and on digits."""
+"""The main job: the paper's three claims on synthetic data and on digits; two of them on images."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.experiments import digits, networks, one_limit, slowness
+from mirrorflow.experiments import digits, images, networks, one_limit, slowness
 from mirrorflow.experiments.atomic import make_folder, write_text
 from mirrorflow.experiments.finding import Finding
 from mirrorflow.experiments.folder import FORMAT, surroundings
-from mirrorflow.experiments.tasks import Task, read_records, run_tasks
+from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
 
 __all__ = ["PRESETS", "Preset", "Reproduction", "reproduce", "tasks"]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes."""
+    """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes.
+
+    With `images` there are only the linear nets on these data sets (see `images.SETS`).
+    """
 
     seeds: int
     digit_seeds: int
@@ -27,6 +30,7 @@ class Preset:
     steps: int
     units: int
     points: int
+    images: tuple[str, ...] = ()
 
 
 PRESETS = {
@@ -35,6 +39,15 @@ PRESETS = {
     ),
     "full": Preset(
         seeds=3, digit_seeds=3, thresholds=(-2, -10, -100, -1000), steps=60_000, units=40, points=12
+    ),
+    "images": Preset(
+        seeds=1,
+        digit_seeds=0,
+        thresholds=images.THRESHOLDS,
+        steps=0,
+        units=0,
+        points=0,
+        images=tuple(images.SETS),
     ),
 }
 
@@ -68,22 +81,19 @@ def reproduce(
     Raises:
         ValueError: an unknown preset or a negative seed.
         RunError: the folder cannot be used.
+        DataError: the images of the preset are not there.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset = {preset!r} is unknown; choose one of {list(PRESETS)}")
     if seed < 0:
         raise ValueError(f"seed = {seed}; choose a seed >= 0")
     chosen = PRESETS[preset]
+    images.check(chosen.images)
     make_folder(folder)
     began = surroundings(seed)
     failed = run_tasks(tasks(chosen, seed), folder, workers=workers, progress=progress)
     records = read_records(folder)
-    found = [
-        *one_limit.findings(records, chosen.seeds, seed),
-        *slowness.findings(records),
-        *networks.findings(records, chosen.seeds, seed),
-        *digits.findings(records, list(chosen.thresholds), chosen.digit_seeds, seed),
-    ]
+    found = _findings(records, chosen, seed)
     found.sort(key=lambda finding: finding.claim)
     summary: dict[str, Any] = {
         "format": FORMAT,
@@ -96,8 +106,21 @@ def reproduce(
     return Reproduction(folder, found, failed)
 
 
+def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Finding]:
+    if preset.images:
+        return images.findings(records, preset.images, preset.seeds, seed)
+    return [
+        *one_limit.findings(records, preset.seeds, seed),
+        *slowness.findings(records),
+        *networks.findings(records, preset.seeds, seed),
+        *digits.findings(records, list(preset.thresholds), preset.digit_seeds, seed),
+    ]
+
+
 def tasks(preset: Preset, seed: int) -> list[Task]:
     """Every piece of a preset, from the seed on."""
+    if preset.images:
+        return images.tasks(preset.images, preset.seeds, seed)
     # The long ones first, so that no core waits at the end.
     return [
         *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],

@@ -107,7 +107,8 @@ def blocks(results: Path) -> dict[str, str]:
 
 
 def take_reproduction(folder: Path, results: Path) -> Path:
-    """Write the findings of a finished `mirrorflow reproduce` as `results/reproduce.parquet`.
+    """Write the findings of a finished `mirrorflow reproduce` as `results/reproduce.parquet`, those
+    of another preset than quick and full as `results/reproduce-PRESET.parquet`.
 
     Raises:
         RunError: there is none in the folder.
@@ -119,8 +120,10 @@ def take_reproduction(folder: Path, results: Path) -> Path:
     about = {key: found["surroundings"][key] for key in ("mirrorflow", "torch", "git", "started")}
     rows = [{"preset": found["preset"], **about, **finding} for finding in found["findings"]]
     make_folder(results)
-    write_rows(results / "reproduce.parquet", rows)
-    return results / "reproduce.parquet"
+    preset = found["preset"]
+    name = "reproduce" if preset in ("quick", "full") else f"reproduce-{preset}"
+    write_rows(results / f"{name}.parquet", rows)
+    return results / f"{name}.parquet"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -245,7 +248,8 @@ def _reproduce(rows: list[Row]) -> dict[str, str]:
             for r in rows
             if r["claim"] == claim
         ]
-        made[str(claim)] = markdown(["question", "prediction", "measured", "agrees"], lines)
+        if lines:
+            made[str(claim)] = markdown(["question", "prediction", "measured", "agrees"], lines)
     return made
 
 

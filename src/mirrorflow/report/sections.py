@@ -10,6 +10,7 @@ from mirrorflow.experiments.digits import LADDER as DIGIT_MAPS
 from mirrorflow.experiments.finding import map_label as label
 from mirrorflow.experiments.finding import plain
 from mirrorflow.report import figures
+from mirrorflow.report.image_section import on_images
 from mirrorflow.report.parts import Picture, Section, Table
 from mirrorflow.report.style import inline
 
@@ -27,7 +28,7 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
     """
     groups = {
         prefix: [record for name, record in records.items() if name.startswith(prefix)]
-        for prefix in ("linear-", "slow-", "net-", "digits-")
+        for prefix in ("linear-", "slow-", "net-", "digits-", "image-")
     }
     groups["net-"].sort(key=lambda record: record.summary["order"])
     made = []
@@ -37,6 +38,8 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
         made.append(_slowness(groups["slow-"]))
     if groups["net-"] or groups["digits-"]:
         made.append(_sparse_to_dense(groups["net-"], groups["digits-"], thresholds))
+    if groups["image-"]:
+        made.append(on_images(groups["image-"]))
     return made
 
 

@@ -1,0 +1,127 @@
+"""What the page says of linear nets on images: the flow, and descent beside it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mirrorflow.experiments import Record
+from mirrorflow.experiments.finding import map_label as label
+from mirrorflow.experiments.finding import plain
+from mirrorflow.experiments.images import told
+from mirrorflow.report.parts import Picture, Section, Table
+from mirrorflow.report.style import colour, figure, inline
+
+__all__ = ["on_images"]
+
+
+def on_images(found: list[Record]) -> Section:
+    """The section, from the records of `experiments.images`."""
+    return Section(
+        "Claims 1 and 2 on images",
+        [
+            "A linear net on two classes of images that look alike, from one random start: the "
+            "flow to t = exp(1e100), and mirror descent with the relative step as far as its steps "
+            "lead. The exact max margin comes from a conic solver. All in float64; descent never "
+            "forms the loss."
+        ],
+        [
+            Picture(
+                "images",
+                inline(_missing(found)),
+                "What is missing to the exact max margin, of flow and descent, as the loss falls",
+                "What the margin lacks of the exact one of its horizon, relatively, as the loss "
+                "falls: lines are the flow, circles descent, from 1e-2 to where its steps end. "
+                "Both axes are logarithmic, the horizontal one doubly: 3 is loss 1e-1000.",
+            )
+        ],
+        [_ends(found), _beside(found)],
+    )
+
+
+def _sets(found: list[Record]) -> dict[str, list[Record]]:
+    names = dict.fromkeys(record.summary["data"] for record in found)
+    return {name: [r for r in found if r.summary["data"] == name] for name in names}
+
+
+def _missing(found: list[Record]) -> Figure:
+    sets = _sets(found)
+    made, axes = figure(1, len(sets), size=(3.7 * len(sets), 3.6))
+    for ax, (name, records) in zip(np.ravel(axes), sets.items(), strict=True):
+        first = min(record.summary["seed"] for record in records)
+        for k, record in enumerate(r for r in records if r.summary["seed"] == first):
+            s = record.summary
+            loss = np.array([row["log_loss"] for row in record.rows]) / math.log(10)
+            share = np.array([row["margin"] for row in record.rows]) / s["exact_margin"]
+            kept = loss < -1
+            paint, style = colour(s["order"]), "-" if k % 2 == 0 else "--"
+            x = np.log10(-loss[kept])
+            ax.plot(x, np.maximum(1 - share[kept], 1e-9), style, color=paint, label=label(s["map"]))
+            ax.plot(
+                [math.log10(-row["log10_loss"]) for row in s["beside"]],
+                [1 - row["descent"] for row in s["beside"]],
+                "o",
+                color=paint,
+                markersize=4,
+            )
+        ax.set(
+            title=name,
+            xscale="log",
+            yscale="log",
+            xlim=(0.25, 100),
+            ylim=(1e-8, 1.2),
+            xlabel="log₁₀ log₁₀ 1/loss",
+        )
+        ax.set_xticks([0.3, 1, 3, 10, 100], ["0.3", "1", "3", "10", "100"])
+        ax.minorticks_off()
+    np.ravel(axes)[0].set_ylabel("1 − margin / exact max margin")
+    np.ravel(axes)[-1].legend(fontsize=7)
+    return made
+
+
+def _ends(found: list[Record]) -> Table:
+    rows = []
+    for record in found:
+        s = record.summary
+        numbers = [plain(s[key], 2) for key in ("gap", "epsilon", "delta")]
+        rows.append(
+            [
+                f"{s['data']}, {label(s['map'])}",
+                s["outcome"],
+                plain(s["margin"], 7),
+                plain(s["exact_margin"], 7),
+                *numbers,
+                str(s["support"]),
+                str(s["steps"]),
+                plain(s["seconds"]),
+            ]
+        )
+    sets = "; ".join(told(name) for name in _sets(found))
+    header = ["set, map", "outcome", "Q-margin", "exact", "gap", "ε", "δ", "support", "steps"]
+    return Table(f"The end of each flow ({sets}).", [*header, "seconds"], rows)
+
+
+def _beside(found: list[Record]) -> Table:
+    rows = []
+    for record in found:
+        s = record.summary
+        for row in s["beside"]:
+            rows.append(
+                [
+                    f"{s['data']}, {label(s['map'])}",
+                    f"1e{row['log10_loss']:.1f}",
+                    plain(row["descent"], 4),
+                    plain(row["flow"], 4),
+                    plain(row["degrees"], 2),
+                    str(row["steps"]),
+                    plain(row["flow_log10_t"], 4),
+                ]
+            )
+    caption = (
+        "Descent and the flow at equal loss: margin over the exact one, degrees between the "
+        "directions, steps of descent, log₁₀ t of the flow."
+    )
+    header = ["set, map", "loss", "descent", "flow", "degrees", "steps", "log₁₀ t"]
+    return Table(caption, header, rows)
