@@ -191,7 +191,7 @@ def findings(
 
 
 def told(data: str) -> str:
-    """A data set in words."""
+    """A data set, its two classes and the number of points, in words."""
     a, b = SETS[data]
     return f"{data}, classes {a} and {b}, {_POINTS} points"
 
