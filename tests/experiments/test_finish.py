@@ -145,6 +145,9 @@ def test_a_drawn_step_estimates_loss_and_gradient_of_all_points_without_bias(
 ) -> None:
     config = dataclasses.replace(CONFIG, finish_options=SAMPLED, epochs=3, until=())
     loop = _loop(config, tmp_path / "run")
+    chances = loop.state.block["log_chances"]
+    with torch.no_grad():
+        assert torch.allclose(chances, torch.log_softmax(loop._log_losses() / 2, 0), atol=1e-6)
     net, data = loop.net.double(), loop.data
     weights = list(net.parameters())
 
@@ -220,6 +223,13 @@ def test_draws_go_on_bit_for_bit_after_a_kill(
         ({"finish_options": {"eta": 2.0}}, "finish_options.eta = 2.0"),
         ({"finish_options": {"momentum": 1.0}}, "finish_options.momentum = 1.0"),
         ({"optimizer": "sgd", "lr": 0.1}, "optimizer = 'sgd'"),
+        (
+            {
+                "finish_options": {"momentum": 0.0},
+                "optimizer_options": {"nesterov": True, "momentum": 0.9},
+            },
+            "finish_options.momentum = 0.0; choose a momentum > 0 or drop nesterov",
+        ),
         ({"batch_size": 0}, "batch_size = 0"),
         ({"parallel": "ddp"}, "parallel = 'ddp'"),
     ],

@@ -27,7 +27,7 @@ PAIR = {"ℓ2": ("quadratic", "mixed(p=1.5, a=1, b=1)")}
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Points in the plane of pixels: (8, 1, 2, 3), as images come."""
 
-    def problem(data: str, seed: int) -> Dataset:
+    def problem(data: str, classes: list[int], points: int, seed: int) -> Dataset:
         import dataclasses
 
         made = blobs(8, 6, gap=0.2, seed=seed)
@@ -37,7 +37,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "PAIRS", PAIR)
     monkeypatch.setattr(images, "_STEPS", 400)
     monkeypatch.setattr(images, "SETS", {"mnist": (3, 8)})
-    monkeypatch.setitem(PRESETS, "tiny-images", Preset(1, 0, (-2.0,), 0, 0, 0, ("mnist",)))
+    monkeypatch.setitem(
+        PRESETS, "tiny-images", Preset(1, 0, (-2.0, -4.0, -1000.0), 0, 0, 0, ("mnist",))
+    )
 
 
 def test_the_preset_follows_judges_and_draws(tmp_path: Path, small: None) -> None:
@@ -54,7 +56,8 @@ def test_the_preset_follows_judges_and_draws(tmp_path: Path, small: None) -> Non
         assert losses == sorted(losses, reverse=True)
         assert steps == sorted(steps)
         assert steps[-1] == 400
-        assert losses[0] <= images.THRESHOLDS[0]
+        assert losses[0] <= -1
+        assert losses[1] <= -2
 
 
 def test_missing_images_are_named_before_a_folder_is_made(
@@ -112,10 +115,61 @@ def test_the_flow_is_found_at_a_loss_and_descent_tends_to_it(
         images.at_loss(flow, -1000.0)
 
 
+def test_thresholds_that_do_not_fall_are_refused() -> None:
+    net = Linear(3).double()
+    optimizer = MirrorDescent(net.parameters(), lr=LossScaled(0.02), mirror_map=Quadratic())
+    for wrong in ((), (-1.0, -1.0), (-2.0, -1.0)):
+        with pytest.raises(ValueError, match="list log10 losses that fall"):
+            next(images.descend(net, blobs(8, 3, seed=1), optimizer, wrong, 10))
+
+
+def test_a_step_that_will_be_taken_back_is_no_state_of_descent() -> None:
+    class Wild(MirrorDescent):
+        """Its 60th step turns the net around."""
+
+        calls = 0
+
+        def step(self, closure: Any = None) -> Any:
+            found = super().step(closure)
+            self.calls += 1
+            if self.calls == 60:
+                with torch.no_grad():
+                    net.weight.neg_()
+            return found
+
+    data = blobs(8, 3, gap=0.3, seed=1)
+    for steps in (60, 90):
+        net = Linear(3, generator=torch.Generator().manual_seed(0)).double()
+        optimizer = Wild(net.parameters(), lr=LossScaled(0.05), mirror_map=Quadratic())
+        seen = [value for _, value in images.descend(net, data, optimizer, (-9999.0,), steps)]
+        assert optimizer.calls == steps
+        with torch.no_grad():
+            there = float(log_loss(net(data.x), data.y, "exponential", reduction="sum"))
+        assert seen == [pytest.approx(there, rel=1e-12)]
+        assert there < -1
+
+
+def test_a_flow_that_ends_early_is_told_so(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_LOG_T", 1e100)
+    task = images.tasks(["mnist"], 1, 0, (-2.0, -4.0))[0]
+    record = images.follow_images(tmp_path, **{**task.arguments, "log_t_end": 2.0})
+    assert math.isnan(record.summary["beside"][-1]["flow"])
+    other = images.tasks(["mnist"], 1, 0, (-2.0, -4.0))[1].name
+    found = images.findings({task.name: record, other: record}, ["mnist"], 1, 0)
+    assert [finding.verdict for finding in found] == ["not yet reached"] * 3
+
+
 def _record(text: str, descent: float, flow: float, shortfall: float) -> Record:
     beside = [{"log10_loss": -10.0, "descent": descent, "flow": flow, "degrees": 0.1}]
-    summary: dict[str, Any] = {"map": text, "beside": beside, "shortfall": shortfall, "gap": 0.0}
-    return Record(text, summary | {"margin": 1.0, "exact_margin": 1.0})
+    summary: dict[str, Any] = {
+        "map": text,
+        "beside": beside,
+        "shortfall": shortfall,
+        "log_t": 1e100,
+    }
+    return Record(text, summary | {"margin": 1.0, "exact_margin": 1.0, "gap": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -131,7 +185,7 @@ def test_verdicts_follow_their_rules(
     descent: float, flow: float, shortfall: float, verdicts: list[str]
 ) -> None:
     sets, pairs = ["mnist"], [t for pair in images.PAIRS.values() for t in pair]
-    names = [task.name for task in images.tasks(sets, 1, 0)]
+    names = [task.name for task in images.tasks(sets, 1, 0, (-2.0,))]
     made = {
         name: _record(text, descent, flow, shortfall)
         for name, text in zip(names, pairs, strict=True)

@@ -6,8 +6,9 @@ every block of steps all points are evaluated, and the next block sees only thos
 loss. A block that has raised the loss is taken back, with its momentum, and the step halved.
 
 Where too many points decide for that, steps may draw them (`Finish.sample`): point i with
-probability `p_i ∝ sqrt(ℓ_i)`, its loss divided by `p_i`, which estimates the loss of all points,
-and its gradient, without bias. The root keeps points in sight that a step may bring back.
+probability `p_i ∝ sqrt(ℓ_i)`, its loss divided by `p_i`, which estimates the loss of all points
+and its gradient without bias. The step follows the gradient of the estimate's logarithm, whose
+bias falls like 1/sample. The root keeps points in sight that a step may bring back.
 
 The momentum is forgotten only when three blocks in a row were taken back, so that it leads nowhere
 any more. It is the average over the points that take turns in deciding the loss, and the step has
@@ -100,7 +101,13 @@ class Finish:
             raise ValueError(
                 f"finish_options is for one process; parallel = {config.parallel!r}, set it to none"
             )
-        return Finish(**config.finish_options)
+        plan = Finish(**config.finish_options)
+        if config.optimizer_options.get("nesterov") and not plan.momentum:
+            raise ValueError(
+                "optimizer_options.nesterov = true needs momentum, and finish_options.momentum = "
+                f"{plan.momentum}; choose a momentum > 0 or drop nesterov"
+            )
+        return plan
 
 
 class FinishingLoop(Loop):
@@ -184,7 +191,7 @@ class FinishingLoop(Loop):
         wanted = int((shares < 1 - _SHARE).sum()) + 1
         least = self.plan.points
         if self.plan.sample and wanted > 4 * least:
-            return {"kept": None, "log_chances": torch.log_softmax(each / 2, 0)}
+            return {"kept": None, "log_chances": torch.log_softmax(each / 2, 0).cpu()}
         kept = order[: min(max(wanted, least), 4 * least)].sort().values
         return {"kept": kept, "log_chances": None}
 
@@ -205,16 +212,16 @@ class FinishingLoop(Loop):
         kept = self.state.block["kept"]
         if kept is None:
             g = torch.Generator().manual_seed((self.config.seed << 32) + _DRAWS + self.state.step)
-            chances = self.state.block["log_chances"].exp().cpu()
+            chances = self.state.block["log_chances"].exp()
             kept = torch.multinomial(chances, self.plan.sample, replacement=True, generator=g)
         self.drawn = kept
         return self.data.x[kept], self.data.y[kept]
 
     def _objective(self, outputs: Tensor, y: Tensor, points: int) -> Tensor:
-        if not self._finishing or self.state.block["log_chances"] is None:
+        if not self._finishing or self.state.block.get("log_chances") is None:
             return super()._objective(outputs, y, points)
         each = log_loss_per_point(outputs, y, self.config.loss)
-        weighted = each - self.state.block["log_chances"][self.drawn].to(each)
+        weighted = each - self.state.block["log_chances"][self.drawn].to(each.device, each.dtype)
         return torch.logsumexp(weighted, 0) - math.log(points * self.n)
 
     def _paid_for(self, share: float, cost: int | None = None) -> bool:

@@ -237,7 +237,7 @@ class Loop:
         self.folder.save_checkpoint(
             {
                 **self.crew.save(self.parts.trained, self.optimizer),
-                "state": dict(vars(self.state)),
+                "state": _on_cpu(dict(vars(self.state))),
             }
         )
 
@@ -263,3 +263,12 @@ class Loop:
         self.crew.collect(self.parts.trained, self.net)
         mirror_map = self.parts.mirror_map
         return LoadedRun(self.config, outcome, self.net, self.data, mirror_map, self.state.rows)
+
+
+def _on_cpu(value: Any) -> Any:
+    """A checkpoint made on a GPU can be read without one."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(entry) for key, entry in value.items()}
+    return value

@@ -120,7 +120,7 @@ def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Fin
 def tasks(preset: Preset, seed: int) -> list[Task]:
     """Every piece of a preset, from the seed on."""
     if preset.images:
-        return images.tasks(preset.images, preset.seeds, seed)
+        return images.tasks(preset.images, preset.seeds, seed, preset.thresholds)
     # The long ones first, so that no core waits at the end.
     return [
         *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],
