@@ -34,7 +34,8 @@ def on_images(found: list[Record]) -> Section:
                 "What is missing to the exact max margin, of flow and descent, as the loss falls",
                 "What the margin lacks of the exact one of its horizon, relatively, as the loss "
                 "falls: lines are the flow, circles descent, from 1e-2 to where its steps end. "
-                "Both axes are logarithmic, the horizontal one doubly: 3 is loss 1e-1000.",
+                "Both axes are logarithmic, the horizontal one doubly: 3 is loss 1e-1000. "
+                "The floor near 1e-7 is the relative temperature of the integrator.",
             )
         ],
         [_ends(found), _beside(found)],
@@ -72,13 +73,13 @@ def _missing(found: list[Record]) -> Figure:
             xscale="log",
             yscale="log",
             xlim=(0.25, 100),
-            ylim=(1e-8, 1.2),
+            ylim=(1e-10, 1.2),
             xlabel="log₁₀ log₁₀ 1/loss",
         )
         ax.set_xticks([0.3, 1, 3, 10, 100], ["0.3", "1", "3", "10", "100"])
         ax.minorticks_off()
     np.ravel(axes)[0].set_ylabel("1 − margin / exact max margin")
-    np.ravel(axes)[-1].legend(fontsize=7)
+    np.ravel(axes)[-1].legend(fontsize=6.5, ncols=2, loc="lower right")
     return made
 
 
