@@ -239,6 +239,12 @@ def test_what_cannot_be_finished_is_refused(change: dict[str, object], message: 
         Finish.of(dataclasses.replace(CONFIG, **change))  # type: ignore[arg-type]
 
 
+def test_a_bad_option_leaves_no_folder_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sample = -1"):
+        train(dataclasses.replace(CONFIG, finish_options={"sample": -1}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_text_is_no_number_of_steps() -> None:
     with pytest.raises(TypeError, match="finish_options.every = '10'"):
         Finish(every="10")  # type: ignore[arg-type]

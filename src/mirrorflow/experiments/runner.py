@@ -11,7 +11,7 @@ from mirrorflow.errors import DivergedError, NotSeparableError, RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net, build_optimizer
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.distributed import team
-from mirrorflow.experiments.finish import FinishingLoop
+from mirrorflow.experiments.finish import Finish, FinishingLoop
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.loop import Loop
 from mirrorflow.experiments.state import LoadedRun, Parts, Progress
@@ -76,8 +76,10 @@ def train(
             still misclassified; the message has the best margin reached, `state` the run.
         DivergedError: the loss is not finite; the folder keeps the last checkpoint.
         RunError: the folder cannot be used.
-        ValueError: data, net or map that the configuration names are not to be had.
+        ValueError: data, net, map or finish that the configuration names are not to be had.
     """
+    if config.finish_options:
+        Finish.of(config)  # a bad option is told before a folder is made
     with team(config) as crew:
         data = build_data(config, crew.device)
         net = build_net(config, data).to(crew.device)
