@@ -12,6 +12,7 @@ import torch
 from mirrorflow.data import Dataset, blobs
 from mirrorflow.errors import DataError
 from mirrorflow.experiments import PRESETS, Record, images, read_records, reproduce
+from mirrorflow.experiments.flows import degrees_between
 from mirrorflow.experiments.reproduce import Preset
 from mirrorflow.flow import mirror_flow
 from mirrorflow.losses import log_loss
@@ -104,7 +105,7 @@ def test_the_flow_is_found_at_a_loss_and_descent_tends_to_it(
         point = images.at_loss(flow, value)
         assert point.log_loss == pytest.approx(value, rel=1e-6)
         where = torch.as_tensor(point.direction)
-        apart.append(images._degrees(net.weight.detach().flatten(), where))
+        apart.append(degrees_between(net.weight.detach().flatten(), where))
         # The direction of the flow there, and its level, give that loss.
         with torch.no_grad():
             net.weight.copy_(where * math.exp(point.log_gauge))
@@ -113,6 +114,13 @@ def test_the_flow_is_found_at_a_loss_and_descent_tends_to_it(
     assert apart[1] < 0.5 * apart[0] < 2.5
     with pytest.raises(ValueError, match="before -1000"):
         images.at_loss(flow, -1000.0)
+
+
+def test_small_angles_are_exact() -> None:
+    a = torch.tensor([1.0, 0.0]).double()
+    for angle in (1e-12, 1e-3, 1.0, 3.0):
+        b = 5 * torch.tensor([math.cos(angle), math.sin(angle)]).double()
+        assert degrees_between(a, b) == pytest.approx(math.degrees(angle), rel=1e-9)
 
 
 def test_thresholds_that_do_not_fall_are_refused() -> None:

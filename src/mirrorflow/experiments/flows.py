@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mirrorflow.flow import Trajectory, mirror_flow
 from mirrorflow.maps import MirrorMap
 from mirrorflow.nets import HomogeneousNet
 
-__all__ = ["flow_record", "set_direction", "thin"]
+__all__ = ["degrees_between", "flow_record", "set_direction", "thin"]
 
 
 def thin(trajectory: Trajectory, points: int = 200) -> list[dict[str, Any]]:
@@ -28,6 +29,12 @@ def thin(trajectory: Trajectory, points: int = 200) -> list[dict[str, Any]]:
     names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta", "balance_drift")
     columns = {name: getattr(trajectory, name)[chosen] for name in names}
     return [{name: float(columns[name][k]) for name in names} for k in range(len(chosen))]
+
+
+def degrees_between(a: Tensor, b: Tensor) -> float:
+    """The angle of two vectors (d,), exact for small ones too, where the arc cosine is not."""
+    a, b = a / a.norm(), b / b.norm()
+    return math.degrees(2 * math.atan2(float((a - b).norm()), float((a + b).norm())))
 
 
 def set_direction(net: HomogeneousNet, direction: Tensor) -> HomogeneousNet:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mirrorflow.data import Dataset, load
 from mirrorflow.diagnostics import margin
 from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain, slug
+from mirrorflow.experiments.flows import degrees_between
 from mirrorflow.experiments.one_limit import PAIRS, judge, limit_record
 from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.flow import FlowPoint, Trajectory
@@ -96,7 +97,7 @@ def follow_images(
             point = at_loss(flow, loss)
             row["flow"], row["flow_log10_t"] = point.margin / exact, point.log_t / math.log(10)
             where = torch.as_tensor(point.direction)
-            row["degrees"] = _degrees(net.weight.detach().flatten(), where)
+            row["degrees"] = degrees_between(net.weight.detach().flatten(), where)
         beside.append(row)
     about = {"data": data, "classes": classes, "points": points, "seed": seed}
     return Record(name, {**record.summary, **about, "beside": beside}, record.rows)
@@ -164,7 +165,10 @@ def at_loss(flow: Trajectory, value: float) -> FlowPoint:
         ValueError: the flow ends before that.
     """
     if not flow[-1].log_loss <= value:
-        raise ValueError(f"the flow ends at log loss {flow[-1].log_loss}, before {value}")
+        raise ValueError(
+            f"the flow ends at log loss {flow[-1].log_loss}, before {value}; integrate it with a "
+            "later log_t_end"
+        )
     k = int((flow.log_loss <= value).argmax())
     low, high = float(flow.log_t[max(k - 1, 0)]), float(flow.log_t[k])
     if not math.isfinite(low):  # t = 0
@@ -176,11 +180,6 @@ def at_loss(flow: Trajectory, value: float) -> FlowPoint:
         else:
             low = middle
     return flow.at(high)
-
-
-def _degrees(a: Tensor, b: Tensor) -> float:
-    a, b = a / a.norm(), b / b.norm()
-    return math.degrees(2 * math.atan2(float((a - b).norm()), float((a + b).norm())))
 
 
 def _name(data: str, mirror_map: str, seed: int) -> str:

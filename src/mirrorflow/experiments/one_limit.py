@@ -11,7 +11,7 @@ import torch
 from mirrorflow.data import Dataset, blobs
 from mirrorflow.exact import max_margin
 from mirrorflow.experiments.finding import Finding, Verdict, plain, slug
-from mirrorflow.experiments.flows import flow_record
+from mirrorflow.experiments.flows import degrees_between, flow_record
 from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.flow import Trajectory
 from mirrorflow.maps import parse_map
@@ -46,15 +46,13 @@ def limit_record(
     exact = max_margin(data.x.flatten(1), data.y, chosen.horizon())
     record, trajectory = flow_record(folder, name, net, data, chosen, log_t_end)
     end = torch.as_tensor(trajectory.direction[-1])
-    weights = exact.weights / exact.weights.norm()
-    cosine = float(end @ weights / end.norm())
     summary = {
         **record.summary,
         "map": mirror_map,
         "exact_margin": float(exact.margin),
         "exact_gap": float(exact.gap),
         "shortfall": 1 - record.summary["margin"] / float(exact.margin),
-        "degrees_to_exact": math.degrees(math.acos(min(1.0, cosine))),
+        "degrees_to_exact": degrees_between(end, exact.weights),
         "direction": end.tolist(),
     }
     rows = [{**row, "exact_margin": float(exact.margin)} for row in record.rows]
