@@ -2,6 +2,7 @@
 
 `cosh_late.npz` holds weights that draws 2 and 5 of the `two100` net (`benchmarks/flow.py`, 100
 units, 30 points) have after all jumps, at Q = 3e4 and 6e3, where the steps once fell to one width.
+`cosh_floor.npz` holds those of the `four` net (3-6-6-6-1 with the bias, 8 points) at Q = 28.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from torch.nn.utils import vector_to_parameters
 from mirrorflow import maps
 from mirrorflow.flow import mirror_flow
 from mirrorflow.flow.activity import FLOOR, admit, responses
-from mirrorflow.nets import TwoLayer
+from mirrorflow.nets import MLP, TwoLayer
 
 STATES = Path(__file__).parent / "cosh_late.npz"
+BEFORE_THE_FLOOR = Path(__file__).parent / "cosh_floor.npz"
 
 
 @pytest.mark.parametrize(("draw", "margin"), [(2, 0.9716887), (5, 0.4128190)])
@@ -37,6 +39,17 @@ def test_no_creeping_after_the_jumps(draw: int, margin: float) -> None:
     # the equilibrium is left in peace: nearly the same margin at the start of the stretch
     assert flow.margin[-1] == pytest.approx(margin, rel=1e-6)
     assert flow.margin[-1] == pytest.approx(flow.margin[0], rel=3e-4)
+
+
+def test_the_floor_on_the_slopes_leaves_the_balance_alone() -> None:
+    """It comes in at Q = 30; one of Q^-2, 1e-3 there, moved the balance by 6e-6 in these steps."""
+    with np.load(BEFORE_THE_FLOOR) as file:
+        weights, x, y = (torch.from_numpy(file[k]) for k in ("weights", "x", "y"))
+    net = MLP((2, 6, 6, 6, 1), "smooth_relu", bias=True).double()
+    vector_to_parameters(weights, net.parameters())
+    flow = mirror_flow(net, x, y, maps.Cosh(1.0), log_t_end=1e100, max_steps=200)
+    assert flow.log_gauge[0] < math.log(30.0) < math.log(35.0) < flow.log_gauge[-1]
+    assert flow.balance_drift.max() < 1e-6
 
 
 @pytest.mark.parametrize("stiff", [1.0, 0.3, 1e-3, 1e-9])

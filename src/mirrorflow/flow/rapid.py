@@ -4,8 +4,9 @@ Near the largest coordinate `A` every one of them looks like an exponential of l
 `width(A)`.  Two regularisations keep the equations resolvable in doubles; both are part of the
 stated method (docs/flow.md): the relative width never falls below `delta`, and a floor
 `kappa x / |x|_max` limits the mobility of coordinates whose true dual is below rounding. From
-`F = A / width(A) = 30` e-folds on, `kappa = F^-2`: the direction is itself 1/F from its limit
-there, and a smaller floor lets interior coordinates jump on a time scale of 1e-9 in log Q.
+`F = A / width(A) = 30` e-folds on, `kappa = min(F^-2, 1e-5)`: the direction is itself 1/F from its
+limit there, and a much smaller floor lets interior coordinates jump on a time scale of 1e-9 in
+log Q. A larger one is seen in the balance, which moves by a few per cent of kappa.
 """
 
 # ruff: noqa: ARG002  one interface: some maps need x, some u
@@ -18,6 +19,7 @@ import numpy as np
 from mirrorflow.flow.scaled import Array, ScaledMap
 
 _FLOOR_FROM = 30.0  # below this many e-folds doubles resolve the dual and no floor is added
+_FLOOR_MOST = 1e-5
 
 
 class ScaledRapid(ScaledMap):
@@ -49,7 +51,8 @@ class ScaledRapid(ScaledMap):
         self.scale = self.log_size(true)
         self.shift = top / self.tau if self.flat else self.scale
         folds = true / self.local_width(true)
-        self.cap = max(self.kappa, folds**-2.0) if folds > _FLOOR_FROM else 0.0
+        floor = max(self.kappa, min(folds**-2.0, _FLOOR_MOST))
+        self.cap = floor if folds > _FLOOR_FROM else 0.0
 
     def size(self, a: Array) -> Array:
         """`r'(width a) exp(-shift)` for `a >= 0`; overridden with the exact form of the map."""
