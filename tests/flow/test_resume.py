@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,18 @@ def test_command(tmp_path: Path) -> None:
     assert found["outcome"] == kept.outcome
     assert found["margin"] == kept.margin[-1]
     assert (tmp_path / "flow.png").stat().st_size > 10_000
+
+
+def test_a_log_shows_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal the state is a line, now and then; JSON stays alone on stdout."""
+    # by name: the package's attribute `flow` is the command
+    monkeypatch.setattr(import_module("mirrorflow.cli.flow"), "_LOG_SECONDS", 0.0)
+    common = ["flow", "blobs", "--data-option", "n=8", "--log-t-end", "100"]
+    logged = CliRunner().invoke(app, common)
+    assert logged.stdout.count("quadratic: log10 log10 t = ") > 5
+    piped = CliRunner().invoke(app, [*common, "--json"])
+    assert "log10 log10 t" not in piped.stdout
+    assert "log10 log10 t" in piped.stderr
 
 
 def test_a_killed_command_continues_bit_for_bit(tmp_path: Path) -> None:

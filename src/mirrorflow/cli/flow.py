@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,9 +26,10 @@ __all__ = ["flow"]
 
 _FORMATS = (".png", ".svg", ".pdf")
 _MANY = 2000
+_LOG_SECONDS = 20.0  # between lines where there is no terminal to show the state on
 _LEGEND = (
     "margin: Q-margin; gap: Hölder gap; KKT: the largest of ε, δ, κ (0 at a KKT point); balance: "
-    "largest drift of the balance equation; s: seconds."
+    "largest drift of the balance equation."
 )
 _NOT_SEPARABLE = (
     "not_separable: this net did not fit all points from these weights. No net fits equal points "
@@ -92,16 +94,22 @@ def flow(
         )
     net = _net(points, widths(hidden or []), bias, init_scale, eps, seed)
     flows: dict[str, Trajectory] = {}
+    told = time.monotonic()
     for text in mirror_map or ["quadratic"]:
         chosen = parse_map(text)
         with console.status(f"{text}: starting") as status:
 
             def show(point: FlowPoint, text: str = text) -> None:
                 when = point.log_log_t / math.log(10) - math.log10(math.log(10))
-                status.update(
+                line = (
                     f"{text}: log10 log10 t = {when:.2f}, margin {point.margin:.4g}, "
                     f"gap {point.gap:.1e}"
                 )
+                status.update(line)
+                nonlocal told
+                if not console.is_terminal and time.monotonic() - told >= _LOG_SECONDS:
+                    console.print(line, highlight=False, soft_wrap=True)
+                    told = time.monotonic()
 
             if save is not None:
                 save.mkdir(parents=True, exist_ok=True)
@@ -175,7 +183,7 @@ def _table(flows: dict[str, Trajectory]) -> Table:
     of the three residuals, which has to be small for an end to count as converged."""
     table = Table(pad_edge=False, show_lines=True)
     table.add_column("map, outcome", overflow="fold")
-    for title in ("margin", "log₁₀ t, steps", "gap, KKT", "balance, s"):
+    for title in ("margin", "log₁₀ t, steps", "gap, KKT", "balance, seconds"):
         table.add_column(title, justify="right", no_wrap=True)
     for text, each in flows.items():
         last = each[-1]

@@ -47,7 +47,7 @@ def flow_figure(
             axes[0, 2].semilogy(z, np.maximum(flow.balance_drift[late], 1e-18))
         with np.errstate(invalid="ignore"):
             axes[0, 3].plot(z, -flow.log_loss[late] / flow.log_t[late])
-    axes[0, 0].legend(fontsize=8)
+    made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     if plane:
         for row, (name, flow) in zip(axes[1:], flows.items(), strict=True):
             chosen = np.unique(np.linspace(0, len(flow) - 1, _FRAMES).round().astype(int))
