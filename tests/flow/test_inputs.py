@@ -45,6 +45,7 @@ class Scaleless(nn.Module):
         ({"log_t_end": "1"}, TypeError, "log_t_end is a str"),
         ({"log_t_end": 1.0, "log_log_t_end": 1.0}, ValueError, "pass one of"),
         ({"log_t_end": 1.0, "tol": 0.0}, ValueError, "tol = 0.0 cannot be kept; choose"),
+        ({"log_t_end": 1.0, "tol": 1e-10}, ValueError, "choose 1e-9 <= tol <= 0.1"),
         ({"log_t_end": 1.0, "tol": math.nan}, ValueError, "tol = nan cannot be kept"),
         ({"log_t_end": 1.0, "tol": "1e-3"}, TypeError, "tol is a str"),
         ({"log_t_end": 1.0, "order": 7}, ValueError, "order = 7"),
@@ -67,6 +68,12 @@ def test_settings(arguments: dict[str, Any], error: type[Exception], text: str) 
 
 
 X, Y = problem()
+
+
+def frozen() -> nn.Module:
+    net = TwoLayer(2, 3)
+    net.weights[0].requires_grad_(False)
+    return net
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,7 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
             nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)),
             maps.Quadratic(), NotHomogeneousError, "Tanh",
         ),
+        (frozen(), maps.Quadratic(), ValueError, r"parameters \['weights.0'\] do not require"),
         (Linear(2), maps.PNorm(3.0), ValueError, r"PNorm.* is not sep.*pass maps.Power\(3\)"),
         (
             TwoLayer(2, 3), maps.Spectral(maps.Quadratic()), ValueError,
@@ -130,8 +138,8 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
         ),
     ],
     ids=[
-        "no module", "a name", "degree 0", "tanh", "p-norm", "spectral", "rapid and other",
-        "two rapid", "p-norm per layer", "several on a module",
+        "no module", "a name", "degree 0", "tanh", "frozen", "p-norm", "spectral",
+        "rapid and other", "two rapid", "p-norm per layer", "several on a module",
     ],
 )  # fmt: skip
 def test_net_and_map(net: Any, mirror_map: Any, error: type[Exception], text: str) -> None:

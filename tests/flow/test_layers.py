@@ -70,6 +70,21 @@ def test_late_phase_balances_energies_and_not_norms() -> None:
     assert flow.margin[-2] == pytest.approx(low / (norms[0] * norms[1]), rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    "mixture",
+    [MIXTURE, {"weights.0": maps.Power(3.0), "weights.1": maps.HyperbolicEntropy(0.2)}],
+    ids=["quadratic", "power 3"],
+)
+def test_layers_that_grow_apart(mixture: dict[str, maps.MirrorMap]) -> None:
+    """To t = exp(1e20): `|W|^p` grows like `|a|_1`, so the layers are `1e7` apart and more."""
+    net, x, y = problem()
+    flow = mirror_flow(net, x, y, mixture, log_t_end=1e20, tol=1e-4)
+    assert flow.outcome == "converged"
+    # the tip of a unit's cone was once relative to the largest weight of all layers
+    assert flow.balance_drift.max() < 1e-5
+    assert flow.stats["steps"] < 700
+
+
 def test_one_map_by_name_is_that_map() -> None:
     net, x, y = problem()
     a = mirror_flow(net, x, y, maps.Power(1.5), log_t_end=3.0)

@@ -63,12 +63,49 @@ def test_far_beyond_doubles() -> None:
         net = small_net(m=3) if m == maps.HyperbolicEntropy(0.1) else Linear(2)
         t = mirror_flow(net, x, y, m, log_log_t_end=end)
         assert t.outcome == "converged", m
-        assert t.log_log_t[-1] >= end
+        assert t.log_log_t[-1] == end
         assert np.isinf(t.log_t[-1])
         assert t.margin[-1] > 0
         # q = margin Q^L: log q follows log log t to a relative 1e-3
         log_q = np.log(t.margin[-1]) + t.degree * t.log_gauge[-1]
         assert log_q == pytest.approx(t.log_log_t[-1], rel=1e-3)
+        if m == maps.Quadratic():  # converged, and log ℓ = −log t (1 + e^(−z) …): log q is z
+            for z in (710.2, 1234.5, end):
+                at = t.at(log_log_t=z)
+                assert at.log_gauge + math.log(at.margin) == pytest.approx(z, abs=1e-6)
+                assert at.log_log_t == z
+
+
+def test_values_at_a_log_log_time() -> None:
+    """Within the doubles `at(log_log_t=z)` is `at(exp(z))`; beyond the end it is refused."""
+    x, y = blobs()
+    t = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_log_t_end=5.0)
+    assert t.log_log_t[-1] == pytest.approx(5.0, abs=1e-14)
+    assert t.at(log_log_t=3.0).margin == t.at(math.exp(3.0)).margin
+    with pytest.raises(ValueError, match="pass one of log_t and log_log_t"):
+        t.at()
+    far = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_log_t_end=720.0)
+    with pytest.raises(ValueError, match="log_log_t = 721.0 is outside"):
+        far.at(log_log_t=721.0)
+
+
+@pytest.mark.parametrize(
+    ("mirror_map", "reach"),
+    [
+        (maps.Cosh(1.0), 700.0),
+        (maps.Exponential(), 700.0),
+        (maps.DoubleExponential(), math.log(690.0)),
+        (maps.Scaled(maps.Power(3.0), 2.0), 700.0 / 3.0),
+    ],
+    ids=repr,
+)
+def test_past_the_doubles_of_a_form_a_flow_stalls(mirror_map: maps.MirrorMap, reach: float) -> None:
+    x, y = blobs()
+    t = mirror_flow(Linear(2), x, y, mirror_map, log_log_t_end=1500.0)
+    assert t.outcome == "stalled"
+    assert "leaves the doubles" in t.stats["reason"]
+    assert reach < t.log_gauge[-1] < reach + 2.0
+    assert np.isfinite(t.margin).all()
 
 
 def test_not_separable() -> None:

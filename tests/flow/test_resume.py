@@ -187,6 +187,19 @@ def test_a_killed_command_continues_bit_for_bit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
+def test_a_stalled_command_says_why() -> None:
+    result = CliRunner().invoke(app, ["flow", "blobs", "--max-steps", "5"])
+    assert result.exit_code == 1
+    assert "quadratic: stalled, since max_steps = 5 was used up" in result.stdout
+
+
+def test_the_command_tells_what_verify_found() -> None:
+    common = ["flow", "blobs", "--data-option", "n=8", "--log-t-end", "100"]
+    assert "repeated" not in CliRunner().invoke(app, common).stdout
+    shown = CliRunner().invoke(app, [*common, "--verify"]).stdout
+    assert "quadratic: repeated at tol/10, it ends at the same point" in shown
+
+
 @pytest.mark.parametrize(
     ("option", "text"),
     [

@@ -135,6 +135,9 @@ def flow(
     else:
         console.print(_table(flows))
         console.print(_LEGEND, highlight=False)
+        for text, each in flows.items():
+            if note := _note(each):
+                console.print(f"{text}: {note}", highlight=False)
         if any(each.outcome == "not_separable" for each in flows.values()):
             console.print(_NOT_SEPARABLE, highlight=False)
     if figure is not None:
@@ -167,6 +170,19 @@ def _net(
             generator=generator,
         )
     return net.to(torch.float64)
+
+
+def _note(flow: Trajectory) -> str:
+    """Why a flow ended early, or what the repetition at a tenth of the tolerance found."""
+    if flow.outcome == "stalled":
+        return f"stalled, since {flow.stats['reason']}"
+    if (found := flow.stats.get("verify")) is None:
+        return ""
+    told = "the same point" if found["same"] else "ANOTHER point"
+    return (
+        f"repeated at tol/10, it ends at {told}: margins apart by {found['margins']:.1e}, the "
+        f"smallest by {found['margin']:.1e}"
+    )
 
 
 def _record(flow: Trajectory) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from mirrorflow.flow.network import Kinks, flat_parameters, net_margins
 from mirrorflow.flow.scaled import ScaledMap
 from mirrorflow.flow.trajectory import FlowPoint, Trajectory
 from mirrorflow.losses import Loss
-from mirrorflow.maps import MapLike, Mixed, Power
+from mirrorflow.maps import MapLike, SeparableMap
 
 __all__ = ["mirror_flow"]
 
@@ -71,22 +72,25 @@ def mirror_flow(
             smallest margin; the margin of the limit is then off by about half of it, relatively.
         max_step: largest growth of `log Q` in a step; None is `0.4 (tol/1e-4)^(1/4)`, at which
             values between steps are as accurate as those at steps.
-        max_steps: bound on the attempted steps.
+        max_steps: bound on the attempted steps; `verify` may take four times as many again.
         kkt_tol: `epsilon`, `delta` and `slack` below which the end counts as converged.
-        smoothing: a "relu" net is followed as the "smooth_relu" net with this eps.
+        smoothing: a "relu" net is followed as the "smooth_relu" net with this eps; `relu` in a
+            module of other layers (the convolutional nets, your own) as `(z + √(z² + eps² m))/2`, m
+            the mean of z² over the features of a point. 0 takes such a module as it is, kinks and
+            all, where implicit steps may end.
         kinks: "exact" follows a two-layer "relu" net with one output without smoothing: at a kink
             the derivative in [0, 1] is an unknown of the stage, so sliding modes are followed.
         stop_when_converged: end as soon as all three are below `kkt_tol`.
         verify: follow the flow a second time at `tol/10` and report in `stats["verify"]` whether
             it ends at the same point: the relative differences of the margin and of the margins of
             all points, and `same`, true below 1e-2. Needed for p > 2, where a loose tolerance can
-            end on another KKT point with a residual of zero.
+            end on another KKT point with a residual of zero. A flow that stalled is not repeated.
         checkpoint: a file written every 30 seconds and on interruption; the same call with the same
             file continues bit for bit.
         callback: called after every step with the latest record.
 
     Returns:
-        A `Trajectory` whose last row is at `log_t_end`. Its `outcome` is
+        A `Trajectory` whose last row is at the time asked for. Its `outcome` is
 
         - "converged": a KKT point to within `kkt_tol`;
         - "plateau": the time was reached, the margin is flat, but the residual is not small;
@@ -130,7 +134,7 @@ def mirror_flow(
 
     first, ending = follow(margins, scaled(), theta, settings, checkpoint, callback)
     first = first.judged(judge(first, ending, kkt_tol))
-    if not verify:
+    if not verify or first.outcome == "stalled":
         return first
     finer = replace(settings, tol=tol / 10, max_step=max_step / 10**0.25, max_steps=4 * max_steps)
     second, _ = follow(margins, scaled(), theta, finer, None, None)
@@ -139,5 +143,5 @@ def mirror_flow(
 
 def _default_tol(mirror_map: MapLike) -> float:
     maps = mirror_map.values() if isinstance(mirror_map, Mapping) else [mirror_map]
-    named = [m for m in maps if isinstance(m, Power | Mixed)]
-    return 1e-5 if any(m.index > 2 for m in named) else 1e-4
+    steep = [m for m in maps if isinstance(m, SeparableMap) and 2 < m.index < math.inf]
+    return 1e-5 if steep else 1e-4

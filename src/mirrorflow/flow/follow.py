@@ -106,6 +106,8 @@ def follow(
     trajectory = recorder.finish(stats)
     if s.log_t_end is not None:
         trajectory = trajectory.ending_at(s.log_t_end)
+    elif s.log_log_t_end is not None:
+        trajectory = trajectory.ending_at(log_log_t=s.log_log_t_end)
     return trajectory, ending
 
 

@@ -109,6 +109,12 @@ def integrate(
                 ending = Ending(True, "log_t_end was reached")
             elif stop is not None and (why := stop(state, recorder)):
                 ending = Ending(False, why)
+            elif position.rho > frame.map.reach:
+                ending = Ending(
+                    False,
+                    f"log Q = {position.rho:.4g} is past {frame.map.reach:.4g}, where the "
+                    "log-scale form of this map leaves the doubles",
+                )
         if ending is None and position.h < _SMALLEST_STEP:
             ending = Ending(
                 False, f"the step size fell to {position.h:.1e}: Newton does not converge"

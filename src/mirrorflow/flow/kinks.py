@@ -15,8 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.flow.margins import cone_tip
 from mirrorflow.flow.scaled import Array
-from mirrorflow.flow.two_layer import TIP, TwoLayerMargins
+from mirrorflow.flow.two_layer import TwoLayerMargins
 
 _ETA = 1e-7
 _ASTRAY = 1e-2  # how far a slope may lie outside [0, 1] where an iteration ends
@@ -39,8 +40,7 @@ class KinkedMargins(TwoLayerMargins):
         """Weights, z (n, m), and the widths (n, m) of the kinks."""
         p = x.reshape(self.m, self.k)
         w, a = p[:, :-1], p[:, -1]
-        tip = TIP * float(np.abs(x).max())
-        size = np.sqrt((w * w).sum(1) + tip * tip) + 1e-290
+        size = np.sqrt((w * w).sum(1) + cone_tip(w, x) ** 2) + 1e-290
         return w, a, self.x @ w.T, _ETA * self.length[:, None] * size
 
     def _features(self, x: Array) -> tuple[Array, Array, Array]:

@@ -51,7 +51,8 @@ class ModuleProducts(Products):
     def _jacobian(self, rows: NDArray[np.int64]) -> Array:
         at = torch.from_numpy(rows)
         wanted = Rows(self.m.x[torch.from_numpy(self.m.point[rows])], self.m.heads[at])
-        return margin_gradients(self.m.net, self.m.unflatten(self.theta), wanted, np.float64)
+        with self.m.smoothed():
+            return margin_gradients(self.m.net, self.m.unflatten(self.theta), wanted, np.float64)
 
     def _strips(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         step = max(1, _NUMBERS // len(self.theta))

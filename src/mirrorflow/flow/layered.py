@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.flow.krylov_layers import LayeredProducts
-from mirrorflow.flow.margins import Margins
+from mirrorflow.flow.margins import Margins, cone_tip
 from mirrorflow.flow.scaled import Array
-
-_TIP = 1e-8  # relative size below which a unit's cone tip w = 0 is rounded off
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,8 @@ class LayeredMargins(Margins):
 
     def _forward(self, x: Array) -> tuple[list[Array], list[_Layer], Array]:
         weights, layers, h = self._weights(x), [], self.x
-        tip = (_TIP * float(np.abs(x).max())) ** 2
         for w in weights[:-1]:
-            a, b = self.eps2 * (h * h).sum(1), (w * w).sum(1) + tip
+            a, b = self.eps2 * (h * h).sum(1), (w * w).sum(1) + cone_tip(w, x) ** 2
             layers.append(_Layer(h, a, b, *activate(self.kind, h @ w.T, a[:, None] * b)))
             h = layers[-1].h
         return weights, layers, h

@@ -10,6 +10,15 @@ from mirrorflow.flow.krylov_products import DenseProducts, Products
 from mirrorflow.flow.scaled import Array
 
 LARGE = 20_000_000  # numbers in a Jacobian beyond which none is formed
+_TIP = 1e-8
+
+
+def cone_tip(w: Array, x: Array) -> float:
+    """The size below which a unit's cone tip `w = 0` is rounded off, for weights `w` (m, k) of one
+    layer out of all weights `x`: relative to the layer, since under several maps layers grow apart
+    like powers of the time, and the balance of a unit sees a tip of another layer's size.
+    """
+    return _TIP * (float(np.abs(w).max()) or float(np.abs(x).max()))
 
 
 class Margins:

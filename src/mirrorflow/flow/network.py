@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Literal
 
@@ -17,6 +18,7 @@ from mirrorflow.flow.krylov_module import ModuleProducts
 from mirrorflow.flow.layered import LayeredMargins
 from mirrorflow.flow.margins import LARGE, LinearMargins, Margins
 from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.smoothed import SmoothedReLU
 from mirrorflow.flow.two_layer import TwoLayerMargins
 from mirrorflow.losses import check_labels, pairwise_margins
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, check_degree
@@ -29,8 +31,10 @@ Kinks = Literal["smooth", "exact"]
 class ModuleMargins(Margins):
     """Margins of any homogeneous module, by reverse-over-reverse differentiation; dense Hessian."""
 
-    def __init__(self, net: nn.Module, x: Tensor, y: Tensor, degree: float) -> None:
-        self.degree = degree
+    def __init__(
+        self, net: nn.Module, x: Tensor, y: Tensor, degree: float, smoothing: float
+    ) -> None:
+        self.degree, self.smoothing = degree, smoothing
         names = [name for name, _ in net.named_parameters()]
         shapes = [p.shape for _, p in net.named_parameters()]
         sizes = [p.numel() for _, p in net.named_parameters()]
@@ -46,7 +50,8 @@ class ModuleMargins(Margins):
             return {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
 
         def q(theta: Tensor) -> Tensor:
-            out: Tensor = functional_call(net, {**unflatten(theta), **buffers}, (x,))
+            with self.smoothed():
+                out: Tensor = functional_call(net, {**unflatten(theta), **buffers}, (x,))
             return pairwise_margins(out, y).flatten()
 
         with torch.no_grad():
@@ -61,6 +66,10 @@ class ModuleMargins(Margins):
 
         self.gradient: Callable[[Tensor, Tensor], Tensor] = grad(weighted)
         self._hess: Callable[[Tensor, Tensor], Tensor] = jacrev(grad(weighted))
+
+    def smoothed(self) -> AbstractContextManager[object]:
+        """The context in which the module is evaluated."""
+        return SmoothedReLU(self.smoothing) if self.smoothing else nullcontext()
 
     def values(self, x: Array) -> Array:
         with torch.no_grad():
@@ -118,7 +127,8 @@ def net_margins(
     """Margins of `net` on the data, with analytic derivatives for the library's dense nets.
 
     Args:
-        net: the network; a `relu` net is followed as the `smooth_relu` net with eps = smoothing.
+        net: the network; a `relu` net is followed as the `smooth_relu` net with eps = smoothing,
+            and `relu` in any other module as in `SmoothedReLU`.
         x: (n, …) points.
         y: (n,) labels.
         smoothing: the eps for `relu`.
@@ -139,7 +149,7 @@ def net_margins(
         copy = deepcopy(net).to("cpu", torch.float64).requires_grad_(False)
         check_labels(copy(x), y)
         degree = net.degree if isinstance(net, HomogeneousNet) else check_degree(copy, x).total
-        margins = ModuleMargins(copy, x, y, degree)
+        margins = ModuleMargins(copy, x, y, degree, smoothing)
     if isinstance(net, HomogeneousNet):
         margins.attach_junctions(*_junction_indices(net, margins))
     return margins
@@ -213,9 +223,9 @@ def _junction_indices(
 
 def _couples_units(net: HomogeneousNet, outgoing: str) -> bool:
     """True if only whole layers balance: the smoothing of a hidden layer above a unit sees the norm
-    of all its inputs, so rescaling a single unit changes f by a share of eps^2."""
-    return (
-        isinstance(net, MLP)
-        and net.activation in ("smooth_relu", "relu")
-        and outgoing != f"weights.{len(net.weights) - 1}"
-    )
+    of all its inputs, so rescaling a single unit changes f by a share of eps^2. That of other nets
+    sees all features of a layer."""
+    if not isinstance(net, MLP):
+        return True
+    last = f"weights.{len(net.weights) - 1}"
+    return net.activation in ("smooth_relu", "relu") and outgoing != last

@@ -25,6 +25,7 @@ _FLOOR_MOST = 1e-5
 class ScaledRapid(ScaledMap):
     primary = "primal"
     rapid = True
+    reach = 700.0
 
     def __init__(self, width: float, kappa: float = 1e-9) -> None:
         super().__init__(np.inf)
@@ -182,6 +183,8 @@ class ScaledExponential(ScaledRapid):
 
 class ScaledDoubleExponential(ScaledRapid):
     """`r'(x) = sinh(sinh x)`."""
+
+    reach = float(np.log(690.0))
 
     def __init__(self, kappa: float = 1e-9) -> None:
         super().__init__(1.0, kappa)

@@ -123,7 +123,7 @@ class Recorder:
             steep = frame.map.steepness(state.x)
             pace = state.phi_rate + one * grow * (steep - degree)
             second = degree * state.phi_rate + (one * grow * steep if frame.map.rapid else 0.0)
-            bend = one * grow * second / pace**2
+            bend = (one * grow / pace) * (second / pace)
             return float(np.exp(log_log_t - frame.log_unit) / pace * (1.0 + bend))
 
     def _loss_weights(self, q: Array) -> Array:

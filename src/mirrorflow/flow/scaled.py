@@ -30,6 +30,7 @@ class ScaledMap:
 
     primary: Literal["primal", "dual"] = "dual"
     rapid = False
+    reach = np.inf  # log Q up to which the form holds
 
     def __init__(self, order: float) -> None:
         self.order = order

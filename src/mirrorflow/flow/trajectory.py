@@ -55,7 +55,7 @@ class Trajectory:
 
     Args:
         log_t: (T,) natural logarithm of time; the first is −inf, infinite beyond `exp(1e308)`.
-        log_log_t: (T,) `log log t`, finite where `log_t` no longer is; NaN before t = 1.
+        log_log_t: (T,) `log log t`, finite where `log_t` no longer is; −inf up to t = 1.
         log_loss: (T,) logarithm of the summed loss.
         log_gauge: (T,) `log Q(θ)`.
         margin: (T,) `min_i q_i / Q^L`.
@@ -105,15 +105,22 @@ class Trajectory:
         row = {f.name: getattr(self, f.name)[k] for f in fields(FlowPoint)}
         return FlowPoint(**row)
 
-    def at(self, log_t: float) -> FlowPoint:
+    def at(self, log_t: float | None = None, *, log_log_t: float | None = None) -> FlowPoint:
         """The flow at time `exp(log_t)`: cubic Hermite interpolation in log log t.
 
         Args:
             log_t: natural logarithm of time, within the trajectory.
+            log_log_t: instead, its logarithm, for times beyond `exp(1e308)`. There the slopes are
+                those of parabolas through neighbouring rows.
 
         Raises:
-            ValueError: outside what was integrated.
+            ValueError: outside what was integrated, or not one of the two.
         """
+        if (log_t is None) == (log_log_t is None):
+            raise ValueError("pass one of log_t and log_log_t, natural logarithms of the time")
+        if log_log_t is not None and not log_log_t < _LOG_LAST:
+            return self._at_log_log(log_log_t)
+        log_t = float(np.exp(log_log_t)) if log_t is None else log_t  # type: ignore[arg-type]
         last = float(self.log_t[-1])
         if not log_t <= last * (1 + 1e-15) or np.isnan(log_t):
             raise ValueError(
@@ -128,12 +135,24 @@ class Trajectory:
             return self[k + 1]
         return self._between(k, log_t)
 
+    def _at_log_log(self, z: float) -> FlowPoint:
+        last = float(self.log_log_t[-1])
+        if not z <= last:
+            raise ValueError(
+                f"log_log_t = {z} is outside the trajectory, which ends at {last}; "
+                "integrate with a later log_log_t_end"
+            )
+        k = int(np.searchsorted(self.log_log_t, z, side="left"))
+        return self[k] if z == self.log_log_t[k] else self._beyond(k - 1, z)[0]
+
     def _between(self, k: int, log_t: float) -> FlowPoint:
         return self._row(k, log_t)[0]
 
     def _row(self, k: int, log_t: float) -> tuple[FlowPoint, Array]:
         """Interpolated record in step k, and its `rate`."""
         ends = self.log_t[k : k + 2]
+        if np.isposinf(ends[1]):
+            return self._beyond(k, float(np.log(log_t)))
         d, n = self.direction.shape[1], self.margins.shape[1]
         # rows on either side, to judge the slopes by
         low = max(k - 2, 0)
@@ -172,12 +191,6 @@ class Trajectory:
         dv = dv * per_log_t
         here = pace_of(log_t)
         dv[-1] = (dv[-1] + v[-1] * pace_slope(log_t)) * here
-        mix = {
-            name: float((1 - s) * getattr(self, name)[k] + s * getattr(self, name)[k + 1])
-            for name in _MIXED
-            if np.isfinite(getattr(self, name)[k])
-        }
-        mix |= {name: float(getattr(self, name)[k + 1]) for name in _MIXED if name not in mix}
         point = FlowPoint(
             log_t=float(log_t),
             log_log_t=float(np.log(log_t)) if log_t > 0 else -np.inf,
@@ -185,22 +198,67 @@ class Trajectory:
             log_gauge=float(v[-2]),
             margin=float(v[d : d + n].min()),
             direction=v[:d],
-            multipliers=(1 - s) * self.multipliers[k] + s * self.multipliers[k + 1],
             margins=v[d : d + n],
-            **mix,
+            **self._mixed(k, s),
         )
         return point, dv * max(log_t, 1.0)
+
+    def _beyond(self, k: int, z: float) -> tuple[FlowPoint, Array]:
+        """The same at `log log t = z`, where the logarithm of t is no double any more."""
+        rows = np.arange(max(k - 1, 0), min(k + 3, len(self)))
+        values = np.concatenate(
+            [self.direction[rows], self.margins[rows], self.log_gauge[rows, None]], 1
+        )
+        times, at = self.log_log_t[rows], int(np.searchsorted(rows, k))
+        width = float(times[at + 1] - times[at])
+        order: Literal[1, 2] = 2 if len(rows) > 2 else 1
+        slopes = width * np.gradient(values, times, axis=0, edge_order=order)[at : at + 2]
+        s = (z - float(times[at])) / width
+        v = hermite(values[at : at + 2], slopes, s)[0]
+        d = self.direction.shape[1]
+        with np.errstate(over="ignore"):
+            log_t = float(np.exp(z))
+        point = FlowPoint(
+            log_t=log_t,
+            log_log_t=z,
+            log_loss=-log_t,  # maps whose loss falls in another way end before
+            log_gauge=float(v[-1]),
+            margin=float(v[d:-1].min()),
+            direction=v[:d],
+            margins=v[d:-1],
+            **self._mixed(k, s),
+        )
+        return point, np.full_like(self.rate[k], np.nan)
+
+    def _mixed(self, k: int, s: float) -> dict[str, Any]:
+        """What is linear between rows k and k + 1."""
+        mix: dict[str, Any] = {
+            name: float((1 - s) * getattr(self, name)[k] + s * getattr(self, name)[k + 1])
+            for name in _MIXED
+            if np.isfinite(getattr(self, name)[k])
+        }
+        mix |= {name: float(getattr(self, name)[k + 1]) for name in _MIXED if name not in mix}
+        mix["multipliers"] = (1 - s) * self.multipliers[k] + s * self.multipliers[k + 1]
+        return mix
 
     def judged(self, outcome: Outcome) -> Trajectory:
         """The same record with this outcome."""
         return replace(self, outcome=outcome)
 
-    def ending_at(self, log_t: float) -> Trajectory:
-        """The part up to `log_t`, its last row interpolated."""
-        if not log_t < self.log_t[-1]:
-            return self
-        k = int(np.searchsorted(self.log_t, log_t, side="left")) - 1
-        point, rate = self._row(k, log_t)
+    def ending_at(self, log_t: float | None = None, *, log_log_t: float = np.inf) -> Trajectory:
+        """The part up to `log_t`, or to `log_log_t`, its last row interpolated."""
+        if log_t is None and log_log_t < _LOG_LAST:
+            log_t = float(np.exp(log_log_t))
+        if log_t is not None:
+            if not log_t < self.log_t[-1]:
+                return self
+            k = int(np.searchsorted(self.log_t, log_t, side="left")) - 1
+            point, rate = self._row(k, log_t)
+        else:
+            if not log_log_t < self.log_log_t[-1]:
+                return self
+            k = int(np.searchsorted(self.log_log_t, log_log_t, side="left")) - 1
+            point, rate = self._beyond(k, log_log_t)
         columns: dict[str, Any] = {}
         for f in fields(self):
             if f.name in _SCALARS:
@@ -243,3 +301,4 @@ class Trajectory:
 
 _MIXED = ("gap", "epsilon", "delta", "slack", "balance_drift")  # linear between steps
 _SCALARS = ("outcome", "degree", "stats")
+_LOG_LAST = 709.7  # log log t up to which log t is a double

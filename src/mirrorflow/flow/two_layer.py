@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mirrorflow.flow.margins import Margins
+from mirrorflow.flow.margins import Margins, cone_tip
 from mirrorflow.flow.scaled import Array
-
-TIP = 1e-8  # relative size below which a unit's cone tip w = 0 is rounded off
 
 
 def _half_sum(z: Array, s: Array, r: Array) -> Array:
@@ -40,8 +38,7 @@ class TwoLayerMargins(Margins):
         p = x.reshape(self.m, self.k)
         w, a = p[:, :-1], p[:, -1]
         z = self.x @ w.T
-        tip = (TIP * np.abs(x).max()) ** 2
-        s = self.e2[:, None] * ((w * w).sum(1) + tip)
+        s = self.e2[:, None] * ((w * w).sum(1) + cone_tip(w, x) ** 2)
         return w, a, z, s, np.maximum(np.sqrt(z * z + s), 1e-95)  # a net of zeros
 
     def values(self, x: Array) -> Array:
