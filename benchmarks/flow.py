@@ -1,6 +1,6 @@
 """Time and steps of `mirror_flow` to log10 t = 1e2, 1e5, 1e50 and 1e99, beside three baselines.
 
-Every map times these nets: `linear` (d = 10, n = 20), two-layer smooth ReLU `two20` (m = 20,
+Eleven maps times these nets: `linear` (d = 10, n = 20), two-layer smooth ReLU `two20` (m = 20,
 n = 8), `two100`, `two400` (n = 30), `points200` (m = 100, n = 200), `three` (3-8-8-1, n = 8) and
 `four` (3-6-6-6-1, n = 8); `--kinks exact` takes the two-layer nets with exact ReLU. The baselines
 run in the same process on the same right-hand side `du/dtau = J' p`,
@@ -44,6 +44,8 @@ MAPS: dict[str, maps.MirrorMap] = {
     "power(3)": maps.Power(3.0),
     "power(4)": maps.Power(4.0),
     "cosh": maps.Cosh(1.0),
+    "exponential": maps.Exponential(),
+    "double_exponential": maps.DoubleExponential(),
 }
 
 

@@ -113,5 +113,7 @@ def test_what_exact_kinks_do_not_do_is_refused() -> None:
     for method in ("explicit", "krylov"):
         with pytest.raises(ValueError, match='needs method = "implicit"'):
             mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, kinks="exact", method=method)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"does not hold for Cosh\(scale=1"):
+        mirror_flow(relu_net(4), x, y, maps.Cosh(1.0), log_t_end=1.0, kinks="exact")
     with pytest.raises(ValueError, match="kinks = 'sharp'"):
         mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, kinks="sharp")  # type: ignore[arg-type]

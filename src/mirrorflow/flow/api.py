@@ -132,6 +132,11 @@ def mirror_flow(
     def scaled() -> ScaledMap:
         return scaled_maps(mirror_map, net, margins.order)  # a map carries the level of its run
 
+    if margins.kinked and scaled().rapid:
+        raise ValueError(
+            f'kinks = "exact" does not hold for {mirror_map!r}: sliding modes inside the cube are '
+            'not resolved; use kinks = "smooth" with a smaller smoothing'
+        )
     first, ending = follow(margins, scaled(), theta, settings, checkpoint, callback)
     first = first.judged(judge(first, ending, kkt_tol))
     if not verify or first.outcome == "stalled":

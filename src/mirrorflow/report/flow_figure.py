@@ -50,14 +50,21 @@ def flow_figure(
     made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     if plane:
         for row, (name, flow) in zip(axes[1:], flows.items(), strict=True):
-            chosen = np.unique(np.linspace(0, len(flow) - 1, _FRAMES).round().astype(int))
-            for ax, k in zip(row, chosen, strict=False):
+            for ax, k in zip(row, _frames(flow.direction), strict=False):
                 _snapshot(ax, flow.direction[k], net, x, y)
                 when = flow.log_log_t[k] / np.log(10) - np.log10(np.log(10))
                 early = "early" if k else "start"
                 label = f"log₁₀ log₁₀ t = {when:.1f}" if np.isfinite(when) and when > 0 else early
                 ax.set_title(f"{name}\n{label}", fontsize=9)
     return made
+
+
+def _frames(direction: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows at equal lengths of the path that `direction` (T, d) takes, first and last included."""
+    moved = np.linalg.norm(np.diff(direction, axis=0), axis=1)
+    path = np.concatenate([[0.0], np.cumsum(moved)])
+    rows = np.searchsorted(path, np.linspace(0.0, path[-1], _FRAMES)[:-1])
+    return np.unique([*rows, len(direction) - 1])
 
 
 def _snapshot(
