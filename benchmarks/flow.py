@@ -169,18 +169,20 @@ def main() -> None:
     parser.add_argument("--maps", nargs="+", default=list(MAPS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--tol", type=float, default=1e-4)
-    parser.add_argument("--max-steps", type=int, default=10_000)
+    parser.add_argument("--max-steps", type=int, default=15_000)
     parser.add_argument("--cap", type=float, default=10.0)
     parser.add_argument("--kinks", choices=["smooth", "exact"], default="smooth")
     parser.add_argument("--log10-t", type=float, default=1e99, help="where the flows end")
+    parser.add_argument("--baseline-log10-t", type=float, default=1e2, help="where baselines end")
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--details", action="store_true",
                         help="also: rejected and failed attempts, margin, Hölder gap")  # fmt: skip
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    common = arguments.baseline_log10_t
     more = " rejected, failed | margin | gap |" if arguments.details else ""
     print("| net | map | seed | outcome | log10 t | steps | s to 1e2, 1e5, 1e50, 1e99 | balance |"
-          f" LSODA, Radau, descent: s to 1e2 |{more}")  # fmt: skip
+          f" LSODA, Radau, descent: s to 1e{math.log10(common):.0f} |{more}")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|" + "---|" * more.count("|"))
     for kind in arguments.nets:
         for name in arguments.maps:
@@ -203,8 +205,8 @@ def main() -> None:
                 )  # fmt: skip
                 times = ", ".join(f"{passed[t]:.1f}" if t in passed else "-" for t in TARGETS)
                 beside = "not run"
-                if not arguments.no_baselines and 1e2 in passed:
-                    log_t = 1e2 * math.log(10)
+                log_t = common * math.log(10)
+                if not arguments.no_baselines and flow.log_t[-1] >= log_t:
                     found = baselines(net, x, y, MAPS[name], log_t, flow.at(log_t).margin,
                                       arguments.cap)  # fmt: skip
                     beside = ", ".join(found.values())

@@ -45,7 +45,7 @@ class Scaleless(nn.Module):
         ({"log_t_end": "1"}, TypeError, "log_t_end is a str"),
         ({"log_t_end": 1.0, "log_log_t_end": 1.0}, ValueError, "pass one of"),
         ({"log_t_end": 1.0, "tol": 0.0}, ValueError, "tol = 0.0 cannot be kept; choose"),
-        ({"log_t_end": 1.0, "tol": 1e-10}, ValueError, "choose 1e-9 <= tol <= 0.1"),
+        ({"log_t_end": 1.0, "tol": 1e-10}, ValueError, "choose 1e-09 <= tol <= 0.1"),
         ({"log_t_end": 1.0, "tol": math.nan}, ValueError, "tol = nan cannot be kept"),
         ({"log_t_end": 1.0, "tol": "1e-3"}, TypeError, "tol is a str"),
         ({"log_t_end": 1.0, "order": 7}, ValueError, "order = 7"),

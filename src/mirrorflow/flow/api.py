@@ -108,9 +108,10 @@ def mirror_flow(
         raise ValueError(f"method = {method!r} is unknown; choose one of {list(get_args(Method))}")
     tol = _default_tol(mirror_map) if tol is None else tol
     check_settings(
-        log_t_end=log_t_end, log_log_t_end=log_log_t_end, loss=loss, order=order, tol=tol,
-        relative_temperature=relative_temperature, max_step=max_step, max_steps=max_steps,
-        kkt_tol=kkt_tol, smoothing=smoothing, checkpoint=checkpoint, callback=callback,
+        log_t_end=log_t_end, log_log_t_end=log_log_t_end, loss=loss, method=method, order=order,
+        tol=tol, relative_temperature=relative_temperature, max_step=max_step,
+        max_steps=max_steps, kkt_tol=kkt_tol, smoothing=smoothing, checkpoint=checkpoint,
+        callback=callback,
     )  # fmt: skip
     check_data(net, x, y, mirror_map)
     if max_step is None:

@@ -65,6 +65,7 @@ def check_settings(
     log_t_end: float | None,
     log_log_t_end: float | None,
     loss: str,
+    method: str,
     order: int,
     tol: float,
     relative_temperature: float,
@@ -92,10 +93,11 @@ def check_settings(
         raise ValueError(f"loss = {loss!r} is unknown; choose one of {list(get_args(Loss))}")
     if order not in (1, 2, 3, 4):
         raise ValueError(f"order = {order!r} is not implemented; choose 1, 2, 3 or 4")
-    if not 1e-9 <= _number("tol", tol) <= 0.1:
+    least = 1e-13 if method == "explicit" else 1e-9
+    if not least <= _number("tol", tol) <= 0.1:
         raise ValueError(
-            f"tol = {tol} cannot be kept; choose 1e-9 <= tol <= 0.1 (already at 1e-8 closed forms "
-            "agree to eight digits; below, steps become too short to arrive)"
+            f"tol = {tol} cannot be kept; choose {least:g} <= tol <= 0.1 (steps of order "
+            f"{order} become too short to arrive; method = 'explicit' goes to 1e-13)"
         )
     if not 1e-12 <= _number("relative_temperature", relative_temperature) <= 1e-2:
         raise ValueError(

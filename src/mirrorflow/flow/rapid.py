@@ -52,8 +52,7 @@ class ScaledRapid(ScaledMap):
         self.scale = self.log_size(true)
         self.shift = top / self.tau if self.flat else self.scale
         folds = true / self.local_width(true)
-        floor = max(self.kappa, min(folds**-2.0, _FLOOR_MOST))
-        self.cap = floor if folds > _FLOOR_FROM else 0.0
+        self.cap = max(self.kappa, min(folds**-2.0, _FLOOR_MOST)) if folds > _FLOOR_FROM else 0.0
 
     def size(self, a: Array) -> Array:
         """`r'(width a) exp(-shift)` for `a >= 0`; overridden with the exact form of the map."""
