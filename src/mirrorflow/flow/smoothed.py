@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from mirrorflow.nets.activation import rounded_relu
+
 __all__ = ["SmoothedReLU"]
 
 _RELU = (
@@ -55,8 +57,4 @@ class SmoothedReLU(TorchFunctionMode):
 def _smooth(z: Tensor, eps: float) -> Tensor:
     own = z.ndim > 1 and z[0].numel() > 1
     mean = z.square().mean(dim=tuple(range(1, z.ndim)) if own else None, keepdim=own)
-    scale = eps * eps * mean + _DEAD
-    root = torch.sqrt(z.square() + scale)
-    # For z < 0 the sum cancels: there (z + r)/2 = s/(2(r − z)).
-    safe = torch.where(z < 0, root - z, torch.ones_like(z))
-    return torch.where(z < 0, 0.5 * scale / safe, 0.5 * (z + root))
+    return rounded_relu(z, eps * eps * mean + _DEAD)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-__all__ = ["ACTIVATION_DEGREE", "Activation", "check_activation", "hidden_layer"]
+__all__ = ["ACTIVATION_DEGREE", "Activation", "check_activation", "hidden_layer", "rounded_relu"]
 
 Activation = Literal["relu", "smooth_relu", "relu2", "linear"]
 ACTIVATION_DEGREE: dict[Activation, float] = {
@@ -43,6 +43,11 @@ def hidden_layer(x: Tensor, weight: Tensor, activation: Activation, eps: float) 
     if activation == "linear":
         return z
     scale = eps * eps * x.square().sum(1, keepdim=True) * weight.square().sum(1)
+    return rounded_relu(z, scale)
+
+
+def rounded_relu(z: Tensor, scale: Tensor) -> Tensor:
+    """`(z + √(z² + scale))/2`, elementwise."""
     root = torch.sqrt(z.square() + scale)
     # For z < 0 the sum cancels: there (z + r)/2 = s/(2(r − z)).
     safe = torch.where(z < 0, root - z, torch.ones_like(z))
