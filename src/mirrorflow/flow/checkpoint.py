@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mirrorflow.errors import RunError
+from mirrorflow.flow.arrays_file import write_arrays
 from mirrorflow.flow.integrate import Position
 from mirrorflow.flow.recorder import Recorder
 from mirrorflow.flow.residual import Residual
@@ -60,14 +60,7 @@ class Checkpoint:
             "balance": start,
             "numbers": np.array([unit, latest.gap, latest.epsilon, latest.delta, latest.slack]),
         }
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, head=np.array(json.dumps(head)), **rows, **extra)  # type: ignore[arg-type]
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_arrays(self.path, {**rows, **extra}, head, compressed=False)
         self.saved = time.monotonic()
 
     def load(self, recorder: Recorder) -> tuple[Position, dict[str, int]] | None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirrorflow.errors import RunError
+from mirrorflow.flow.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.interpolate import (
     hermite,
     loglog,
@@ -271,17 +268,9 @@ class Trajectory:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one compressed `.npz` file, atomically: readers see the old one or the new one."""
-        target = Path(path)
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SCALARS}
         head = {"outcome": self.outcome, "degree": self.degree, "stats": dict(self.stats)}
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_arrays(Path(path), arrays, head)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
@@ -290,13 +279,10 @@ class Trajectory:
         Raises:
             RunError: the file is missing, corrupt or something else.
         """
-        try:
-            with np.load(Path(path), allow_pickle=False) as file:
-                head = json.loads(str(file["head"]))
-                arrays = {f.name: file[f.name] for f in fields(cls) if f.name not in _SCALARS}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as cause:
-            raise RunError(f"{path} does not hold a trajectory: {cause}") from cause
-        return cls(**arrays, **head)
+        names = [f.name for f in fields(cls) if f.name not in _SCALARS]
+        arrays, head = read_arrays(Path(path), names)
+        columns: dict[str, Any] = {**arrays, **head}
+        return cls(**columns)
 
 
 _MIXED = ("gap", "epsilon", "delta", "slack", "balance_drift")  # linear between steps
