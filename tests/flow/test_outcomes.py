@@ -76,6 +76,20 @@ def test_far_beyond_doubles() -> None:
                 assert at.log_log_t == z
 
 
+@pytest.mark.parametrize("mirror_map", [maps.Cosh(1.0), maps.Exponential()], ids=repr)
+def test_rapid_maps_far_beyond_doubles(mirror_map: maps.MirrorMap) -> None:
+    """Two layers to q = 1e1000: log q = log log t to what the dual's own size is of it."""
+    x, y = blobs()
+    end = 1000 * math.log(10)
+    t = mirror_flow(small_net(m=3), x, y, mirror_map, log_log_t_end=end)
+    assert t.outcome == "converged"
+    assert t.log_gauge[-1] > 1000
+    for z in (600.0, 900.0, end):  # log Q passes 690 in between, where Q is formed no more
+        at = t.at(log_log_t=z)
+        assert math.log(at.margin) + 2.0 * at.log_gauge == pytest.approx(z, abs=1e-6)
+        assert at.margin == pytest.approx(t.margin[-1], rel=1e-9)
+
+
 def test_values_at_a_log_log_time() -> None:
     """Within the doubles `at(log_log_t=z)` is `at(exp(z))`; beyond the end it is refused."""
     x, y = blobs()
@@ -92,8 +106,8 @@ def test_values_at_a_log_log_time() -> None:
 @pytest.mark.parametrize(
     ("mirror_map", "reach"),
     [
-        (maps.Cosh(1.0), 700.0),
-        (maps.Exponential(), 700.0),
+        (maps.Cosh(1.0), 690.0),
+        (maps.Exponential(), 690.0),
         (maps.DoubleExponential(), math.log(690.0)),
         (maps.Scaled(maps.Power(3.0), 2.0), 700.0 / 3.0),
     ],

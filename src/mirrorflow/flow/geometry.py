@@ -45,9 +45,11 @@ class ScaledGeneric(ScaledMap):
         super().__init__(float(mirror_map.index))
         self.mirror_map = mirror_map
         self.primary = "primal" if mirror_map.index > 2 else "dual"
+
+    def reach(self, degree: float) -> float:
         # energies are of size Q^index; beyond every index the dual is at least exp(Q)
-        index = max(float(mirror_map.index), 1.0)
-        self.reach = 700.0 / index if np.isfinite(index) else float(np.log(700.0))
+        index = max(float(self.mirror_map.index), 1.0)
+        return 700.0 / index if np.isfinite(index) else float(np.log(700.0))
 
     def log_unit(self, rho: float) -> float:
         size = self.mirror_map.to_dual(torch.tensor([float(np.exp(rho))], dtype=torch.float64))

@@ -109,11 +109,11 @@ def integrate(
                 ending = Ending(True, "log_t_end was reached")
             elif stop is not None and (why := stop(state, recorder)):
                 ending = Ending(False, why)
-            elif position.rho > frame.map.reach:
+            elif position.rho > (reach := frame.map.reach(frame.margins.degree)):
                 ending = Ending(
                     False,
-                    f"log Q = {position.rho:.4g} is past {frame.map.reach:.4g}, where the "
-                    "log-scale form of this map leaves the doubles",
+                    f"log Q = {position.rho:.4g} is past {reach:.4g}, where the log-scale form of "
+                    "this map leaves the doubles",
                 )
         if ending is None and position.h < _SMALLEST_STEP:
             ending = Ending(

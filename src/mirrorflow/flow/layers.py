@@ -23,7 +23,9 @@ class ScaledLayers(ScaledMap):
         self.parts = parts
         self.primary = "primal" if all(p.primary == "primal" for _, p, _ in parts) else "dual"
         self.sizes = np.ones(len(parts))
-        self.reach = min(part.reach for _, part, _ in parts)
+
+    def reach(self, degree: float) -> float:
+        return min(part.reach(degree) for _, part, _ in self.parts)
 
     def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
         self.rho = rho

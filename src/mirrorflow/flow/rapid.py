@@ -20,20 +20,25 @@ from mirrorflow.flow.scaled import Array, ScaledMap
 
 _FLOOR_FROM = 30.0  # below this many e-folds doubles resolve the dual and no floor is added
 _FLOOR_MOST = 1e-5
+_LAST = 690.0  # log Q up to which Q itself is formed
 
 
 class ScaledRapid(ScaledMap):
     primary = "primal"
     rapid = True
-    reach = 700.0
 
     def __init__(self, width: float, kappa: float = 1e-9) -> None:
         super().__init__(np.inf)
         self.width, self.kappa = width, kappa
         self.tau, self.shift, self.cap, self.flat = 1.0, 0.0, 0.0, False
 
+    def reach(self, degree: float) -> float:
+        # there the map is flat and all but the unit of tau is relative; its logarithm, of size Q,
+        # is no share of log t = Q^L any more, unless L = 1
+        return np.inf if degree > 1.0 else _LAST
+
     def log_unit(self, rho: float) -> float:
-        return self.log_size(float(np.exp(rho)))
+        return self.log_size(_exp(rho))
 
     def log_size(self, top: float) -> float:
         """`log r'(top)` in true units."""
@@ -46,7 +51,7 @@ class ScaledRapid(ScaledMap):
     def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
         self.rho = rho
         top = float(np.abs(x).max()) * float(np.exp(step))
-        true = top * float(np.exp(rho))
+        true = top * _exp(rho)
         self.flat = self.local_width(true) < delta * true
         self.tau = delta * top if self.flat else self.width * float(np.exp(-rho))
         self.scale = self.log_size(true)
@@ -86,7 +91,7 @@ class ScaledRapid(ScaledMap):
         return body / self.tau
 
     def steepness(self, x: Array) -> float:
-        true = float(np.abs(x).max()) * float(np.exp(self.rho))
+        true = float(np.abs(x).max()) * _exp(self.rho)
         return 1.0 + true / self.local_width(true)
 
     def unsize(self, v: Array) -> Array:
@@ -103,6 +108,10 @@ class ScaledRapid(ScaledMap):
 
     def size_energy(self, a: Array) -> Array:
         raise NotImplementedError
+
+
+def _exp(rho: float) -> float:
+    return float(np.exp(min(rho, _LAST)))
 
 
 def _sinh_scaled(a: Array, shift: float) -> Array:
@@ -183,7 +192,8 @@ class ScaledExponential(ScaledRapid):
 class ScaledDoubleExponential(ScaledRapid):
     """`r'(x) = sinh(sinh x)`."""
 
-    reach = float(np.log(690.0))
+    def reach(self, degree: float) -> float:
+        return float(np.log(_LAST))
 
     def __init__(self, kappa: float = 1e-9) -> None:
         super().__init__(1.0, kappa)

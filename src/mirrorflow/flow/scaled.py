@@ -30,7 +30,6 @@ class ScaledMap:
 
     primary: Literal["primal", "dual"] = "dual"
     rapid = False
-    reach = np.inf  # log Q up to which the form holds
 
     def __init__(self, order: float) -> None:
         self.order = order
@@ -41,6 +40,10 @@ class ScaledMap:
         """Move to `theta = exp(rho) x`; `step` is the relative growth the unit must hold."""
         self.rho = rho
         self.scale = self.log_unit(rho)
+
+    def reach(self, degree: float) -> float:
+        """`log Q` up to which the form holds, for margins of this degree."""
+        return np.inf
 
     def log_unit(self, rho: float) -> float:
         """Logarithm of the dual's size where the primal has size `exp(rho)`."""
