@@ -81,8 +81,8 @@ class Meter:
         """Multiplications, roughly, of a certificate on so many margins: their gradients, and some
         thousand passes over them (measured 300 to 1500, by the map), beside what is fixed.
 
-        A pass takes the time of three multiplications an entry of a training step, since it waits
-        for the memory: counted once, certificates of a VGG took a fifth of the run.
+        An entry of a pass counts three times, a choice: it waits for the memory, which the
+        multiplications of a training step do not.
         """
         return 150_000_000 + margins * (3000 * self.size + 12 * self.forward)
 

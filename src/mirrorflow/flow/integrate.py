@@ -113,7 +113,7 @@ def integrate(
                 ending = Ending(
                     False,
                     f"log Q = {position.rho:.4g} is past {reach:.4g}, where the log-scale form of "
-                    "this map leaves the doubles",
+                    "this map leaves the doubles; end the flow before",
                 )
         if ending is None and position.h < _SMALLEST_STEP:
             ending = Ending(

@@ -115,9 +115,11 @@ class Trajectory:
         """
         if (log_t is None) == (log_log_t is None):
             raise ValueError("pass one of log_t and log_log_t, natural logarithms of the time")
-        if log_log_t is not None and not log_log_t < _LOG_LAST:
-            return self._at_log_log(log_log_t)
-        log_t = float(np.exp(log_log_t)) if log_t is None else log_t  # type: ignore[arg-type]
+        if log_log_t is not None:
+            if not log_log_t < _LOG_LAST:
+                return self._at_log_log(log_log_t)
+            return self.at(float(np.exp(log_log_t)))
+        assert log_t is not None
         last = float(self.log_t[-1])
         if not log_t <= last * (1 + 1e-15) or np.isnan(log_t):
             raise ValueError(
