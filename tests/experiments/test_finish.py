@@ -223,13 +223,7 @@ def test_draws_go_on_bit_for_bit_after_a_kill(
         ({"finish_options": {"eta": 2.0}}, "finish_options.eta = 2.0"),
         ({"finish_options": {"momentum": 1.0}}, "finish_options.momentum = 1.0"),
         ({"optimizer": "sgd", "lr": 0.1}, "optimizer = 'sgd'"),
-        (
-            {
-                "finish_options": {"momentum": 0.0},
-                "optimizer_options": {"nesterov": True, "momentum": 0.9},
-            },
-            "finish_options.momentum = 0.0; choose a momentum > 0 or drop nesterov",
-        ),
+        ({"optimizer_options": {"dampening": 0.5, "momentum": 0.9}}, "dampening = 0, not 0.5"),
         ({"batch_size": 0}, "batch_size = 0"),
         ({"parallel": "ddp"}, "parallel = 'ddp'"),
     ],

@@ -51,6 +51,7 @@ class Finish:
         eta: the relative step of the first block; a block that lowers the loss multiplies it by
             1.2, one that does not halves it.
         momentum: in the dual; it averages over the points that take turns in deciding the loss.
+        nesterov: whether that momentum, where there is one, looks ahead; see above.
         points: at least so many are kept, those with the largest loss; up to four times as many,
             until the others have less than 1e-3 of it together.
         sample: points that a step draws where four times `points` are too few for that; with 0
@@ -64,6 +65,7 @@ class Finish:
     steps: int = 600
     eta: float = 0.002
     momentum: float = 0.999
+    nesterov: bool = True
     points: int = 1024
     sample: int = 0
     every: int = 20
@@ -75,6 +77,8 @@ class Finish:
                 raise TypeError(f"finish_options.{name} = {value!r}; pass an int >= {least}")
             if value < least:
                 raise ValueError(f"finish_options.{name} = {value}; pass an int >= {least}")
+        if not isinstance(self.nesterov, bool):
+            raise TypeError(f"finish_options.nesterov = {self.nesterov!r}; pass true or false")
         if not 0 < self.eta < 1:
             raise ValueError(f"finish_options.eta = {self.eta}; choose 0 < eta < 1")
         if not 0 <= self.momentum < 1:
@@ -102,12 +106,18 @@ class Finish:
                 f"finish_options is for one process; parallel = {config.parallel!r}, set it to none"
             )
         plan = Finish(**config.finish_options)
-        if config.optimizer_options.get("nesterov") and not plan.momentum:
+        dampening = config.optimizer_options.get("dampening", 0)
+        if plan.looks_ahead and dampening:
             raise ValueError(
-                "optimizer_options.nesterov = true needs momentum, and finish_options.momentum = "
-                f"{plan.momentum}; choose a momentum > 0 or drop nesterov"
+                f"finish_options.nesterov = true needs optimizer_options.dampening = 0, not "
+                f"{dampening}; drop the dampening or set finish_options.nesterov = false"
             )
         return plan
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether the steps are Nesterov's."""
+        return self.nesterov and self.momentum > 0
 
 
 class FinishingLoop(Loop):
@@ -136,7 +146,7 @@ class FinishingLoop(Loop):
             self.parts.trained.named_parameters(),
             LossScaled(self.plan.eta, "constant", reject=False),
             mirror_map=self.parts.mirror_map,
-            **given | {"momentum": self.plan.momentum},
+            **given | {"momentum": self.plan.momentum, "nesterov": self.plan.looks_ahead},
         )
         self._set(eta)
 
