@@ -182,6 +182,30 @@ def test_options_of_the_optimizer_hold_to_the_end(tmp_path: Path) -> None:
     assert (group["check_finite"], group["weight_decay"], group["momentum"]) == (True, 1e-4, 0.9)
 
 
+@pytest.mark.parametrize(
+    ("finish", "trained", "looks_ahead"),
+    [
+        ({}, {}, True),
+        ({"nesterov": False}, {}, False),
+        ({"momentum": 0.0}, {}, False),
+        ({"nesterov": False}, {"nesterov": True, "momentum": 0.9}, False),
+        ({"nesterov": False}, {"dampening": 0.5, "momentum": 0.9}, False),
+    ],
+)
+def test_the_momentum_looks_ahead_unless_told_not_to(
+    tmp_path: Path, finish: dict[str, object], trained: dict[str, object], looks_ahead: bool
+) -> None:
+    config = dataclasses.replace(
+        CONFIG,
+        finish_options={**SAMPLED, **finish},
+        optimizer_options={"eta": 0.01, **trained},
+        epochs=1,
+        until=(),
+    )
+    group = _loop(config, tmp_path / "run").optimizer.param_groups[0]
+    assert group["nesterov"] is looks_ahead
+
+
 def test_steps_draw_where_the_points_that_count_are_too_many(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, finish_options=SAMPLED, until=())
     loop = _loop(config, tmp_path / "many")
@@ -222,6 +246,7 @@ def test_draws_go_on_bit_for_bit_after_a_kill(
         ({"finish_options": {"sample": -1}}, "finish_options.sample = -1; pass an int >= 0"),
         ({"finish_options": {"eta": 2.0}}, "finish_options.eta = 2.0"),
         ({"finish_options": {"momentum": 1.0}}, "finish_options.momentum = 1.0"),
+        ({"finish_options": {"nesterov": 1}}, "finish_options.nesterov = 1; pass true or false"),
         ({"optimizer": "sgd", "lr": 0.1}, "optimizer = 'sgd'"),
         ({"optimizer_options": {"dampening": 0.5, "momentum": 0.9}}, "dampening = 0, not 0.5"),
         ({"batch_size": 0}, "batch_size = 0"),
@@ -229,7 +254,7 @@ def test_draws_go_on_bit_for_bit_after_a_kill(
     ],
 )
 def test_what_cannot_be_finished_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Finish.of(dataclasses.replace(CONFIG, **change))  # type: ignore[arg-type]
 
 
