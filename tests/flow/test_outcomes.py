@@ -90,6 +90,32 @@ def test_rapid_maps_far_beyond_doubles(mirror_map: maps.MirrorMap) -> None:
         assert at.margin == pytest.approx(t.margin[-1], rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("mirror_map", "width"),
+    [
+        (maps.Cosh(0.5), 0.5),
+        (maps.Cosh(1.0), 1.0),
+        (maps.Cosh(3.0), 3.0),
+        (maps.Exponential(), 1.0),
+    ],
+    ids=repr,
+)
+def test_linear_nets_under_rapid_maps_far_beyond_doubles(
+    mirror_map: maps.MirrorMap, width: float
+) -> None:
+    """`|u| = e^(Q/s)` and `du/dt = e^(-γQ)`, so `t = e^((1/s + γ)Q)`: both shares of log t are of
+    size Q, which is no double from log Q = 709 on."""
+    x, y = blobs()
+    end = 1000 * math.log(10)
+    t = mirror_flow(Linear(2), x, y, mirror_map, log_log_t_end=end)
+    assert t.outcome == "converged"
+    assert t.log_log_t[-1] == end
+    for z in (500.0, 650.0, 700.0, 712.3, 900.0, 1777.7, end):
+        at = t.at(log_log_t=z)
+        assert math.log(1.0 / width + at.margin) + at.log_gauge == pytest.approx(z, abs=1e-6)
+        assert at.margin == pytest.approx(t.margin[-1], rel=1e-6)
+
+
 def test_values_at_a_log_log_time() -> None:
     """Within the doubles `at(log_log_t=z)` is `at(exp(z))`; beyond the end it is refused."""
     x, y = blobs()
@@ -106,8 +132,6 @@ def test_values_at_a_log_log_time() -> None:
 @pytest.mark.parametrize(
     ("mirror_map", "reach"),
     [
-        (maps.Cosh(1.0), 690.0),
-        (maps.Exponential(), 690.0),
         (maps.DoubleExponential(), math.log(690.0)),
         (maps.Scaled(maps.Power(3.0), 2.0), 700.0 / 3.0),
     ],

@@ -30,7 +30,8 @@ _STEEP = 50.0  # e-folds of the clock's rate in one step
 class Segment:
     """One step in y over [0, h]: phi and its slope at both ends, log dtau/dy, the whole dtau.
 
-    Phi is in units `e^log_unit` (the exponent may exceed doubles), tau in units `e^tau_unit`.
+    Phi and `tau_level`, the log of the unit of tau, are in units `e^log_unit`: both exponents may
+    exceed doubles, the second one for rapid maps.
     """
 
     h: float
@@ -39,14 +40,15 @@ class Segment:
     log_rate: Array  # at equispaced points of [0, h], ends included
     log_tau: float
     log_unit: float
-    tau_unit: float  # log of the unit of tau, huge for rapid maps, so kept apart
+    tau_level: float
     elapsed: tuple[float, float] | None = None  # if the stepper has integrated the time itself
 
 
 def log_elapsed(s: Segment) -> tuple[float, float]:
     """`log` of the step's time as `(level, excess)`: `level e^log_unit + excess`.
 
-    The level is phi at the end, so the sum is finite whenever it is a double at all.
+    The level is phi at the end and the unit of tau, so the sum is finite whenever it is a double
+    at all.
     """
     if s.elapsed is not None:
         return s.elapsed
@@ -74,9 +76,8 @@ def log_elapsed(s: Segment) -> tuple[float, float]:
     )
     exponent = -below + rate + _LOG_WEIGHTS
     top = float(exponent.max())
-    return s.phi[1], top + float(np.log(np.exp(exponent - top).sum())) + float(
-        np.log(s.h)
-    ) + s.tau_unit
+    excess = top + float(np.log(np.exp(exponent - top).sum())) + float(np.log(s.h))
+    return s.phi[1] + s.tau_level, excess
 
 
 def clock_defect(s: Segment) -> float:

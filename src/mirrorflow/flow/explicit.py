@@ -62,12 +62,12 @@ class ExplicitStepper:
         dx = frame.map.primal(us + e) - xs
         size = max(frame.map.extent(xs), frame.map.extent(x))
         error = max(frame.map.extent(dx) / size, frame.map.dual_ratio(e, us))
-        unit = frame.log_mu_unit
+        unit = frame.mu_level
         # dt = e^phi dtau by the method's own weights, while phi changes little enough for that
         elapsed = None
         spread = (np.array(levels[:-1]) - levels[0]) * float(np.exp(min(frame.log_unit, 700.0)))
         if np.abs(spread).max() < 2.0 and (mean := float(np.exp(spread) @ _A[-1])) > 0:
-            elapsed = (levels[0], float(np.log(mean * total)) + unit)
+            elapsed = (levels[0] + unit, float(np.log(mean * total)))
         segment = Segment(
             total,
             (frame.soft_level(state.q), frame.soft_level(end.q)),

@@ -32,6 +32,12 @@ class Frame:
         """`log` of the unit of mu."""
         return self.map.scale - (self.margins.degree - 1.0) * self.rho
 
+    @property
+    def mu_level(self) -> float:
+        """The same in units of q; a double where it is none itself."""
+        below = (self.margins.degree - 1.0) * self.rho * float(np.exp(-self.log_unit))
+        return self.map.scale_level(self.log_unit) - below
+
     def set_level(self, rho: float, x: Array, step: float, delta: float) -> None:
         self.rho = rho
         self.map.at_level(rho, x, step, delta)

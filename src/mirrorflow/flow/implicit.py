@@ -251,7 +251,7 @@ class ImplicitStepper:
         tau: float,
     ) -> Segment:
         """What the quadrature of physical time needs of the step."""
-        unit = frame.log_mu_unit
+        unit = frame.mu_level
         phi = (frame.soft_level(start.q), frame.soft_level(end.q))
         log_tau = float(np.log(tau))
         if not radial:

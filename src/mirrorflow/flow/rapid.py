@@ -31,11 +31,7 @@ class ScaledRapid(ScaledMap):
         super().__init__(np.inf)
         self.width, self.kappa = width, kappa
         self.tau, self.shift, self.cap, self.flat = 1.0, 0.0, 0.0, False
-
-    def reach(self, degree: float) -> float:
-        # there the map is flat and all but the unit of tau is relative; its logarithm, of size Q,
-        # is no share of log t = Q^L any more, unless L = 1
-        return np.inf if degree > 1.0 else _LAST
+        self.top = 1.0
 
     def log_unit(self, rho: float) -> float:
         return self.log_size(_exp(rho))
@@ -51,7 +47,7 @@ class ScaledRapid(ScaledMap):
     def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
         self.rho = rho
         top = float(np.abs(x).max()) * float(np.exp(step))
-        true = top * _exp(rho)
+        true, self.top = top * _exp(rho), top
         self.flat = self.local_width(true) < delta * true
         self.tau = delta * top if self.flat else self.width * float(np.exp(-rho))
         self.scale = self.log_size(true)
@@ -90,9 +86,20 @@ class ScaledRapid(ScaledMap):
         body = _cosh_scaled(a, self.shift) if self.flat else self.size_slope(a)
         return body / self.tau
 
+    def scale_level(self, log_unit: float) -> float:
+        if self.rho <= _LAST:
+            return super().scale_level(log_unit)
+        # the scale, of size Q, is no double: it is Q/width, a share of log t = Q^L for L = 1
+        return self.top / self.width * float(np.exp(self.rho - log_unit))
+
     def steepness(self, x: Array) -> float:
         true = float(np.abs(x).max()) * _exp(self.rho)
         return 1.0 + true / self.local_width(true)
+
+    def steepness_level(self, x: Array, log_unit: float) -> float:
+        top = float(np.abs(x).max())
+        width = self.local_width(top * _exp(self.rho))
+        return float(np.exp(-log_unit)) + top / width * float(np.exp(self.rho - log_unit))
 
     def unsize(self, v: Array) -> Array:
         raise NotImplementedError

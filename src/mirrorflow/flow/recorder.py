@@ -120,9 +120,9 @@ class Recorder:
                 factor = np.exp(log_t - phi - frame.log_mu_unit) * max(log_t, 1.0)
                 return float(factor)
             one = frame.one()
-            steep = frame.map.steepness(state.x)
-            pace = state.phi_rate + one * grow * (steep - degree)
-            second = degree * state.phi_rate + (one * grow * steep if frame.map.rapid else 0.0)
+            steep = frame.map.steepness_level(state.x, frame.log_unit)
+            pace = state.phi_rate + grow * (steep - one * degree)
+            second = degree * state.phi_rate + (grow * steep if frame.map.rapid else 0.0)
             bend = (one * grow / pace) * (second / pace)
             return float(np.exp(log_log_t - frame.log_unit) / pace * (1.0 + bend))
 

@@ -49,6 +49,10 @@ class ScaledMap:
         """Logarithm of the dual's size where the primal has size `exp(rho)`."""
         raise NotImplementedError
 
+    def scale_level(self, log_unit: float) -> float:
+        """`scale` in units `exp(log_unit)`."""
+        return self.scale * float(np.exp(-log_unit))
+
     def dual(self, x: Array) -> Array:
         raise NotImplementedError
 
@@ -66,6 +70,10 @@ class ScaledMap:
     def steepness(self, x: Array) -> float:
         """`dlog Q°(u)/dlog Q + 1`, the index at x, for the pace of time along a ray."""
         return self.order if np.isfinite(self.order) else 0.0
+
+    def steepness_level(self, x: Array, log_unit: float) -> float:
+        """The same in units `exp(log_unit)`."""
+        return self.steepness(x) * float(np.exp(-log_unit))
 
     def energy(self, x: Array, u: Array) -> Array:
         """`x r'(x) - r(x)` per coordinate in units `exp(rho + scale)`."""
