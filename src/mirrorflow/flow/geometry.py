@@ -46,7 +46,7 @@ class ScaledGeneric(ScaledMap):
         self.mirror_map = mirror_map
         self.primary = "primal" if mirror_map.index > 2 else "dual"
 
-    def reach(self, degree: float) -> float:
+    def reach(self) -> float:
         # energies are of size Q^index; beyond every index the dual is at least exp(Q)
         index = max(float(self.mirror_map.index), 1.0)
         return 700.0 / index if np.isfinite(index) else float(np.log(700.0))

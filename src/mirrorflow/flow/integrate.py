@@ -109,7 +109,7 @@ def integrate(
                 ending = Ending(True, "log_t_end was reached")
             elif stop is not None and (why := stop(state, recorder)):
                 ending = Ending(False, why)
-            elif position.rho > (reach := frame.map.reach(frame.margins.degree)):
+            elif position.rho > (reach := frame.map.reach()):
                 ending = Ending(
                     False,
                     f"log Q = {position.rho:.4g} is past {reach:.4g}, where the log-scale form of "

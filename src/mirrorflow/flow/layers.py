@@ -24,8 +24,8 @@ class ScaledLayers(ScaledMap):
         self.primary = "primal" if all(p.primary == "primal" for _, p, _ in parts) else "dual"
         self.sizes = np.ones(len(parts))
 
-    def reach(self, degree: float) -> float:
-        return min(part.reach(degree) for _, part, _ in self.parts)
+    def reach(self) -> float:
+        return min(part.reach() for _, part, _ in self.parts)
 
     def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
         self.rho = rho

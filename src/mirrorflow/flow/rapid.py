@@ -199,7 +199,7 @@ class ScaledExponential(ScaledRapid):
 class ScaledDoubleExponential(ScaledRapid):
     """`r'(x) = sinh(sinh x)`."""
 
-    def reach(self, degree: float) -> float:
+    def reach(self) -> float:
         return float(np.log(_LAST))
 
     def __init__(self, kappa: float = 1e-9) -> None:

@@ -41,8 +41,8 @@ class ScaledMap:
         self.rho = rho
         self.scale = self.log_unit(rho)
 
-    def reach(self, degree: float) -> float:
-        """`log Q` up to which the form holds, for margins of this degree."""
+    def reach(self) -> float:
+        """`log Q` up to which the form holds."""
         return np.inf
 
     def log_unit(self, rho: float) -> float:
