@@ -40,6 +40,19 @@ def test_the_finish_gets_deep_and_rows_count_on_all_points(tmp_path: Path) -> No
     assert run.rows[-1]["step"] > CONFIG.main_steps(len(run.data.x))
 
 
+def test_the_whole_test_set_is_for_thresholds_and_the_end(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, measure_points=100, until=(-4.0, -8.0, -300.0))
+    run = train(config, tmp_path / "run")
+    late = [row for row in run.rows if row["step"] > CONFIG.main_steps(len(run.data.x))]
+    whole = [row["test_points"] == len(run.data.x_test) for row in late]
+    assert all(row["points"] == len(run.data.x) for row in late)
+    crossed = [not math.isnan(row["threshold"]) for row in late]
+    assert sum(crossed) == 2
+    assert whole == [*crossed[:-1], True]
+    assert not all(whole)
+    assert {row["test_points"] for row in late} == {100, len(run.data.x_test)}
+
+
 def test_no_block_raises_the_loss_of_all_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,8 @@
 
 `cosh_late.npz` holds weights that draws 2 and 5 of the `two100` net (`benchmarks/flow.py`, 100
 units, 30 points) have after all jumps, at Q = 3e4 and 6e3, where the steps once fell to one width.
-`cosh_floor.npz` holds those of the `four` net (3-6-6-6-1 with the bias, 8 points) at Q = 28.
+`cosh_floor.npz` holds those of the `four` net (3-6-6-6-1 with the bias, 8 points) at Q = 28,
+`exponential_late.npz` those of draw 0 under the exponential map at Q = 28.5.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from torch.nn.utils import vector_to_parameters
 from mirrorflow import maps
 from mirrorflow.flow import mirror_flow
 from mirrorflow.flow.activity import FLOOR, admit, responses
+from mirrorflow.flow.rapid import ScaledCosh
 from mirrorflow.nets import MLP, TwoLayer
 
 STATES = Path(__file__).parent / "cosh_late.npz"
 BEFORE_THE_FLOOR = Path(__file__).parent / "cosh_floor.npz"
+UNRESOLVED = Path(__file__).parent / "exponential_late.npz"
 
 
 @pytest.mark.parametrize(("draw", "margin"), [(2, 0.9716887), (5, 0.4128190)])
@@ -42,7 +45,7 @@ def test_no_creeping_after_the_jumps(draw: int, margin: float) -> None:
 
 
 def test_the_floor_on_the_slopes_leaves_the_balance_alone() -> None:
-    """It comes in at Q = 30; one of Q^-2, 1e-3 there, moved the balance by 6e-6 in these steps."""
+    """It is 1e-5 from Q = 29 on; one of Q^-2, 1e-3 there, moved the balance by 6e-6 here."""
     with np.load(BEFORE_THE_FLOOR) as file:
         weights, x, y = (torch.from_numpy(file[k]) for k in ("weights", "x", "y"))
     net = MLP((2, 6, 6, 6, 1), "smooth_relu", bias=True).double()
@@ -50,6 +53,32 @@ def test_the_floor_on_the_slopes_leaves_the_balance_alone() -> None:
     flow = mirror_flow(net, x, y, maps.Cosh(1.0), log_t_end=1e100, max_steps=200)
     assert flow.log_gauge[0] < math.log(30.0) < math.log(35.0) < flow.log_gauge[-1]
     assert flow.balance_drift.max() < 1e-6
+
+
+def test_the_floor_is_there_before_doubles_fail() -> None:
+    """Where it entered at Q = 30 only, slopes of e^-29 ended the flow after 60 steps at Q = 29.4:
+    rounding moved coordinates inside the cube by 1e-3, and no step was short enough."""
+    with np.load(UNRESOLVED) as file:
+        weights, x, y = (torch.from_numpy(file[k]) for k in ("weights", "x", "y"))
+    net = TwoLayer(2, 100, "smooth_relu", bias=True).double()
+    vector_to_parameters(weights, net.parameters())
+    flow = mirror_flow(net, x, y, maps.Exponential(), log_t_end=1e99, max_steps=700)
+    assert "max_steps" in flow.stats["reason"]
+    assert flow.stats["failed"] < 40
+    assert flow.log_gauge[-1] > math.log(31.0)
+
+
+@pytest.mark.parametrize("log_f", [2.0, 2.99, 3.0, 3.3, 3.368, 3.4, 5.0, 10.4, 12.0])
+def test_the_floor_rises_as_the_slope_inside_the_cube_falls(log_f: float) -> None:
+    folds = math.exp(log_f)
+    form = ScaledCosh(1.0)
+    form.at_level(log_f, np.array([1.0]), 0.0, 1e-7)
+    if folds < 20.0:
+        assert form.cap == 0.0
+    elif folds < 20.0 + math.log(1e4):
+        assert form.cap * math.exp(-folds) == pytest.approx(1e-9 * math.exp(-20.0), rel=1e-9)
+    else:
+        assert form.cap == pytest.approx(max(1e-9, min(1e-5, folds**-2)), rel=1e-9)
 
 
 @pytest.mark.parametrize("stiff", [1.0, 0.3, 1e-3, 1e-9])

@@ -26,7 +26,7 @@ MAPS = [
     maps.Exponential(),
     maps.DoubleExponential(),
 ]
-LEVELS = (-2.0, 0.0, 1.0)
+LEVELS = (-2.0, 0.0, 0.9)  # below the floor of the rapid maps
 
 
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)

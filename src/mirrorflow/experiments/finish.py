@@ -253,7 +253,13 @@ class FinishingLoop(Loop):
         super()._measure_last()
 
     def _measure(self) -> None:
-        if self._finishing:
-            self._record(self._row(self.n, len(self.data.x_test)))
-        else:
-            super()._measure()
+        if not self._finishing:
+            return super()._measure()
+        # Between thresholds the test set, often the larger one, would cost more than it tells.
+        tests = len(self.data.x_test)
+        below = self._below(self.state.block.get("log_loss", math.inf) / math.log(10))
+        row = self._row(self.n, tests if below else self.meter.test_points)
+        if row["test_points"] < tests and self._below(row["log10_loss"]):
+            row = self._row(self.n, tests)
+        self._record(row)
+        return None

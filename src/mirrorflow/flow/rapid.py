@@ -3,10 +3,12 @@
 Near the largest coordinate `A` every one of them looks like an exponential of local width
 `width(A)`.  Two regularisations keep the equations resolvable in doubles; both are part of the
 stated method (docs/flow.md): the relative width never falls below `delta`, and a floor
-`kappa x / |x|_max` limits the mobility of coordinates whose true dual is below rounding. From
-`F = A / width(A) = 30` e-folds on, `kappa = min(F^-2, 1e-5)`: the direction is itself 1/F from its
-limit there, and a much smaller floor lets interior coordinates jump on a time scale of 1e-9 in
-log Q. A larger one is seen in the balance, which moves by a few per cent of kappa.
+`kappa x / |x|_max` limits the mobility of coordinates whose true dual is below rounding. It enters
+at `F = A / width(A) = 20` e-folds, where the slope of a coordinate well inside the cube, `e^-F` of
+the largest, is 1e-9 too: rounding then moves such a coordinate by 1e-7. It rises as fast as that
+slope falls, to `kappa = min(F^-2, 1e-5)` at F = 29: the direction is itself 1/F from its limit
+there, and a much smaller floor lets interior coordinates jump on a time scale of 1e-9 in log Q. A
+larger one is seen in the balance, which moves by a few per cent of kappa.
 """
 
 # ruff: noqa: ARG002  one interface: some maps need x, some u
@@ -18,7 +20,7 @@ import numpy as np
 
 from mirrorflow.flow.scaled import Array, ScaledMap
 
-_FLOOR_FROM = 30.0  # below this many e-folds doubles resolve the dual and no floor is added
+_FLOOR_FROM = 20.0  # below this many e-folds doubles resolve the dual and no floor is added
 _FLOOR_MOST = 1e-5
 _LAST = 690.0  # log Q up to which Q itself is formed
 
@@ -53,7 +55,13 @@ class ScaledRapid(ScaledMap):
         self.scale = self.log_size(true)
         self.shift = top / self.tau if self.flat else self.scale
         folds = true / self.local_width(true)
-        self.cap = max(self.kappa, min(folds**-2.0, _FLOOR_MOST)) if folds > _FLOOR_FROM else 0.0
+        self.cap = self._cap(folds)
+
+    def _cap(self, folds: float) -> float:
+        if folds < _FLOOR_FROM:
+            return 0.0
+        rising = self.kappa * float(np.exp(min(folds - _FLOOR_FROM, 50.0)))
+        return max(self.kappa, min(rising, folds**-2.0, _FLOOR_MOST))
 
     def size(self, a: Array) -> Array:
         """`r'(width a) exp(-shift)` for `a >= 0`; overridden with the exact form of the map."""
