@@ -94,4 +94,4 @@ def test_elapsed_time_of_an_exponential(slope: float) -> None:
 
 def test_non_separable_maps_are_refused() -> None:
     with pytest.raises(ValueError, match="not separable"):
-        scaled_map(maps.PNorm(3.0))
+        scaled_map(maps.SimplexEntropy(1))

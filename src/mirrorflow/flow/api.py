@@ -10,7 +10,7 @@ from typing import get_args
 
 from torch import Tensor, nn
 
-from mirrorflow.flow.arguments import check_data, check_settings
+from mirrorflow.flow.arguments import check_coupled, check_data, check_settings
 from mirrorflow.flow.follow import Method, Settings, compare, follow, judge
 from mirrorflow.flow.geometry import scaled_maps
 from mirrorflow.flow.network import Kinks, flat_parameters, net_margins
@@ -55,8 +55,9 @@ def mirror_flow(
             `check_degree`; (n,) outputs for two classes, (n, C) for C.
         x: (n, …) points.
         y: (n,) labels, ±1 or class indices.
-        mirror_map: one separable map for all weights, or a map per parameter as `maps.assign`
-            takes it; then `Q = Π Q_l^{k_l/L}`, and the margin is `min q / Π Q_l^{k_l}`.
+        mirror_map: one map for all weights, or a map per parameter as `maps.assign` takes it: any
+            separable map, `PNorm`, `Spectral` of a map of finite index; with several
+            `Q = Π Q_l^{k_l/L}`, and the margin is `min q / Π Q_l^{k_l}`.
         log_t_end: natural logarithm of the last time.
         log_log_t_end: instead of `log_t_end`, its logarithm, for times beyond `exp(1e308)`.
         loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula).
@@ -133,12 +134,17 @@ def mirror_flow(
     def scaled() -> ScaledMap:
         return scaled_maps(mirror_map, net, margins.order)  # a map carries the level of its run
 
-    if margins.kinked and scaled().rapid:
+    form = scaled()
+    if margins.kinked and (form.rapid or form.coupled):
+        why = "inside the cube are not resolved" if form.rapid else "need a map that is separable"
         raise ValueError(
-            f'kinks = "exact" does not hold for {mirror_map!r}: sliding modes inside the cube are '
-            'not resolved; use kinks = "smooth" with a smaller smoothing'
+            f'kinks = "exact" does not hold for {mirror_map!r}: sliding modes {why}; use kinks = '
+            '"smooth" with a smaller smoothing'
         )
-    first, ending = follow(margins, scaled(), theta, settings, checkpoint, callback)
+    if form.coupled:
+        margins.balance_layers()
+        check_coupled(mirror_map, method, margins.size, form.dense)
+    first, ending = follow(margins, form, theta, settings, checkpoint, callback)
     first = first.judged(judge(first, ending, kkt_tol))
     if not verify or first.outcome == "stalled":
         return first

@@ -14,7 +14,28 @@ from torch import Tensor, nn
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike, assign
 
-__all__ = ["check_data", "check_settings"]
+__all__ = ["check_coupled", "check_data", "check_settings"]
+
+
+_DENSE = 1500  # weights beyond which no d x d array is formed
+
+
+def check_coupled(mirror_map: MapLike, method: str, size: int, dense: bool) -> None:
+    """What maps that couple the entries of a tensor cannot have.
+
+    Raises:
+        ValueError: `method` is "krylov"; or too many weights where `du/dx` is `dense`.
+    """
+    if method == "krylov":
+        raise ValueError(
+            f'method = "krylov" does not hold for {mirror_map!r}, which couples the entries of a '
+            'tensor; use method = "implicit", or "explicit" for short times'
+        )
+    if dense and method != "explicit" and size > _DENSE:
+        raise ValueError(
+            f"mirror_map = {mirror_map!r} needs a matrix of {size} x {size} in each step, beyond "
+            f'{_DENSE}; use a smaller net, a separable map, or method = "explicit" for short times'
+        )
 
 
 def check_data(net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike) -> None:

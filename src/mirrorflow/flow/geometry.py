@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mirrorflow.flow.coupled import Place, ScaledPNorm, ScaledSpectral
 from mirrorflow.flow.families import (
     ScaledHyperbolicEntropy,
     ScaledLogarithmic,
@@ -31,6 +32,7 @@ from mirrorflow.maps import (
     Power,
     Quadratic,
     SeparableMap,
+    Spectral,
     assign,
 )
 from mirrorflow.nets import HomogeneousNet
@@ -87,11 +89,15 @@ class ScaledOrthant(ScaledGeneric):
         return np.where(x > active * x.max(), 1.0, np.minimum(target, 1.0))
 
 
-def scaled_map(mirror_map: MirrorMap) -> ScaledMap:
+def scaled_map(mirror_map: MirrorMap, places: list[Place] | None = None) -> ScaledMap:
     """The log-scale form of `mirror_map`.
 
+    Args:
+        mirror_map: the map.
+        places: where its tensors are, for a map that couples the entries of a tensor.
+
     Raises:
-        ValueError: the map is not separable, so its dual does not split into coordinates.
+        ValueError: a map that is neither separable nor a p-norm nor a spectral map of finite index.
     """
     match mirror_map:
         case Quadratic():
@@ -117,14 +123,14 @@ def scaled_map(mirror_map: MirrorMap) -> ScaledMap:
             return ScaledOrthant(mirror_map)
         case SeparableMap():
             return ScaledGeneric(mirror_map)
-    relative = (
-        f"pass maps.Power({mirror_map.p:g}), which has its horizon on a single parameter"
-        if isinstance(mirror_map, PNorm)
-        else "pass a separable map"
-    )
+        case PNorm() if places is not None:
+            return ScaledPNorm(float(mirror_map.p), places)
+        case Spectral() if places is not None and not (inner := scaled_map(mirror_map.map)).rapid:
+            return ScaledSpectral(inner, places)
     raise ValueError(
-        f"mirror_map = {mirror_map!r} is not separable; the flow needs a map that acts entry by "
-        f"entry; {relative}, or train in small steps with optim.MirrorDescent"
+        f"mirror_map = {mirror_map!r} is not separable, and the flow follows of such maps only the "
+        "p-norms and the spectral lifts of maps of finite index; pass one of those, or train in "
+        "small steps with optim.MirrorDescent"
     )
 
 
@@ -137,15 +143,17 @@ def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -
         order: (d,) the place of every internal coordinate in `net.parameters()`.
 
     Raises:
-        ValueError: a map that is not separable, several maps that cannot be told apart, or a
+        ValueError: a map that cannot be followed, several maps that cannot be told apart, or a
             rapidly varying map beside others.
     """
     names = [name for name, _ in net.named_parameters()]
     chosen = assign(mirror_map, names)
     different = list(dict.fromkeys(chosen.values()))
+    sizes = [p.numel() for p in net.parameters()]
+    tensor = np.repeat(np.arange(len(names)), sizes)[order]
     if len(different) == 1:
-        return scaled_map(different[0])
-    if rapid := [m for m in different if scaled_map(m).rapid]:
+        return scaled_map(different[0], _places(net, order, tensor))
+    if rapid := [m for m in different if m.separable and scaled_map(m).rapid]:
         raise ValueError(
             f"mirror_map gives {rapid[0]!r} to some parameters and another map to others, but "
             "rapidly varying maps cannot be mixed: their layers fall exponentially behind; pass "
@@ -157,12 +165,19 @@ def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -
             "mirror_map gives several maps, but the net does not declare the degree of each "
             "parameter (layer_degrees); use a net of mirrorflow.nets, or one map for all"
         )
-    sizes = [p.numel() for p in net.parameters()]
-    place = np.repeat(np.arange(len(names)), sizes)[order]
     total = sum(degrees.values())
-    return ScaledLayers(
-        [
-            (np.flatnonzero(place == k), scaled_map(chosen[name]), degrees[name] / total)
-            for k, name in enumerate(names)
-        ]
-    )
+    parts = []
+    for k, (name, p) in enumerate(net.named_parameters()):
+        where = np.flatnonzero(tensor == k)
+        own = Place.of(np.argsort(order[where]), tuple(p.shape))
+        parts.append((where, scaled_map(chosen[name], [own]), degrees[name] / total))
+    return ScaledLayers(parts)
+
+
+def _places(net: nn.Module, order: NDArray[np.int64], tensor: NDArray[np.int64]) -> list[Place]:
+    """Where the entries of every parameter are among the internal coordinates."""
+    found = []
+    for k, p in enumerate(net.parameters()):
+        where = np.flatnonzero(tensor == k)
+        found.append(Place.of(where[np.argsort(order[where])], tuple(p.shape)))
+    return found

@@ -15,7 +15,7 @@ import numpy as np
 from mirrorflow.flow.clock import Segment, clock_defect
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.newton import Clock, Stage, StageSolver, solve_stage
-from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.scaled import Array, turned, unturned
 from mirrorflow.flow.tableau import TABLEAUX
 
 _SHAPE = np.linspace(0.0, 1.0, 5)  # where the radial rate is evaluated over a step
@@ -59,10 +59,8 @@ def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
     g = frame.margins.pull(x, p)
     bend = frame.barrier_jacobian(q)
     lead = g if bend is None else frame.margins.pull(x, bend.T @ p)
-    with np.errstate(divide="ignore"):
-        mobility = 1.0 / frame.map.slope(x, u)
     with np.errstate(invalid="ignore", over="ignore"):
-        moved = np.where(g == 0.0, 0.0, lead * mobility * g)
+        moved = np.where(g == 0.0, 0.0, lead * frame.map.mobilise(x, u, g))
     return State(x, u, p, q, g, float(moved.sum()))
 
 
@@ -114,9 +112,7 @@ class ImplicitStepper:
         if radial:
             grown = x * np.exp(h)
             u_end = (
-                frame.map.dual(grown)
-                if frame.map.primary == "primal"
-                else self._grown(frame, x, u, h)
+                frame.map.dual(grown) if frame.map.primary == "primal" else frame.map.grown(x, u, h)
             )
             advance = float(x @ (u_end - u))
             total = advance / float(g @ x)
@@ -160,10 +156,6 @@ class ImplicitStepper:
         error = max(error, self._imbalance(frame, x, u, end))
         return Step(end, error / self.tol, segment, h)
 
-    def _grown(self, frame: Frame, x: Array, u: Array, h: float) -> Array:
-        """`u(e^h x)`, with the dual kept where x has underflowed."""
-        return np.where(np.abs(x) > 1e-200, frame.map.dual(x * np.exp(h)), u)
-
     def _guess(
         self,
         frame: Frame,
@@ -184,7 +176,8 @@ class ImplicitStepper:
             still = frame.map.slope(xs, us) == 0.0
             if not still.any():
                 return xs, us
-            xg = np.where(still, frame.map.primal(us + explicit), xs)
+            xg = frame.map.primal(us + explicit)
+            xg = xg if frame.map.coupled else np.where(still, xg, xs)
             return xg, frame.map.dual(xg)
         c = float(self.tableau.nodes[s])
         if frame.map.rapid:
@@ -212,13 +205,15 @@ class ImplicitStepper:
             e = 0.5 * (parts[0] - total * start.g)
         else:
             e = sum((w / tab.gamma * f for w, f in zip(tab.error, parts, strict=True)), 0.0 * u)
-        dx = last.filter(e)
+        basis = frame.map.basis(x, u)
+        dx, along = turned(basis, last.filter(e)), turned(basis, e)
         if not frame.map.rapid:
-            direct = frame.map.primal(u + e) - x
+            direct = turned(basis, frame.map.primal(u + e) - x)
             dx = np.where(np.abs(direct) < np.abs(dx), direct, dx)
         with np.errstate(over="ignore", invalid="ignore"):
-            du = frame.map.slope(x, u) * dx
-        du = np.where(np.isfinite(du), np.clip(du, -np.abs(e), np.abs(e)), e)
+            du = frame.map.stiffen(x, u, dx)
+        du = np.where(np.isfinite(du), np.clip(du, -np.abs(along), np.abs(along)), along)
+        dx, du = unturned(basis, dx), unturned(basis, du)
         size = max(frame.map.extent(x), frame.map.extent(start.x))
         return max(frame.map.extent(dx) / size, frame.map.dual_ratio(du, u))
 
@@ -273,5 +268,4 @@ def _radial_rate(frame: Frame, x: Array, u: Array, y: float) -> float:
     grown = x * np.exp(y)
     with np.errstate(over="ignore", invalid="ignore"):
         at = u if y == 0.0 else frame.map.dual(grown)
-        terms = x * frame.map.radial_slope(grown, at) * grown
-    return float(np.where(np.isfinite(terms), terms, 0.0).sum())
+    return frame.map.radial_pull(x, grown, at)

@@ -22,6 +22,8 @@ class ScaledLayers(ScaledMap):
         super().__init__(np.nan)
         self.parts = parts
         self.primary = "primal" if all(p.primary == "primal" for _, p, _ in parts) else "dual"
+        self.coupled = any(part.coupled for _, part, _ in parts)
+        self.dense = any(part.dense for _, part, _ in parts)
         self.sizes = np.ones(len(parts))
 
     def reach(self) -> float:
@@ -39,8 +41,7 @@ class ScaledLayers(ScaledMap):
     ) -> Array:
         out = np.empty_like(x)
         for where, part, _ in self.parts:
-            unit = float(np.exp(part.scale - self.scale))
-            out[where] = apply(part, unit, x[where], u[where])
+            out[where] = apply(part, self._unit(part), x[where], u[where])
         return out
 
     def dual(self, x: Array) -> Array:
@@ -51,6 +52,52 @@ class ScaledLayers(ScaledMap):
 
     def slope(self, x: Array, u: Array) -> Array:
         return self._each(x, u, lambda m, c, a, b: c * m.slope(a, b / c))
+
+    def _unit(self, part: ScaledMap) -> float:
+        return float(np.exp(part.scale - self.scale))
+
+    def basis(self, x: Array, u: Array) -> Array | None:
+        out = None
+        for where, part, _ in self.parts:
+            own = part.basis(x[where], u[where] / self._unit(part))
+            if own is not None:
+                out = np.eye(len(x)) if out is None else out
+                out[np.ix_(where, where)] = own
+        return out
+
+    def coupling(self, x: Array, u: Array) -> tuple[Array, Array] | None:
+        columns, factors = [], []
+        for where, part, _ in self.parts:
+            unit = self._unit(part)
+            if (own := part.coupling(x[where], u[where] / unit)) is not None:
+                wide = np.zeros((len(x), len(own[1])))
+                wide[where] = own[0]
+                columns.append(wide)
+                factors.append(unit * own[1])
+        return (np.concatenate(columns, 1), np.concatenate(factors)) if columns else None
+
+    def mobilise(self, x: Array, u: Array, g: Array) -> Array:
+        out = np.empty_like(x)
+        for where, part, _ in self.parts:
+            unit = self._unit(part)
+            out[where] = part.mobilise(x[where], u[where] / unit, g[where] / unit)
+        return out
+
+    def stiffen(self, x: Array, u: Array, dx: Array) -> Array:
+        out = np.empty_like(x)
+        for where, part, _ in self.parts:
+            unit = self._unit(part)
+            out[where] = unit * part.stiffen(x[where], u[where] / unit, dx[where])
+        return out
+
+    def grown(self, x: Array, u: Array, h: float) -> Array:
+        return self._each(x, u, lambda m, c, a, b: c * m.grown(a, b / c, h))
+
+    def radial_pull(self, x: Array, y: Array, u: Array) -> float:
+        return sum(
+            self._unit(part) * part.radial_pull(x[where], y[where], u[where] / self._unit(part))
+            for where, part, _ in self.parts
+        )
 
     def energy(self, x: Array, u: Array) -> Array:
         return self._each(x, u, lambda m, c, a, b: c * m.energy(a, b / c))

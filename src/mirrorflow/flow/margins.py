@@ -83,6 +83,13 @@ class Margins:
         """Say which coordinates come into and go out of which hidden unit, junction by junction."""
         self.junctions = list(zip(incoming, outgoing, degrees, strict=True))
 
+    def balance_layers(self) -> None:
+        """Balance whole layers only: maps that couple the entries of a tensor know no unit."""
+        self.junctions = [
+            (np.minimum(into, 0), np.minimum(out, 0), degree)
+            for into, out, degree in self.junctions
+        ]
+
     def imbalance(self, energy: Array) -> Array:
         """`sum_in e / k - sum_out e` of every hidden unit, which the flow conserves."""
         parts = []

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mirrorflow.flow.activity import FLOOR, admit, open_cases, responses
 from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.scaled import Array, turned, unturned
 
 _TRUST = 0.5  # largest relative move of x in one Newton step
 _NOISE = 1e-8  # residual of the dual equation, relative to its terms, from which rounding may rule
@@ -60,10 +61,16 @@ class _Bordered:
         temperature: float,
         jac: Array,
         barrier_jac: Array | None,
+        basis: Array | None,
+        coupling: tuple[Array, Array] | None,
     ) -> None:
-        b, k = frame.margins.blocks
-        self.shape, self.jac = (b, k), jac
-        self.hess = frame.margins.curvature(x, mu)
+        hess = frame.margins.curvature(x, mu)
+        if basis is not None:
+            jac = jac @ basis
+            hess = (basis.T @ _dense(hess) @ basis)[None]
+        b, k = hess.shape[:2]
+        self.shape, self.jac, self.hess, self.basis = (b, k), jac, hess, basis
+        self.coupling = None
         i = np.arange(k)
         self.own = np.abs(self.hess[:, i, i]).ravel()
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -73,6 +80,12 @@ class _Bordered:
         s = self.s.reshape(b, k)
         self.k = -s[:, :, None] * self.hess * s[:, None, :]
         self.k[:, i, i] += lead.reshape(b, k)
+        if coupling is not None:  # Woodbury, tensor by tensor a rank-one term
+            columns, factors = coupling
+            moved = self.apply_inverse(columns)
+            small = factors[:, None] * (columns.T @ moved)
+            small[np.diag_indices(len(factors))] += 1.0
+            self.coupling = columns, factors, moved, small
         self.y = self.apply_inverse(jac.T)
         self.rows = jac if barrier_jac is None else barrier_jac @ jac
         self.w = mu / temperature
@@ -81,7 +94,14 @@ class _Bordered:
         self.a[np.diag_indices(len(mu))] += 1.0
 
     def apply_inverse(self, r: Array) -> Array:
-        """`(diag(u') - H)^-1 r` for r (d, m)."""
+        """`(du/dx - H)^-1 r` for r (d, m)."""
+        z = self._apply_blocks(r)
+        if self.coupling is None:
+            return z
+        columns, factors, moved, small = self.coupling
+        return z - moved @ np.linalg.solve(small, factors[:, None] * (columns.T @ z))
+
+    def _apply_blocks(self, r: Array) -> Array:
         b, k = self.shape
         scaled = self.s[:, None] * r
         if k == 1:
@@ -97,13 +117,23 @@ class _Bordered:
 
     def solve(self, a: Array, r: Array) -> tuple[Array, ...]:
         """Particular and kappa-direction parts of `dx, dmu, du` for the two residual rows."""
+        a = turned(self.basis, a)
         z = self.apply_inverse(a[:, None])[:, 0]
         m = np.linalg.solve(self.a, np.stack([self.w * (r - self.rows @ z), self.w], 1))
         m0, m1 = m[:, 0], m[:, 1]
         x0, x1 = z + self.y @ m0, self.y @ m1
         u0 = a + self.hess_times(x0) + self.jac.T @ m0
         u1 = self.hess_times(x1) + self.jac.T @ m1
+        x0, x1, u0, u1 = (unturned(self.basis, v) for v in (x0, x1, u0, u1))
         return x0, x1, m0, m1, u0, u1
+
+
+def _dense(blocks: Array) -> Array:
+    """The matrix (d, d) with these diagonal blocks."""
+    b, k = blocks.shape[:2]
+    out = np.zeros((b, k, b, k))
+    out[np.arange(b), :, np.arange(b)] = blocks
+    return out.reshape(b * k, b * k)
 
 
 def solve_stage(
@@ -133,13 +163,14 @@ def solve_stage(
             kappa = float(mu @ (b + temperature * log_mu) / mu.sum())
         if not dual_primary:
             u = frame.map.dual(x)
-        slope = frame.map.slope(x, u)
+        slope, basis = frame.map.slope(x, u), frame.map.basis(x, u)
+        coupling = frame.map.coupling(x, u)
         r2 = b + temperature * log_mu - kappa
         response: Array | float = 1.0
         if rapid and open_cases(mu, r2, temperature):
             try:
                 if system is None:
-                    system = _Bordered(frame, x, slope, mu, temperature, jac, bend)
+                    system = _Bordered(frame, x, slope, mu, temperature, jac, bend, basis, coupling)
                 response = responses(system.compliance, mu / temperature)
             except np.linalg.LinAlgError:
                 return None
@@ -151,7 +182,7 @@ def solve_stage(
             np.all(np.abs(r1) <= _NOISE * (np.abs(u) + np.abs(base) + mu @ np.abs(jac)))
         )
         try:
-            system = _Bordered(frame, x, slope, mu, temperature, jac, bend)
+            system = _Bordered(frame, x, slope, mu, temperature, jac, bend, basis, coupling)
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
         except np.linalg.LinAlgError:
             return None
@@ -179,15 +210,18 @@ def solve_stage(
         x_dual = (
             frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
         )
-        near = np.abs(v - u) < 0.1 * np.abs(u)
-        take = (np.abs(x_line - x) <= np.abs(x_dual - x)) | (slope < system.own) | near
+        line, bent = turned(basis, x_line - x), turned(basis, x_dual - x)
+        near = np.abs(turned(basis, v - u)) < 0.1 * np.abs(turned(basis, u))
+        take = (np.abs(line) <= np.abs(bent)) | (slope < system.own) | near
         if dual_primary:
             # where x underflows, or the two agree, the dual update keeps what x cannot hold
             take &= (slope < 1e12) & ~near
-            new = np.where(take, x_line, x_dual)
-            u = np.where(take, frame.map.dual(x_line), v)
+        if frame.map.coupled:
+            new, u = _chosen(frame, basis, take, x, u, x_line, x_dual, v)
         else:
             new = np.where(take, x_line, x_dual)
+            if dual_primary:
+                u = np.where(take, frame.map.dual(x_line), v)
         rel = damp * dmu / mu
         mu = mu * np.where(
             rel > -0.5,
@@ -218,6 +252,28 @@ def solve_stage(
             return None
         best = min(best, sx + sm)
     return None
+
+
+def _chosen(
+    frame: Frame,
+    basis: Array | None,
+    take: NDArray[np.bool_],
+    x: Array,
+    u: Array,
+    x_line: Array,
+    x_dual: Array,
+    v: Array,
+) -> tuple[Array, Array]:
+    """x and u after a step that goes along x where `take` says so and along u elsewhere; the choice
+    is made in the variable that carries the information, the other follows."""
+    if frame.map.primary == "dual":
+        by_line, by_dual = frame.map.dual(x_line) - u, v - u
+    else:
+        by_line, by_dual = x_line - x, x_dual - x
+    move = unturned(basis, np.where(take, turned(basis, by_line), turned(basis, by_dual)))
+    if frame.map.primary == "dual":
+        return frame.map.primal(u + move), u + move
+    return x + move, u
 
 
 def _filter(

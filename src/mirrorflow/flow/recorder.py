@@ -81,8 +81,8 @@ class Recorder:
         blank = np.full(len(w) + len(state.q) + 2, np.nan)
         if size == 0.0:
             return blank
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            v = np.where(state.g == 0, 0.0, state.g / frame.map.slope(state.x, state.u))
+        with np.errstate(over="ignore"):
+            v = frame.map.mobilise(state.x, state.u, state.g)
         v = np.nan_to_num(v, posinf=0.0, neginf=0.0)
         s = frame.map.subgradient(state.x, state.g * (size / float(state.g @ state.x)))
         grow = float(s @ v) / size

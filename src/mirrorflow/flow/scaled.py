@@ -26,10 +26,13 @@ ACTIVE = 1e-6  # entries below this share of the largest count as zero in a subg
 
 
 class ScaledMap:
-    """One separable odd map at a level `rho`; arrays are flat coordinates of shape (d,)."""
+    """One odd map at a level `rho`, separable unless `coupled` (flow/coupled.py); arrays are flat
+    coordinates of shape (d,)."""
 
     primary: Literal["primal", "dual"] = "dual"
     rapid = False
+    coupled = False
+    dense = False  # True: `basis` is not that of the coordinates
 
     def __init__(self, order: float) -> None:
         self.order = order
@@ -60,12 +63,40 @@ class ScaledMap:
         raise NotImplementedError
 
     def slope(self, x: Array, u: Array) -> Array:
-        """`du/dx`, shape (d,); infinite where the primal has underflowed."""
+        """The diagonal of `du/dx` in `basis`, shape (d,); infinite where the primal underflows."""
         raise NotImplementedError
+
+    def basis(self, x: Array, u: Array) -> Array | None:
+        """Orthonormal columns (d, d) in which `du/dx` is diagonal but for `coupling`; None: the
+        coordinates themselves."""
+        return None
+
+    def coupling(self, x: Array, u: Array) -> tuple[Array, Array] | None:
+        """V (d, k) and c (k,) if `du/dx` is the diagonal and `V diag(c) V'`."""
+        return None
+
+    def mobilise(self, x: Array, u: Array, g: Array) -> Array:
+        """`(du/dx)^-1 g`, zero where g is."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(g == 0.0, 0.0, g / self.slope(x, u))
+
+    def stiffen(self, x: Array, u: Array, dx: Array) -> Array:
+        """`(du/dx) dx`, both in `basis`."""
+        return self.slope(x, u) * dx
+
+    def grown(self, x: Array, u: Array, h: float) -> Array:
+        """`u(e^h x)`, with the dual kept where x has underflowed."""
+        return np.where(np.abs(x) > 1e-200, self.dual(x * np.exp(h)), u)
 
     def radial_slope(self, x: Array, u: Array) -> Array:
         """The slope without regularisation, for the pace of time along a ray."""
         return self.slope(x, u)
+
+    def radial_pull(self, x: Array, y: Array, u: Array) -> float:
+        """`<x, (du/dx)(y) y>` at y, a multiple of x with the dual u, without regularisation."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            terms = x * self.radial_slope(y, u) * y
+        return float(np.where(np.isfinite(terms), terms, 0.0).sum())
 
     def steepness(self, x: Array) -> float:
         """`dlog Q°(u)/dlog Q + 1`, the index at x, for the pace of time along a ray."""
@@ -90,9 +121,13 @@ class ScaledMap:
 
     def pace(self, u: Array, g: Array) -> float:
         """The dtau in which u moves by its own size: `max |u| / max |g|`."""
-        top = max(float(np.abs(u).max()), 1e-3 * float(self.dual(np.ones(1))[0]))
+        top = max(float(np.abs(u).max()), 1e-3 * self.unit_dual())
         with np.errstate(divide="ignore"):
             return float(np.divide(top, np.abs(g).max()))
+
+    def unit_dual(self) -> float:
+        """The dual of an entry 1."""
+        return float(self.dual(np.ones(1))[0])
 
     def subgradient(self, x: Array, target: Array, active: float = ACTIVE) -> Array:
         """The element of `dQ` nearest to `target` (d,), at x or at a point that differs from it by
@@ -110,6 +145,16 @@ class ScaledMap:
     def dual_gauge(self, g: Array) -> float:
         """The norm dual to the horizon."""
         return lp_norm(g, conjugate_order(self.order))
+
+
+def turned(basis: Array | None, v: Array) -> Array:
+    """Coordinates of v (d, …) in `basis`."""
+    return v if basis is None else basis.T @ v
+
+
+def unturned(basis: Array | None, v: Array) -> Array:
+    """The vector with the coordinates v (d, …) in `basis`."""
+    return v if basis is None else basis @ v
 
 
 def conjugate_order(p: float) -> float:
