@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--maps", nargs="+", default=list(MAPS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--tol", type=float, default=1e-4)
-    parser.add_argument("--max-steps", type=int, default=15_000)
+    parser.add_argument("--max-steps", type=int, default=30_000)
     parser.add_argument("--cap", type=float, default=10.0)
     parser.add_argument("--kinks", choices=["smooth", "exact"], default="smooth")
     parser.add_argument("--log10-t", type=float, default=1e99, help="where the flows end")

@@ -89,3 +89,19 @@ def test_early_phase_of_flat_and_steep_maps(mirror_map: maps.MirrorMap) -> None:
     expected = reference(net, x, y, mirror_map, loss, 2.0)
     theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
     assert np.linalg.norm(theta - expected) <= 1e-6 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("tol", [1e-6, 1e-8])
+@pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.HyperbolicEntropy(0.1)], ids=repr)
+def test_between_the_long_steps_of_the_explicit_method(
+    mirror_map: maps.MirrorMap, tol: float
+) -> None:
+    """A cubic between its steps would be off by up to 200 tolerances; some rows lie in them."""
+    net, x, y, loss = case("two layers")
+    flow = mirror_flow(net, x, y, mirror_map, log_t_end=1.0, loss=loss, tol=tol, method="explicit")
+    assert len(flow) > flow.stats["steps"] + 1
+    for log_t in np.linspace(-2.0, 1.0, 7):
+        point = flow.at(log_t)
+        theta = point.direction * math.exp(point.log_gauge)
+        expected = reference(net, x, y, mirror_map, loss, math.exp(log_t))
+        assert np.linalg.norm(theta - expected) <= 10 * tol * np.linalg.norm(expected), log_t

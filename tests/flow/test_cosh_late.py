@@ -3,7 +3,8 @@
 `cosh_late.npz` holds weights that draws 2 and 5 of the `two100` net (`benchmarks/flow.py`, 100
 units, 30 points) have after all jumps, at Q = 3e4 and 6e3, where the steps once fell to one width.
 `cosh_floor.npz` holds those of the `four` net (3-6-6-6-1 with the bias, 8 points) at Q = 28,
-`exponential_late.npz` those of draw 0 under the exponential map at Q = 28.5.
+`exponential_late.npz` those of draw 0 under the exponential map at Q = 28.5, `exponential_jump.npz`
+those of draw 8 at Q = 1.7e4.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from mirrorflow.nets import MLP, TwoLayer
 STATES = Path(__file__).parent / "cosh_late.npz"
 BEFORE_THE_FLOOR = Path(__file__).parent / "cosh_floor.npz"
 UNRESOLVED = Path(__file__).parent / "exponential_late.npz"
+JUMP = Path(__file__).parent / "exponential_jump.npz"
 
 
 @pytest.mark.parametrize(("draw", "margin"), [(2, 0.9716887), (5, 0.4128190)])
@@ -66,6 +68,21 @@ def test_the_floor_is_there_before_doubles_fail() -> None:
     assert "max_steps" in flow.stats["reason"]
     assert flow.stats["failed"] < 40
     assert flow.log_gauge[-1] > math.log(31.0)
+
+
+def test_a_jump_in_less_than_a_digit_of_q() -> None:
+    """Its steps are shorter than 1e-13 of log Q, over which doubles do not hold the growth of u."""
+    with np.load(JUMP) as file:
+        weights, x, y = (torch.from_numpy(file[k]) for k in ("weights", "x", "y"))
+    net = TwoLayer(2, 100, "smooth_relu", bias=True).double()
+    vector_to_parameters(weights, net.parameters())
+    flow = mirror_flow(net, x, y, maps.Exponential(), log_t_end=1e99, max_steps=300)
+    assert "max_steps" in flow.stats["reason"]
+    assert np.diff(flow.log_gauge).min() < 1e-13
+    assert flow.balance_drift.max() < 1e-9
+    # from an equilibrium to the next, of a larger margin
+    assert flow.gap[40:90].min() < 1e-4
+    assert flow.margin[0] < 0.8305 < 0.838 < flow.margin[-1]
 
 
 @pytest.mark.parametrize("log_f", [2.0, 2.99, 3.0, 3.3, 3.368, 3.4, 5.0, 10.4, 12.0])

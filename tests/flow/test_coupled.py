@@ -237,14 +237,13 @@ def test_early_phase_against_scipy(mirror_map: maps.MapLike, method: str) -> Non
         else {name: mirror_map for name, _ in net.named_parameters()}
     )
     options = {"order": 4} if method == "implicit" else {}
-    # the explicit method takes long steps, between which values are interpolated
-    tol, bound = (2e-7, 2e-6) if method == "implicit" else (2e-8, 1e-5)
+    tol = 2e-7 if method == "implicit" else 2e-8  # p > 2 loses a digit or two at zero crossings
     flow = mirror_flow(
         net, x, y, mirror_map, log_t_end=math.log(2.0), tol=tol, method=method, **options
     )  # type: ignore[call-overload]
     theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
     expected = reference(net, x, y, chosen, 2.0)
-    assert np.linalg.norm(theta - expected) <= bound * np.linalg.norm(expected)
+    assert np.linalg.norm(theta - expected) <= 2e-6 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize(

@@ -119,12 +119,8 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
             "mirror_map = Spectral.* is not separable, .* optim.MirrorDescent",
         ),
         (
-            TwoLayer(2, 3), {"weights.0": maps.Cosh(2.0), "*": maps.Quadratic()}, ValueError,
-            r"mirror_map gives Cosh\(scale=2.* to some .*pass it for all parameters",
-        ),
-        (
             TwoLayer(2, 3), {"weights.0": maps.Cosh(2.0), "*": maps.Cosh(1.0)}, ValueError,
-            r"mirror_map gives Cosh\(scale=2.* to some .*pass it for all parameters",
+            r"mirror_map gives Cosh\(scale=2.* only one can be followed: use it wherever",
         ),
         (
             nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(3, 1, bias=False)),
@@ -134,7 +130,7 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
     ],
     ids=[
         "no module", "a name", "degree 0", "tanh", "frozen", "spectral",
-        "rapid and other", "two rapid", "several on a module",
+        "two rapid", "several on a module",
     ],
 )  # fmt: skip
 def test_net_and_map(net: Any, mirror_map: Any, error: type[Exception], text: str) -> None:

@@ -11,8 +11,10 @@ from scipy.integrate import solve_ivp
 from torch.func import functional_call
 
 from mirrorflow import maps
+from mirrorflow.exact import max_margin
 from mirrorflow.flow import mirror_flow
-from mirrorflow.nets import TwoLayer
+from mirrorflow.flow.geometry import scaled_maps
+from mirrorflow.nets import MLP, TwoLayer
 
 
 def problem() -> tuple[TwoLayer, torch.Tensor, torch.Tensor]:
@@ -23,9 +25,15 @@ def problem() -> tuple[TwoLayer, torch.Tensor, torch.Tensor]:
 
 
 MIXTURE = {"weights.0": maps.Quadratic(), "weights.1": maps.HyperbolicEntropy(0.2)}
+RAPID = {"weights.0": maps.Cosh(1.0), "weights.1": maps.Quadratic()}
 
 
-def test_early_phase_against_scipy() -> None:
+@pytest.mark.parametrize(
+    "mixture",
+    [MIXTURE, RAPID, {"weights.0": maps.Power(3.0), "weights.1": maps.Exponential()}],
+    ids=["finite", "rapid first", "rapid last"],
+)
+def test_early_phase_against_scipy(mixture: dict[str, maps.SeparableMap]) -> None:
     net, x, y = problem()
     shapes = {name: p.shape for name, p in net.named_parameters()}
     sizes = [p.numel() for p in net.parameters()]
@@ -33,7 +41,7 @@ def test_early_phase_against_scipy() -> None:
     def primal(u: torch.Tensor) -> dict[str, torch.Tensor]:
         parts = torch.split(u, sizes)
         return {
-            name: MIXTURE[name].to_primal(part).reshape(shapes[name])
+            name: mixture[name].to_primal(part).reshape(shapes[name])
             for name, part in zip(shapes, parts, strict=True)
         }
 
@@ -44,10 +52,10 @@ def test_early_phase_against_scipy() -> None:
             [g.flatten() for g in torch.autograd.grad(loss, list(theta.values()))]
         ).numpy()
 
-    start = torch.cat([MIXTURE[n].to_dual(p.detach()).flatten() for n, p in net.named_parameters()])
+    start = torch.cat([mixture[n].to_dual(p.detach()).flatten() for n, p in net.named_parameters()])
     out = solve_ivp(rhs, (0, 2.0), start.numpy(), "DOP853", rtol=1e-9, atol=1e-11)
     expected = torch.cat([v.flatten() for v in primal(torch.from_numpy(out.y[:, -1])).values()])
-    flow = mirror_flow(net, x, y, MIXTURE, log_t_end=math.log(2.0), tol=2e-7, order=4)
+    flow = mirror_flow(net, x, y, mixture, log_t_end=math.log(2.0), tol=2e-7, order=4)
     theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
     np.testing.assert_allclose(theta, expected.numpy(), atol=2e-6)
 
@@ -92,8 +100,75 @@ def test_one_map_by_name_is_that_map() -> None:
     np.testing.assert_array_equal(a.direction, b.direction)
 
 
-def test_rapid_maps_do_not_mix() -> None:
+@pytest.mark.parametrize("rapid", [maps.Cosh(1.0), maps.Exponential()], ids=repr)
+@pytest.mark.parametrize(
+    "finite", [maps.Quadratic(), maps.Power(3.0), maps.HyperbolicEntropy(0.2)], ids=repr
+)
+def test_energies_balance_beside_a_rapid_map(rapid: maps.MirrorMap, finite: maps.MirrorMap) -> None:
+    """In true units, which doubles still hold at log t = 1e4: `|W|` is a logarithm of `|a|`."""
     net, x, y = problem()
-    mixture = {"weights.0": maps.Cosh(1.0), "weights.1": maps.Quadratic()}
-    with pytest.raises(ValueError, match="cannot be mixed"):
-        mirror_flow(net, x, y, mixture, log_t_end=3.0)
+    flow = mirror_flow(net, x, y, {"weights.0": rapid, "weights.1": finite}, log_t_end=1e4)
+    assert flow.stats["reason"] == "log_t_end was reached"
+    start = torch.cat([p.detach().flatten() for p in net.parameters()])
+    end = torch.from_numpy(flow.direction[-2] * math.exp(flow.log_gauge[-2]))
+    differences = [
+        float(rapid.dual_energy(theta[:9]) - finite.dual_energy(theta[9:]))
+        for theta in (start, end)
+    ]
+    energy = float(finite.dual_energy(end[9:]))
+    assert energy > 1e3 * float(finite.dual_energy(start[9:]))
+    assert abs(differences[1] - differences[0]) <= 1e-5 * 2 * energy  # of both layers
+
+
+@pytest.mark.parametrize("rapid", [maps.Cosh(1.0), maps.Exponential()], ids=repr)
+def test_a_rapid_layer_tends_to_its_own_max_margin(rapid: maps.MirrorMap) -> None:
+    """`f = a <w, x>`, w under a rapid map and a not: the l_inf max margin of the data."""
+    g = torch.Generator().manual_seed(2)
+    x = torch.randn(12, 4, generator=g, dtype=torch.float64)
+    y = torch.sign(x @ torch.tensor([1.0, -0.7, 0.4, 0.1], dtype=torch.float64))
+    net = MLP((4, 1, 1), "linear", generator=g).double()
+    with torch.no_grad():
+        net.weights[1].fill_(0.5)
+    mixture = {"weights.0": rapid, "weights.1": maps.Quadratic()}
+    flow = mirror_flow(net, x, y, mixture, log_t_end=1e20)
+    assert flow.outcome == "converged"
+    exact = max_margin(x, y, rapid.horizon()).margin
+    assert flow.margin[-1] == pytest.approx(exact, rel=1e-6)
+    assert np.nanmax(flow.balance_drift) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        RAPID,
+        {"weights.0": maps.Quadratic(), "weights.1": maps.Cosh(1.0)},
+        {"weights.0": maps.DoubleExponential(), "weights.1": maps.Quadratic()},
+        {"weights.0": maps.HyperbolicEntropy(0.1), "weights.1": maps.Exponential()},
+        {"weights.0": maps.Spectral(maps.Power(3.0)), "weights.1": maps.Cosh(1.0)},
+    ],
+    ids=str,
+)
+def test_rapid_maps_beside_others_late(mixture: dict[str, maps.MirrorMap]) -> None:
+    net, x, y = problem()
+    flow = mirror_flow(net, x, y, mixture, log_t_end=1e20)
+    assert flow.stats["reason"] == "log_t_end was reached"
+    assert flow.stats["steps"] < 2500
+    assert np.nanmax(flow.balance_drift) < 1e-5
+    assert flow.gap[-1] < 0.03
+
+
+@pytest.mark.parametrize("p", [1.5, 2.0, 4.0])
+def test_doubles_hold_a_rapid_map_beside_another_up_to_its_reach(p: float) -> None:
+    net = MLP((1, 1, 1), "linear")
+    mixture = {"weights.0": maps.Cosh(1.0), "weights.1": maps.Power(p)}
+    form = scaled_maps(mixture, net, np.arange(2))
+    rho = form.reach()
+    outer = 2.0 * rho  # its logarithm: Q^2 = theta_1 theta_2, and theta_1 is of order one beside it
+    inner = p * outer  # |theta_1| = log of the energy, which is |theta_2|^p
+    x = np.array([inner * math.exp(-rho), math.exp(outer - rho)])
+    form.at_level(rho, x, 0.0, 1e-7)
+    u = form.dual(x)
+    assert np.all(np.isfinite(u))
+    assert np.all(u > 0.0)
+    np.testing.assert_allclose(form.primal(u), x, rtol=1e-12)
+    assert rho >= 130.0  # log t = Q^2 = e^260 and more

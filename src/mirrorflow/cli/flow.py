@@ -63,7 +63,7 @@ def flow(
     tol: Annotated[
         float | None, typer.Option(help="Error per step; default 1e-4, 1e-5 for p > 2.")
     ] = None,
-    max_steps: Annotated[int, typer.Option(help="At most so many attempted steps a map.")] = 15_000,
+    max_steps: Annotated[int, typer.Option(help="At most so many attempted steps a map.")] = 30_000,
     verify: Annotated[bool, typer.Option(help="Repeat at tol/10 and compare the ends.")] = False,
     figure: Annotated[
         Path | None, typer.Option(help="Draw the flows to a .png, .svg or .pdf.")

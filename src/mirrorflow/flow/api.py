@@ -36,7 +36,7 @@ def mirror_flow(
     tol: float | None = None,
     relative_temperature: float = 1e-7,
     max_step: float | None = None,
-    max_steps: int = 15_000,
+    max_steps: int = 30_000,
     kkt_tol: float = 1e-3,
     smoothing: float = 1e-2,
     kinks: Kinks = "smooth",
@@ -135,8 +135,8 @@ def mirror_flow(
         return scaled_maps(mirror_map, net, margins.order)  # a map carries the level of its run
 
     form = scaled()
-    if margins.kinked and (form.rapid or form.coupled):
-        why = "inside the cube are not resolved" if form.rapid else "need a map that is separable"
+    if margins.kinked and (form.slaved or form.coupled):
+        why = "inside the cube are not resolved" if form.slaved else "need a map that is separable"
         raise ValueError(
             f'kinks = "exact" does not hold for {mirror_map!r}: sliding modes {why}; use kinks = '
             '"smooth" with a smaller smoothing'

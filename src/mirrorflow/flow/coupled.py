@@ -169,12 +169,10 @@ class ScaledSpectral(ScaledMap):
     def primal(self, u: Array) -> Array:
         return self._map(u, self.inner.primal)
 
-    def _both(self, x: Array, u: Array) -> tuple[Array, Array]:
-        """Singular values of x and of u, from the one that carries them."""
+    def _both(self, values: Array) -> tuple[Array, Array]:
+        """Singular values of x and of u, from those of the one that carries them."""
         if self.primary == "dual":
-            values = self._values(u)
             return self.inner.primal(values), values
-        values = self._values(x)
         return values, self.inner.dual(values)
 
     def basis(self, x: Array, u: Array) -> Array:
@@ -198,8 +196,7 @@ class ScaledSpectral(ScaledMap):
         left, values, right = np.linalg.svd(carrier)
         rows, columns = carrier.shape
         k = len(values)
-        dual = self.primary == "dual"
-        x, u = (self.inner.primal(values), values) if dual else (values, self.inner.dual(values))
+        x, u = self._both(values)
         directions = np.kron(left, right.T)  # column i * columns + j is a_i b_j'
         slopes = np.zeros((rows, columns))
         flat = self.inner.slope(np.zeros(1), np.zeros(1))[0]
@@ -237,7 +234,9 @@ class ScaledSpectral(ScaledMap):
         return self.inner.unit_dual()
 
     def energy(self, x: Array, u: Array) -> Array:
-        each, out, begin = self.inner.energy(*self._both(x, u)), np.zeros_like(x), 0
+        carrier = u if self.primary == "dual" else x
+        each = self.inner.energy(*self._both(self._values(carrier)))
+        out, begin = np.zeros_like(x), 0
         for place in self.places:
             end = begin + min(place.shape)
             out[place.at] = each[begin:end].sum() / len(place.at)
@@ -254,7 +253,7 @@ class ScaledSpectral(ScaledMap):
         if self.order != 1.0:
             return self._map(x, lambda v: self.inner.subgradient(v, v, active))
         # nuclear norm: A B' on the space of x, off it anything of spectral norm at most 1
-        top, out = self.gauge_top(x), np.zeros_like(x)
+        top, out = self._values(x).max(), np.zeros_like(x)
         for place in self.places:
             left, values, right = np.linalg.svd(place.matrix(x), full_matrices=False)
             kept = values > active * top
@@ -265,10 +264,6 @@ class ScaledSpectral(ScaledMap):
             outer, free, inner = np.linalg.svd(rest, full_matrices=False)
             out[place.at] = (left @ right + (outer * np.minimum(free, 1.0)) @ inner).ravel()
         return out
-
-    def gauge_top(self, x: Array) -> float:
-        """The largest singular value of all tensors."""
-        return float(self._values(x).max())
 
 
 def _ratio(a: Array, b: Array, at_zero: Array) -> Array:

@@ -143,8 +143,8 @@ def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -
         order: (d,) the place of every internal coordinate in `net.parameters()`.
 
     Raises:
-        ValueError: a map that cannot be followed, several maps that cannot be told apart, or a
-            rapidly varying map beside others.
+        ValueError: a map that cannot be followed, several maps that cannot be told apart, or
+            several rapidly varying maps.
     """
     names = [name for name, _ in net.named_parameters()]
     chosen = assign(mirror_map, names)
@@ -153,11 +153,11 @@ def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -
     tensor = np.repeat(np.arange(len(names)), sizes)[order]
     if len(different) == 1:
         return scaled_map(different[0], _places(net, order, tensor))
-    if rapid := [m for m in different if m.separable and scaled_map(m).rapid]:
+    rapid = [m for m in different if m.separable and not np.isfinite(scaled_map(m).order)]
+    if len(rapid) > 1:
         raise ValueError(
-            f"mirror_map gives {rapid[0]!r} to some parameters and another map to others, but "
-            "rapidly varying maps cannot be mixed: their layers fall exponentially behind; pass "
-            "it for all parameters, or only maps of finite index (quadratic, hyperbolic entropy)"
+            f"mirror_map gives {rapid[0]!r} to some parameters and {rapid[1]!r} to others, but of "
+            "the rapidly varying maps only one can be followed: use it wherever you have the other"
         )
     degrees = net.layer_degrees if isinstance(net, HomogeneousNet) else {}
     if set(degrees) != set(names):

@@ -24,6 +24,7 @@ _COAST_FROM = 30.0  # log q from which corrections of order 1/q to interpolation
 _COAST_STEP = 2.0  # then the largest step in log Q
 _BALANCE = 0.05  # share of the tolerance that the drift of a conserved difference may take
 _SLOW_GROWTH = 0.02  # share of the energy below which its growth in a step does not count
+_FINE = 1e-9  # step in log Q below which doubles do not hold `u(e^h x) - u(x)` well, rapid maps
 _ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is used
 
 
@@ -41,12 +42,14 @@ class State:
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was taken, not yet accepted: `error` is relative, per unit of tolerance."""
+    """A step that was taken, not yet accepted: `error` is relative, per unit of tolerance;
+    `within` are points on the way, each with the clock from the beginning of the step."""
 
     state: State
     error: float
     segment: Segment
     h: float
+    within: tuple[tuple[State, Segment], ...] = ()
 
 
 def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
@@ -109,7 +112,11 @@ class ImplicitStepper:
         moved = float(np.exp(np.clip(frame.map.scale - before, -700.0, 700.0)))
         state = replace(state, phi_rate=state.phi_rate * moved)
         u = state.u if frame.map.primary == "dual" else frame.map.dual(x)
-        if radial:
+        fine = radial and frame.map.slaved and h < _FINE
+        if fine:
+            total = h * frame.map.radial_pull(x, x, u) / float(g @ x)
+            u_end, advance = u, total
+        elif radial:
             grown = x * np.exp(h)
             u_end = (
                 frame.map.dual(grown) if frame.map.primary == "primal" else frame.map.grown(x, u, h)
@@ -135,7 +142,7 @@ class ImplicitStepper:
                 temp = max(frame.one(), self.delta * low * ratio**frame.margins.degree)
                 if s == 0 and frame.map.rapid:  # J is the larger, the further the guess is
                     mus = mus * ratio ** (1.0 - frame.margins.degree)
-                clock = Clock(gamma * advance, x)
+                clock = Clock(gamma * total) if fine else Clock(gamma * advance, x)
             else:
                 temp, clock = self.temperature(frame, low), Clock(gamma * total)
             out = self.solve_stage(frame, xg, ug, mus, base, temp, clock, self.newton_tol)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from mirrorflow.flow.recorder import Recorder
 from mirrorflow.flow.scaled import Array
 
 _SMALLEST_STEP = 1e-13
+_SMALLEST_JUMP = 1e-18  # slaved weights jump while Q stands still to the last digit
 _NO_PULL = 1e-80  # a gradient, in units of the weights, that is no gradient
 
 
@@ -71,6 +72,7 @@ def integrate(
     control = Controller(stepper.error_order, position.error)
     counts = counts or {"steps": 0, "rejected": 0, "failed": 0, "newton": 0}
     newton = counts["newton"]
+    smallest = _SMALLEST_JUMP if frame.map.slaved else _SMALLEST_STEP
     begin = time.perf_counter()
     frame.set_level(position.rho, position.x, 0.0, delta)
     state = make_state(frame, position.x, position.u, position.p)
@@ -98,6 +100,12 @@ def integrate(
         else:
             counts["steps"] += 1
             position.steps += 1
+            for point, since in trial.within:
+                there = replace(position)
+                _advance_time(there, since)
+                point = _rescale(frame, there, point, delta)
+                recorder.add(point, there.log_t, there.log_log_t)
+                frame.set_level(position.rho, position.x, 0.0, delta)
             _advance_time(position, trial.segment)
             position.h = control.next(trial.h, trial.error)
             position.error = control.last
@@ -115,7 +123,7 @@ def integrate(
                     f"log Q = {position.rho:.4g} is past {reach:.4g}, where the log-scale form of "
                     "this map leaves the doubles; end the flow before",
                 )
-        if ending is None and position.h < _SMALLEST_STEP:
+        if ending is None and position.h < smallest:
             ending = Ending(
                 False, f"the step size fell to {position.h:.1e}: Newton does not converge"
             )
@@ -151,10 +159,6 @@ def _rescale(frame: Frame, position: Position, state: State, delta: float) -> St
         size = 1.0
     x = state.x / size
     frame.set_level(position.rho, x, 0.0, delta)
-    u = (
-        state.u * float(np.exp(before - frame.map.scale))
-        if frame.map.primary == "dual"
-        else frame.map.dual(x)
-    )
+    u = frame.map.carried(x, state.u, before)
     position.x, position.u, position.p = x, u, state.p
     return make_state(frame, x, u, state.p)

@@ -73,13 +73,14 @@ def _third(z: Array, values: Array) -> Array:
 def hermite(values: Array, slopes: Array, s: float) -> tuple[Array, Array]:
     """Cubic on [0, 1] through two rows, and its derivative.
 
-    A slope beyond five secants is not believed: where it is that steep (a weight crossing zero for
-    p > 2) it is cut. The last column, the loss, is smooth and may have an extremum: it also gets a
-    tenth of its value.
+    A slope beyond five secants and twice the slope of the other end, which is as steep about an
+    extremum, is not believed: where it is that steep (a weight crossing zero for p > 2) it is cut.
+    The last column, the loss, is smooth: it also gets a tenth of its value.
     """
     secant = values[1] - values[0]
-    bound = _SECANTS * np.abs(secant) + 1e-9 * np.abs(values).max()
-    bound[-1] += 0.1 * np.abs(values[:, -1]).max()
+    other = np.abs(np.where(np.isfinite(slopes), slopes, 0.0))[::-1]
+    bound = _SECANTS * np.abs(secant) + 2.0 * other + 1e-9 * np.abs(values).max()
+    bound[:, -1] += 0.1 * np.abs(values[:, -1]).max()
     slopes = np.where(np.isfinite(slopes), np.clip(slopes, -bound, bound), secant)
     value: Array = (
         values[0]

@@ -3,6 +3,9 @@
 The horizon is the geometric mean `Q = prod Q_l^(k_l / L)`, so that `min q / Q^L` is the margin
 `min q / prod Q_l^k_l`. Balance ties the energies of the layers and not their norms, so everything
 relative is taken layer by layer.
+
+Beside a map of finite index a rapidly varying one grows like a logarithm. Its dual then follows
+the energy, which all layers share, and not the ray through x.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from numpy.typing import NDArray
 
 from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap
 
+_LAST = 650.0  # logarithm of a ratio that doubles hold
+
 
 class ScaledLayers(ScaledMap):
     """Parts `(coordinates, map, share k_l / L)`; the shares sum to 1."""
@@ -24,15 +29,22 @@ class ScaledLayers(ScaledMap):
         self.primary = "primal" if all(p.primary == "primal" for _, p, _ in parts) else "dual"
         self.coupled = any(part.coupled for _, part, _ in parts)
         self.dense = any(part.dense for _, part, _ in parts)
+        self.slaved = any(part.slaved for _, part, _ in parts)
+        self.growth = max(part.order for _, part, _ in parts if not part.rapid)
         self.sizes = np.ones(len(parts))
 
     def reach(self) -> float:
-        return min(part.reach() for _, part, _ in self.parts)
+        reach = min(_LAST if part.rapid else part.reach() for _, part, _ in self.parts)
+        if self.slaved:
+            # the others alone grow, like Q^(1/share): so far apart are the duals, in their units
+            share = sum(k for _, part, k in self.parts if not part.rapid)
+            reach = min(reach, _LAST / (self.growth / share - self.growth + 1.0))
+        return reach
 
     def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
         self.rho = rho
         for where, part, _ in self.parts:
-            part.at_level(rho, x[where], step, delta)
+            part.at_level(rho, x[where], 0.0 if part.rapid else step, delta)
         self.scale = max(part.scale for _, part, _ in self.parts)
         self.sizes = np.array([part.gauge(x[where]) for where, part, _ in self.parts])
 
@@ -47,8 +59,13 @@ class ScaledLayers(ScaledMap):
     def dual(self, x: Array) -> Array:
         return self._each(x, x, lambda m, c, a, _: c * m.dual(a))
 
+    def carried(self, x: Array, u: Array, scale: float) -> Array:
+        same = super().carried(x, u, scale)
+        # the floor of a rapid map moves with the level, and x must not
+        return self._each(x, same, lambda m, c, a, b: c * m.dual(a) if m.rapid else b)
+
     def primal(self, u: Array) -> Array:
-        return self._each(u, u, lambda m, c, a, _: m.primal(a / c))
+        return self._each(u, u, lambda m, c, a, _: m.inverse(a / c))
 
     def slope(self, x: Array, u: Array) -> Array:
         return self._each(x, u, lambda m, c, a, b: c * m.slope(a, b / c))
@@ -91,13 +108,20 @@ class ScaledLayers(ScaledMap):
         return out
 
     def grown(self, x: Array, u: Array, h: float) -> Array:
-        return self._each(x, u, lambda m, c, a, b: c * m.grown(a, b / c, h))
+        factor = np.exp(self.growth * h)
+        return self._each(
+            x, u, lambda m, c, a, b: b * factor if m.rapid else c * m.grown(a, b / c, h)
+        )
 
     def radial_pull(self, x: Array, y: Array, u: Array) -> float:
-        return sum(
-            self._unit(part) * part.radial_pull(x[where], y[where], u[where] / self._unit(part))
-            for where, part, _ in self.parts
-        )
+        out = 0.0
+        for where, part, _ in self.parts:
+            unit = self._unit(part)
+            if part.rapid:
+                out += self.growth * float(x[where] @ u[where])
+            else:
+                out += unit * part.radial_pull(x[where], y[where], u[where] / unit)
+        return out
 
     def energy(self, x: Array, u: Array) -> Array:
         return self._each(x, u, lambda m, c, a, b: c * m.energy(a, b / c))

@@ -152,7 +152,7 @@ def solve_stage(
     best = last = np.inf
     system: _Bordered | None = None
     dual_primary = frame.map.primary == "dual"
-    rapid, kinked = frame.map.rapid, frame.margins.kinked
+    slaved, kinked = frame.map.slaved, frame.margins.kinked
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
@@ -167,7 +167,7 @@ def solve_stage(
         coupling = frame.map.coupling(x, u)
         r2 = b + temperature * log_mu - kappa
         response: Array | float = 1.0
-        if rapid and open_cases(mu, r2, temperature):
+        if slaved and open_cases(mu, r2, temperature):
             try:
                 if system is None:
                     system = _Bordered(frame, x, slope, mu, temperature, jac, bend, basis, coupling)
@@ -178,7 +178,7 @@ def solve_stage(
         r1 = u - base - jac.T @ mu
         if kinked:
             r1 -= frame.margins.beyond(x, mu)
-        resolved = rapid and bool(
+        resolved = slaved and bool(
             np.all(np.abs(r1) <= _NOISE * (np.abs(u) + np.abs(base) + mu @ np.abs(jac)))
         )
         try:
@@ -236,7 +236,7 @@ def solve_stage(
         noise = resolved and sm < 1e-2 * tol and 0.3 * last < sx < _NOISY * tol
         last = sx
         done = (noise or sx < tol) and sm < 30 * tol and curved < tol
-        if rapid:  # x is the logarithm of u, which has to be right as well
+        if slaved:  # x is the logarithm of u, which has to be right as well
             done &= bool(np.abs(du).max() <= 30 * tol * np.abs(v).max())
         settled = (
             iteration > 4

@@ -27,7 +27,7 @@ _LAST = 690.0  # log Q up to which Q itself is formed
 
 class ScaledRapid(ScaledMap):
     primary = "primal"
-    rapid = True
+    rapid = slaved = True
 
     def __init__(self, width: float, kappa: float = 1e-9) -> None:
         super().__init__(np.inf)
@@ -84,6 +84,17 @@ class ScaledRapid(ScaledMap):
         x = self.tau * a
         if self.cap > 0.0:  # inverse up to the floor: whichever of the two branches carries v
             x = np.minimum(x, v * (float(x.max()) / self.cap))
+        return np.sign(u) * x
+
+    def inverse(self, u: Array) -> Array:
+        x, v = np.abs(self.primal(u)), np.abs(u)
+        if self.cap == 0.0 or not x.any():
+            return np.sign(u) * x
+        for _ in range(50):  # r' is convex and x too large: monotone
+            step = (v - self.dual(x)) / self.slope(x, v)
+            x = np.maximum(x + step, 0.0)
+            if np.all(np.abs(step) <= 4e-16 * x):
+                break
         return np.sign(u) * x
 
     def slope(self, x: Array, u: Array) -> Array:

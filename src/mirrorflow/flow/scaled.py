@@ -31,6 +31,7 @@ class ScaledMap:
 
     primary: Literal["primal", "dual"] = "dual"
     rapid = False
+    slaved = False  # True: weights inside the ball of the horizon are slaved to those on it
     coupled = False
     dense = False  # True: `basis` is not that of the coordinates
 
@@ -61,6 +62,14 @@ class ScaledMap:
 
     def primal(self, u: Array) -> Array:
         raise NotImplementedError
+
+    def carried(self, x: Array, u: Array, scale: float) -> Array:
+        """The dual of x at a new level, where it was u in the unit `exp(scale)` of the last."""
+        return u * float(np.exp(scale - self.scale)) if self.primary == "dual" else self.dual(x)
+
+    def inverse(self, u: Array) -> Array:
+        """`primal` to rounding, where a form that carries x makes do with less."""
+        return self.primal(u)
 
     def slope(self, x: Array, u: Array) -> Array:
         """The diagonal of `du/dx` in `basis`, shape (d,); infinite where the primal underflows."""
