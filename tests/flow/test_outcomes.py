@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import nn
 
 from mirrorflow import data, maps
@@ -114,6 +115,31 @@ def test_linear_nets_under_rapid_maps_far_beyond_doubles(
         at = t.at(log_log_t=z)
         assert math.log(1.0 / width + at.margin) + at.log_gauge == pytest.approx(z, abs=1e-6)
         assert at.margin == pytest.approx(t.margin[-1], rel=1e-6)
+
+
+def test_negative_entropy_far_beyond_doubles() -> None:
+    """To q = 1e1000 on the orthant: the l1 max margin there, by a linear program."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 5, generator=g)
+    y = torch.sign(x @ torch.tensor([1.0, 0.6, 0.3, 0.0, 0.2]))
+    net = Linear(5)
+    with torch.no_grad():
+        net.weight.fill_(0.3)
+    flow = mirror_flow(net, x, y, maps.NegativeEntropy(), log_log_t_end=1000 * math.log(10))
+    assert flow.outcome == "converged"
+    signed = (y[:, None] * x).numpy()
+    best = linprog(
+        np.append(np.zeros(5), -1.0),
+        A_ub=np.column_stack([-signed, np.ones(20)]),
+        b_ub=np.zeros(20),
+        A_eq=np.append(np.ones(5), 0.0)[None],
+        b_eq=[1.0],
+        bounds=[(0, None)] * 5 + [(None, None)],
+    )
+    assert flow.margin[-1] == pytest.approx(-best.fun, rel=1e-6)
+    np.testing.assert_allclose(flow.direction[-1], best.x[:5], atol=1e-6)
+    log_q = math.log(flow.margin[-1]) + flow.log_gauge[-1]
+    assert log_q == pytest.approx(flow.log_log_t[-1], abs=1e-6)
 
 
 def test_values_at_a_log_log_time() -> None:

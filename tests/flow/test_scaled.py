@@ -50,6 +50,19 @@ def test_agrees_with_the_map(mirror_map: maps.SeparableMap, seed: int, rho: floa
     assert own.dual_gauge(x) == pytest.approx(float(horizon.dual_gauge(torch.from_numpy(x))))
 
 
+@given(seed=st.integers(0, 50), rho=st.sampled_from(LEVELS))
+def test_negative_entropy_agrees_on_the_orthant(seed: int, rho: float) -> None:
+    x = np.random.default_rng(seed).random(7) + 1e-3
+    true, own = torch.from_numpy(x * math.exp(rho)), scaled_map(maps.NegativeEntropy())
+    own.at_level(rho, x, 0.0, 1e-7)
+    unit, u = math.exp(own.scale), own.dual(x)
+    np.testing.assert_allclose(u * unit, true.log().numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(own.primal(u), x, rtol=1e-12)
+    np.testing.assert_allclose(own.slope(x, u), 1.0 / x / unit, rtol=1e-12)
+    np.testing.assert_allclose(own.energy(x, u) * unit, x, rtol=1e-12)
+    np.testing.assert_allclose(own.grown(x, u, 0.3), own.dual(x * math.exp(0.3)), atol=1e-13)
+
+
 @pytest.mark.parametrize("mirror_map", [maps.HyperbolicEntropy(0.3), maps.Power(3.0)], ids=repr)
 def test_generic_form_agrees(mirror_map: maps.SeparableMap) -> None:
     x = np.array([0.3, -1.0, 0.01])

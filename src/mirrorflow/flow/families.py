@@ -1,4 +1,4 @@
-"""Log-scale forms of the maps of finite index: power, hyperbolic entropy, logarithmic, mixed."""
+"""Log-scale forms of the maps of finite index: power, the entropies, logarithmic, mixed."""
 
 # ruff: noqa: ARG002  one interface: some maps need x, some u
 # NumPy types many reductions as Any
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mirrorflow.flow.scaled import Array, ScaledMap
+from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap
 
 _BIG = 20.0  # beyond it sinh, asinh and log1p equal their leading term to rounding
 
@@ -110,6 +110,44 @@ class ScaledLogarithmic(ScaledHyperbolicEntropy):
     def energy(self, x: Array, u: Array) -> Array:
         b = np.exp(self.log_beta - self.rho)
         return np.exp(-self.scale) * np.abs(x) - b * np.abs(u)
+
+
+class ScaledNegativeEntropy(ScaledMap):
+    """`r'(x) = log x` on the orthant `x >= 0`, where the subgradients of the l1 norm at x_k = 0 are
+    all `s <= 1`."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    def log_unit(self, rho: float) -> float:
+        return float(np.log1p(max(rho, 0.0)))
+
+    def dual(self, x: Array) -> Array:
+        # a trial of Newton may leave the orthant: NaN, and the dual update is taken
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.exp(-self.scale) * (np.log(x) + self.rho)
+
+    def primal(self, u: Array) -> Array:
+        with np.errstate(under="ignore"):
+            return np.exp(np.minimum(u * np.exp(self.scale) - self.rho, 700.0))
+
+    def slope(self, x: Array, u: Array) -> Array:
+        return np.exp(-self.scale) / np.maximum(x, 1e-290)
+
+    def grown(self, x: Array, u: Array, h: float) -> Array:
+        return u + h * np.exp(-self.scale)
+
+    def unit_dual(self) -> float:
+        return float(np.exp(-self.scale))
+
+    def energy(self, x: Array, u: Array) -> Array:
+        return np.exp(-self.scale) * x
+
+    def dual_gauge(self, g: Array) -> float:
+        return max(float(g.max()), 0.0)
+
+    def subgradient(self, x: Array, target: Array, active: float = ACTIVE) -> Array:
+        return np.where(x > active * x.max(), 1.0, np.minimum(target, 1.0))
 
 
 class ScaledMixed(ScaledMap):

@@ -13,11 +13,12 @@ from mirrorflow.flow.families import (
     ScaledHyperbolicEntropy,
     ScaledLogarithmic,
     ScaledMixed,
+    ScaledNegativeEntropy,
     ScaledPower,
 )
 from mirrorflow.flow.layers import ScaledLayers
 from mirrorflow.flow.rapid import ScaledCosh, ScaledDoubleExponential, ScaledExponential
-from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap
+from mirrorflow.flow.scaled import Array, ScaledMap
 from mirrorflow.maps import (
     Cosh,
     DoubleExponential,
@@ -55,7 +56,7 @@ class ScaledGeneric(ScaledMap):
 
     def log_unit(self, rho: float) -> float:
         size = self.mirror_map.to_dual(torch.tensor([float(np.exp(rho))], dtype=torch.float64))
-        # r'(1) may be 0 (negative entropy): any unit near the dual's size will do
+        # r' may vanish there: any unit near the dual's size will do
         return float(size.abs().clamp(min=1e-2).log())
 
     def _true(self, x: Array) -> torch.Tensor:
@@ -77,16 +78,6 @@ class ScaledGeneric(ScaledMap):
     def energy(self, x: Array, u: Array) -> Array:
         out: Array = self.mirror_map.dual_energy_entries(self._true(x)).numpy()
         return out * float(np.exp(-self.rho - self.scale))
-
-
-class ScaledOrthant(ScaledGeneric):
-    """Negative entropy: on the orthant `x >= 0` the subgradients at x_k = 0 are all `s <= 1`."""
-
-    def dual_gauge(self, g: Array) -> float:
-        return max(float(g.max()), 0.0)
-
-    def subgradient(self, x: Array, target: Array, active: float = ACTIVE) -> Array:
-        return np.where(x > active * x.max(), 1.0, np.minimum(target, 1.0))
 
 
 def scaled_map(mirror_map: MirrorMap, places: list[Place] | None = None) -> ScaledMap:
@@ -120,7 +111,7 @@ def scaled_map(mirror_map: MirrorMap, places: list[Place] | None = None) -> Scal
         case DoubleExponential():
             return ScaledDoubleExponential()
         case NegativeEntropy():
-            return ScaledOrthant(mirror_map)
+            return ScaledNegativeEntropy()
         case SeparableMap():
             return ScaledGeneric(mirror_map)
         case PNorm() if places is not None:
