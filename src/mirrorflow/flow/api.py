@@ -56,7 +56,7 @@ def mirror_flow(
         x: (n, …) points.
         y: (n,) labels, ±1 or class indices.
         mirror_map: one map for all weights, or a map per parameter as `maps.assign` takes it: any
-            separable map, `PNorm`, `Spectral` of a map of finite index; with several
+            separable map, `PNorm`, `Spectral`; with several (of which one may vary rapidly)
             `Q = Π Q_l^{k_l/L}`, and the margin is `min q / Π Q_l^{k_l}`.
         log_t_end: natural logarithm of the last time.
         log_log_t_end: instead of `log_t_end`, its logarithm, for times beyond `exp(1e308)`.

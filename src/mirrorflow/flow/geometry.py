@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mirrorflow.flow.coupled import Place, ScaledPNorm, ScaledSpectral
 from mirrorflow.flow.families import (
     ScaledHyperbolicEntropy,
     ScaledLogarithmic,
@@ -17,8 +16,11 @@ from mirrorflow.flow.families import (
     ScaledPower,
 )
 from mirrorflow.flow.layers import ScaledLayers
+from mirrorflow.flow.place import Place
+from mirrorflow.flow.pnorm import ScaledPNorm
 from mirrorflow.flow.rapid import ScaledCosh, ScaledDoubleExponential, ScaledExponential
 from mirrorflow.flow.scaled import Array, ScaledMap
+from mirrorflow.flow.spectral import ScaledSpectral
 from mirrorflow.maps import (
     Cosh,
     DoubleExponential,
@@ -88,7 +90,7 @@ def scaled_map(mirror_map: MirrorMap, places: list[Place] | None = None) -> Scal
         places: where its tensors are, for a map that couples the entries of a tensor.
 
     Raises:
-        ValueError: a map that is neither separable nor a p-norm nor a spectral map of finite index.
+        ValueError: a map that is neither separable nor a p-norm nor a spectral map.
     """
     match mirror_map:
         case Quadratic():
@@ -116,12 +118,12 @@ def scaled_map(mirror_map: MirrorMap, places: list[Place] | None = None) -> Scal
             return ScaledGeneric(mirror_map)
         case PNorm() if places is not None:
             return ScaledPNorm(float(mirror_map.p), places)
-        case Spectral() if places is not None and not (inner := scaled_map(mirror_map.map)).rapid:
-            return ScaledSpectral(inner, places)
+        case Spectral() if places is not None:
+            return ScaledSpectral(scaled_map(mirror_map.map), places)
     raise ValueError(
         f"mirror_map = {mirror_map!r} is not separable, and the flow follows of such maps only the "
-        "p-norms and the spectral lifts of maps of finite index; pass one of those, or train in "
-        "small steps with optim.MirrorDescent"
+        "p-norms and the spectral lifts; pass one of those, or train in small steps with "
+        "optim.MirrorDescent"
     )
 
 

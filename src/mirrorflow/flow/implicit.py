@@ -189,10 +189,7 @@ class ImplicitStepper:
         c = float(self.tableau.nodes[s])
         if frame.map.rapid:
             # in Q the stages lie close together, at the end of the step: start from the last one
-            k = int(np.abs(x).argmax())
-            near = x if s == 0 or xs[k] * x[k] <= 0.0 else xs
-            at = u[k] + c * (u_end[k] - u[k])
-            guess = near * (float(frame.map.primal(np.array([at]))[0]) / near[k])
+            guess = frame.map.stretched(x, x if s == 0 else xs, u, u_end, c)
             return guess, frame.map.dual(guess)
         ug = u + c * (u_end - u) if s == 0 or h > 0.6 else base + parts[-1]
         return frame.map.primal(ug), ug

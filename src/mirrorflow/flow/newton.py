@@ -178,9 +178,7 @@ def solve_stage(
         r1 = u - base - jac.T @ mu
         if kinked:
             r1 -= frame.margins.beyond(x, mu)
-        resolved = slaved and bool(
-            np.all(np.abs(r1) <= _NOISE * (np.abs(u) + np.abs(base) + mu @ np.abs(jac)))
-        )
+        resolved = slaved and _is_rounding(frame, r1, np.abs(u) + np.abs(base) + mu @ np.abs(jac))
         try:
             system = _Bordered(frame, x, slope, mu, temperature, jac, bend, basis, coupling)
             x0, x1, m0, m1, u0, u1 = system.solve(-r1, -r2)
@@ -252,6 +250,13 @@ def solve_stage(
             return None
         best = min(best, sx + sm)
     return None
+
+
+def _is_rounding(frame: Frame, residual: Array, terms: Array) -> bool:
+    """Whether the dual equation holds as far as its terms have digits."""
+    if frame.map.coupled:  # an entry of a matrix has those of the largest
+        terms = np.full_like(terms, terms.max())
+    return bool(np.all(np.abs(residual) <= _NOISE * terms))
 
 
 def _chosen(

@@ -22,6 +22,7 @@ from mirrorflow.flow.scaled import Array, ScaledMap
 
 _FLOOR_FROM = 20.0  # below this many e-folds doubles resolve the dual and no floor is added
 _FLOOR_MOST = 1e-5
+_CLOSE = 1e-3  # in local widths
 _LAST = 690.0  # log Q up to which Q itself is formed
 
 
@@ -71,6 +72,14 @@ class ScaledRapid(ScaledMap):
         a = np.abs(x) / self.tau
         body = _sinh_scaled(a, self.shift) if self.flat else self.size(a)
         return np.sign(x) * body + self._floor(x) * x
+
+    def smooth_over(self, size: Array) -> Array:
+        width = (
+            self.tau
+            if self.flat
+            else self.local_width(self.top * _exp(self.rho)) * np.exp(-self.rho)
+        )
+        return np.full_like(size, _CLOSE * width)
 
     def _floor(self, x: Array) -> float:
         # on x / |x|_max: on x itself interior coordinates would grow like log Lambda, and a step

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+_CLOSE = 1e-7
 ACTIVE = 1e-6  # entries below this share of the largest count as zero in a subgradient
 
 
 class ScaledMap:
-    """One odd map at a level `rho`, separable unless `coupled` (flow/coupled.py); arrays are flat
-    coordinates of shape (d,)."""
+    """One odd map at a level `rho`, separable unless `coupled` (pnorm.py, spectral.py); x and u are
+    flat, of shape (d,)."""
 
     primary: Literal["primal", "dual"] = "dual"
     rapid = False
@@ -96,6 +97,19 @@ class ScaledMap:
     def grown(self, x: Array, u: Array, h: float) -> Array:
         """`u(e^h x)`, with the dual kept where x has underflowed."""
         return np.where(np.abs(x) > 1e-200, self.dual(x * np.exp(h)), u)
+
+    def stretched(self, x: Array, near: Array, u: Array, u_end: Array, share: float) -> Array:
+        """The multiple of `near` whose largest entry, that of x, has the dual `u` at the beginning
+        of a step and `u_end` at its end, at a share of the step."""
+        k = int(np.abs(x).argmax())
+        near = near if near[k] * x[k] > 0.0 else x
+        at = u[k] + share * (u_end[k] - u[k])
+        return near * (float(self.primal(np.array([at]))[0]) / near[k])
+
+    def smooth_over(self, size: Array) -> Array:
+        """The distance of two entries, of this size, below which a difference of their duals is a
+        derivative."""
+        return _CLOSE * size
 
     def radial_slope(self, x: Array, u: Array) -> Array:
         """The slope without regularisation, for the pace of time along a ray."""

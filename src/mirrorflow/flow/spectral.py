@@ -1,8 +1,7 @@
-"""Log-scale forms of maps that couple the entries of a tensor: p-norm and spectral maps.
+"""Log-scale form of the spectral maps: a scalar map on the singular values.
 
-Their `du/dx` is no diagonal. That of `½|x|_p^2` is a diagonal and a rank-one term per tensor; that
-of a spectral map is diagonal in the basis of the singular vectors `a_i b_j'`, symmetric and
-antisymmetric in i and j (Daleckii-Krein: divided differences of the scalar map):
+`du/dx` is diagonal in the basis of the singular vectors `a_i b_j'`, symmetric and antisymmetric in
+i and j (Daleckii-Krein: divided differences of the scalar map):
 
     a_i b_i':                      r''(x_i)
     (a_i b_j' + a_j b_i')/√2:      (u_i - u_j)/(x_i - x_j)
@@ -16,116 +15,11 @@ antisymmetric in i and j (Daleckii-Krein: divided differences of the scalar map)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap, conjugate_order, lp_norm
-
-_CLOSE = 1e-7  # relative distance of singular values below which a difference is a derivative
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the entries of a tensor, in its own order, are in x; a tensor is its first dimension by
-    the rest, a vector one row."""
-
-    at: NDArray[np.int64]
-    shape: tuple[int, int]
-
-    @staticmethod
-    def of(at: NDArray[np.int64], shape: tuple[int, ...]) -> Place:
-        rows = shape[0] if len(shape) > 1 else 1
-        return Place(at, (rows, len(at) // rows))
-
-    def matrix(self, x: Array) -> Array:
-        return x[self.at].reshape(self.shape)
-
-
-class ScaledPNorm(ScaledMap):
-    """`u = N sgn x (|x|/N)^(p-1)` with the p-norm N of each tensor; the same at every level."""
-
-    coupled = True
-
-    def __init__(self, p: float, places: list[Place]) -> None:
-        super().__init__(2.0)
-        self.p, self.places = p, places
-        self.primary = "primal" if p > 2 else "dual"
-
-    def log_unit(self, rho: float) -> float:
-        return rho
-
-    def _each(self, v: Array, p: float, apply: Callable[[Array, float], Array]) -> Array:
-        """`apply(entries, their p-norm)` tensor by tensor."""
-        out = np.zeros_like(v)
-        for place in self.places:
-            part = v[place.at]
-            out[place.at] = apply(part, lp_norm(part, p) or 1.0)
-        return out
-
-    def _unit(self, v: Array, p: float) -> Array:
-        """`sgn v (|v|/N)^(p-1)`, the gradient of the p-norm."""
-        return self._each(v, p, lambda a, n: np.sign(a) * (np.abs(a) / n) ** (p - 1.0))
-
-    def dual(self, x: Array) -> Array:
-        return self._each(x, self.p, lambda a, n: n * np.sign(a) * (np.abs(a) / n) ** (self.p - 1))
-
-    def primal(self, u: Array) -> Array:
-        q = conjugate_order(self.p)
-        return self._each(u, q, lambda a, n: n * np.sign(a) * (np.abs(a) / n) ** (q - 1.0))
-
-    def slope(self, x: Array, u: Array) -> Array:
-        p, q = self.p, conjugate_order(self.p)
-        with np.errstate(divide="ignore"):
-            if p > 2:
-                return (p - 1.0) * self._each(x, p, lambda a, n: (np.abs(a) / n) ** (p - 2.0))
-            # from u, which is still there where x has underflowed
-            return (p - 1.0) * self._each(u, q, lambda a, n: (np.abs(a) / n) ** (2.0 - q))
-
-    def coupling(self, x: Array, u: Array) -> tuple[Array, Array]:
-        columns = np.zeros((len(x), len(self.places)))
-        unit = self._unit(x, self.p)
-        for k, place in enumerate(self.places):
-            columns[place.at, k] = unit[place.at]
-        return columns, np.full(len(self.places), 2.0 - self.p)
-
-    def mobilise(self, x: Array, u: Array, g: Array) -> Array:
-        q = conjugate_order(self.p)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            bend = self._each(u, q, lambda a, n: (np.abs(a) / n) ** (q - 2.0))
-            out = np.where(g == 0.0, 0.0, (q - 1.0) * bend * g)
-        unit = self._unit(u, q)
-        for place in self.places:
-            w = unit[place.at]
-            out[place.at] += (2.0 - q) * w * float(w @ g[place.at])
-        return out
-
-    def stiffen(self, x: Array, u: Array, dx: Array) -> Array:
-        columns, factors = self.coupling(x, u)
-        return super().stiffen(x, u, dx) + columns @ (factors * (columns.T @ dx))
-
-    def grown(self, x: Array, u: Array, h: float) -> Array:
-        return u * np.exp(h)
-
-    def radial_pull(self, x: Array, y: Array, u: Array) -> float:
-        return float(x @ u)  # of degree one, the dual is its own derivative along the ray
-
-    def unit_dual(self) -> float:
-        return 1.0
-
-    def energy(self, x: Array, u: Array) -> Array:
-        return self._each(x, self.p, lambda a, n: np.full_like(a, 0.5 * n * n / len(a)))
-
-    def gauge(self, x: Array) -> float:
-        return lp_norm(np.array([lp_norm(x[place.at], self.p) for place in self.places]), 2.0)
-
-    def dual_gauge(self, g: Array) -> float:
-        q = conjugate_order(self.p)
-        return lp_norm(np.array([lp_norm(g[place.at], q) for place in self.places]), 2.0)
-
-    def subgradient(self, x: Array, target: Array, active: float = ACTIVE) -> Array:
-        return self.dual(x) / self.gauge(x)
+from mirrorflow.flow.place import Place
+from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap
 
 
 class ScaledSpectral(ScaledMap):
@@ -136,7 +30,7 @@ class ScaledSpectral(ScaledMap):
     def __init__(self, inner: ScaledMap, places: list[Place]) -> None:
         super().__init__(inner.order)
         self.inner, self.places = inner, places
-        self.primary = inner.primary
+        self.primary, self.rapid, self.slaved = inner.primary, inner.rapid, inner.slaved
         self._known: tuple[Array, Array, Array] | None = None
 
     def at_level(self, rho: float, x: Array, step: float, delta: float) -> None:
@@ -145,6 +39,20 @@ class ScaledSpectral(ScaledMap):
 
     def reach(self) -> float:
         return self.inner.reach()
+
+    def scale_level(self, log_unit: float) -> float:
+        return self.inner.scale_level(log_unit)
+
+    def steepness(self, x: Array) -> float:
+        return self.inner.steepness(self._values(x))
+
+    def steepness_level(self, x: Array, log_unit: float) -> float:
+        return self.inner.steepness_level(self._values(x), log_unit)
+
+    def stretched(self, x: Array, near: Array, u: Array, u_end: Array, share: float) -> Array:
+        first, last, size = (float(self._values(v).max()) for v in (u, u_end, near))
+        at = first + share * (last - first)
+        return near * (float(self.inner.primal(np.array([at]))[0]) / size)
 
     def _values(self, x: Array) -> Array:
         """All singular values, tensor by tensor."""
@@ -169,6 +77,9 @@ class ScaledSpectral(ScaledMap):
     def primal(self, u: Array) -> Array:
         return self._map(u, self.inner.primal)
 
+    def inverse(self, u: Array) -> Array:
+        return self._map(u, self.inner.inverse)
+
     def _both(self, values: Array) -> tuple[Array, Array]:
         """Singular values of x and of u, from those of the one that carries them."""
         if self.primary == "dual":
@@ -185,32 +96,42 @@ class ScaledSpectral(ScaledMap):
         carrier = u if self.primary == "dual" else x
         if self._known is None or not np.array_equal(self._known[0], carrier):
             basis, slopes = np.zeros((len(x), len(x))), np.zeros(len(x))
+            top = self._values(carrier).max(keepdims=True)
             for place in self.places:
-                directions, steep = self._tensor(place.matrix(carrier))
+                directions, steep = self._tensor(place.matrix(carrier), top)
                 basis[np.ix_(place.at, place.at)] = directions
                 slopes[place.at] = steep
             self._known = carrier.copy(), basis, slopes
         return self._known[1], self._known[2]
 
-    def _tensor(self, carrier: Array) -> tuple[Array, Array]:
+    def _tensor(self, carrier: Array, top: Array) -> tuple[Array, Array]:
+        def each(apply: Callable[..., Array], *values: Array) -> Array:
+            """With the largest value of all tensors, to which the floor of a rapid map refers."""
+            last = tops if len(values) == 2 else (top,)
+            return apply(*(np.append(v, t) for v, t in zip(values, last, strict=True)))[:-1]
+
         left, values, right = np.linalg.svd(carrier)
         rows, columns = carrier.shape
         k = len(values)
-        x, u = self._both(values)
+        dual = self.primary == "dual"
+        other = each(self.inner.primal if dual else self.inner.dual, values)
+        x, u = (other, values) if dual else (values, other)
+        tops = self._both(top)
         directions = np.kron(left, right.T)  # column i * columns + j is a_i b_j'
         slopes = np.zeros((rows, columns))
-        flat = self.inner.slope(np.zeros(1), np.zeros(1))[0]
+        flat = each(self.inner.slope, np.zeros(1), np.zeros(1))[0]
         outer = _ratio(u, x, np.full(k, flat))
         slopes[k:, :] = outer[None, :] if rows > k else 0.0
         slopes[:, k:] = outer[:, None] if columns > k else 0.0
-        mean = self.inner.slope(*(0.5 * np.add.outer(v, v).ravel() for v in (x, u))).reshape(k, k)
+        mean = each(self.inner.slope, *(0.5 * np.add.outer(v, v).ravel() for v in (x, u)))
+        mean = mean.reshape(k, k)
         apart, total = np.subtract.outer(x, x), np.add.outer(x, x)
         symmetric = _ratio(np.subtract.outer(u, u), apart, mean)
-        symmetric = np.where(np.abs(apart) <= _CLOSE * total, mean, symmetric)
+        symmetric = np.where(np.abs(apart) <= self.inner.smooth_over(total), mean, symmetric)
         opposite = _ratio(np.add.outer(u, u), total, np.full((k, k), flat))
         i, j = np.triu_indices(k, 1)
         slopes[i, j], slopes[j, i] = symmetric[i, j], opposite[i, j]
-        slopes[np.arange(k), np.arange(k)] = self.inner.slope(x, u)
+        slopes[np.arange(k), np.arange(k)] = each(self.inner.slope, x, u)
         one, two = directions[:, i * columns + j], directions[:, j * columns + i]
         directions[:, i * columns + j] = (one + two) / np.sqrt(2.0)
         directions[:, j * columns + i] = (one - two) / np.sqrt(2.0)
@@ -250,6 +171,8 @@ class ScaledSpectral(ScaledMap):
         return self.inner.dual_gauge(self._values(g))
 
     def subgradient(self, x: Array, target: Array, active: float = ACTIVE) -> Array:
+        if np.isinf(self.order):
+            return self._of_the_largest(x, target, active)
         if self.order != 1.0:
             return self._map(x, lambda v: self.inner.subgradient(v, v, active))
         # nuclear norm: A B' on the space of x, off it anything of spectral norm at most 1
@@ -263,6 +186,25 @@ class ScaledSpectral(ScaledMap):
             rest = rest - (rest @ right.T) @ right
             outer, free, inner = np.linalg.svd(rest, full_matrices=False)
             out[place.at] = (left @ right + (outer * np.minimum(free, 1.0)) @ inner).ravel()
+        return out
+
+    def _of_the_largest(self, x: Array, target: Array, active: float) -> Array:
+        """Spectral norm: `A H B'` on the spaces of the largest values, H >= 0 of trace 1."""
+        parts = [np.linalg.svd(place.matrix(x), full_matrices=False) for place in self.places]
+        top = max(float(values.max()) for _, values, _ in parts)
+        found, out = [], np.zeros_like(x)
+        for place, (left, values, right) in zip(self.places, parts, strict=True):
+            kept = values >= (1.0 - active) * top
+            left, right = left[:, kept], right[kept]
+            inner = left.T @ place.matrix(target) @ right.T
+            sizes, turn = np.linalg.eigh(0.5 * (inner + inner.T))
+            found.append((place, left @ turn, np.maximum(sizes, 0.0), turn.T @ right))
+        total = sum(float(sizes.sum()) for _, _, sizes, _ in found)
+        if total == 0.0:
+            found = [(place, a, np.ones_like(sizes), b) for place, a, sizes, b in found]
+            total = float(sum(len(sizes) for _, _, sizes, _ in found))
+        for place, a, sizes, b in found:
+            out[place.at] = ((a * (sizes / total)) @ b).ravel()
         return out
 
 
