@@ -76,6 +76,14 @@ def frozen() -> nn.Module:
     return net
 
 
+def on_the_simplex() -> nn.Module:
+    net = TwoLayer(2, 3)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.softmax(p, -1))
+    return net
+
+
 @pytest.mark.parametrize(
     ("x", "y", "error", "text"),
     [
@@ -115,8 +123,8 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
         ),
         (frozen(), maps.Quadratic(), ValueError, r"parameters \['weights.0'\] do not require"),
         (
-            TwoLayer(2, 3), maps.Spectral(maps.Cosh(1.0)), ValueError,
-            "mirror_map = Spectral.* is not separable, .* optim.MirrorDescent",
+            on_the_simplex(), maps.SimplexEntropy(1), ValueError,
+            "mirror_map = SimplexEntropy.* is not separable, .* optim.MirrorDescent",
         ),
         (
             TwoLayer(2, 3), {"weights.0": maps.Cosh(2.0), "*": maps.Cosh(1.0)}, ValueError,
@@ -129,7 +137,7 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
         ),
     ],
     ids=[
-        "no module", "a name", "degree 0", "tanh", "frozen", "spectral",
+        "no module", "a name", "degree 0", "tanh", "frozen", "simplex",
         "two rapid", "several on a module",
     ],
 )  # fmt: skip
