@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from mirrorflow.errors import MissingExtraError
+from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, this_process
 from mirrorflow.experiments.sweep import plan, sweep
 from mirrorflow.experiments.sweep.ray_engine import ray_engine
@@ -62,6 +65,54 @@ def test_ray_on_one_machine_equals_one_process(
     times = ["seconds", "evaluation_seconds", "started"]
     one, other = (frame.drop(columns=times) for frame in frames)
     pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.mark.timeout(600)
+def test_an_existing_cluster_by_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (extra sweep)")
+    source = Path(__file__).parents[2] / "src"
+    monkeypatch.setenv("PYTHONPATH", f"{source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "300")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    port = free_port()
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}",
+        "--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats",
+        f"--ray-client-server-port={free_port()}", "--object-store-memory=100000000",
+    ]  # fmt: skip
+    members = plan(TABLES)[:2]
+    with (tmp_path / "ray.log").open("w") as log, subprocess.Popen(command, stdout=log) as head:
+        try:
+            while "Ray runtime started" not in (tmp_path / "ray.log").read_text():
+                assert head.poll() is None
+                time.sleep(0.2)
+            engine = ray_engine(f"127.0.0.1:{port}")
+            found = sweep(members, tmp_path / "ray", engine=engine, workers=1)
+        finally:
+            head.terminate()
+    assert not found.failed
+    sweep(members, tmp_path / "local", engine=this_process)
+    frames = [pd.read_parquet(tmp_path / name / "results.parquet") for name in ("ray", "local")]
+    times = ["seconds", "evaluation_seconds", "started"]
+    one, other = (frame.drop(columns=times) for frame in frames)
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_nobody_at_the_address(tmp_path: Path, form: str) -> None:
+    """Ray itself tries for minutes."""
+    pytest.importorskip("ray", reason="Ray is not installed (extra sweep)")
+    address = form.format(free_port())
+    with pytest.raises(RunError, match=f"no Ray cluster at address '{address}': .*refused.*start"):
+        sweep(plan(TABLES)[:1], tmp_path, engine=ray_engine(address))
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from mirrorflow.experiments.sweep.run import Engine
 __all__ = ["ray_engine"]
 
 _OBJECT_STORE = 80 * 2**20  # bytes; members return a few rows
+_ANSWER = 10.0  # seconds in which a head node has to answer; Ray itself waits for minutes
 
 
 def ray_engine(address: str | None = None, *, cpus: int = 1) -> Engine:
@@ -24,8 +26,8 @@ def ray_engine(address: str | None = None, *, cpus: int = 1) -> Engine:
     all nodes share, or members that are interrupted start anew. Nothing is retried by Ray itself.
 
     Args:
-        address: of an existing cluster ("auto", "ray://…"); None starts one on this machine, with
-            as many CPUs as the sweep has workers, without a dashboard.
+        address: of an existing cluster ("auto", "host:6379", "ray://host:10001"); None starts one
+            on this machine, with as many CPUs as the sweep has workers, without a dashboard.
         cpus: of the cluster, that each call occupies: the threads of a member.
 
     Raises:
@@ -71,6 +73,7 @@ def _connect(ray: Any, cpus: int, address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is not None:
+            _require_answer(address)
             ray.init(address, **quiet)
             return
         ray.init(
@@ -80,12 +83,19 @@ def _connect(ray: Any, cpus: int, address: str | None) -> None:
             object_store_memory=_OBJECT_STORE,
             **quiet,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
-            f"no Ray cluster at address {address!r}: {error}"
+            f"no Ray cluster at address {address!r}: {error}; start one there (ray start --head), "
+            "with the same RAY_AUTH_MODE as here, or leave the address out"
             if address is not None
             else f"Ray could not be started on this machine: {error}"
         ) from error
+
+
+def _require_answer(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
 
 
 def _call(function: Any, arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
