@@ -123,7 +123,7 @@ class ScaledNegativeEntropy(ScaledMap):
         return float(np.log1p(max(rho, 0.0)))
 
     def dual(self, x: Array) -> Array:
-        # a trial of Newton may leave the orthant: NaN, and the dual update is taken
+        # a trial of Newton may leave the orthant: NaN, and a shorter step is tried
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.exp(-self.scale) * (np.log(x) + self.rho)
 
