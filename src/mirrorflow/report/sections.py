@@ -176,6 +176,11 @@ def _growth(found: list[Record]) -> Table:
         for start in columns.values():
             law = next((law for law in laws if law["name"].startswith(start)), None)
             cells.append("–" if law is None else _beside(law["measured"], law["predicted"]))
+        others = [law for law in laws if not law["name"].startswith(tuple(columns.values()))]
+        cells.append(
+            ", ".join(f"{w['name']}: {_beside(w['measured'], w['predicted'])}" for w in others)
+            or "–"
+        )
         verdict = "yes" if all(law["agrees"] for law in laws) else "no"
         rows.append([label(record.summary["map"]), *cells, verdict if laws else "too few points"])
     caption = (
@@ -183,7 +188,7 @@ def _growth(found: list[Record]) -> Table:
         "if each prediction lies in its 95 % interval, widened by the correction that the theory "
         "leaves out."
     )
-    return Table(caption, ["map", *columns, "agree"], rows)
+    return Table(caption, ["map", *columns, "others", "agree"], rows)
 
 
 def _beside(measured: float, predicted: float) -> str:
@@ -211,8 +216,7 @@ def _sparse_to_dense(nets: list[Record], digits: list[Record], thresholds: list[
                 inline(figures.digit_measures(digits)),
                 "Measures of sparsity on digits as the loss falls",
                 "Digits, 64-64-64-10 ReLU net, mirror descent with lr='auto', full batch. The "
-                "separation between the maps grows as the loss falls. Activations separate less "
-                "than weights.",
+                "weights separate the more the lower the loss; activations separate less.",
             ),
             Picture(
                 "weights",
@@ -252,8 +256,8 @@ def _trained(digits: list[Record]) -> Table:
         rows.append([_named(record, digits), s["outcome"], loss, *numbers, str(s["support"])])
     caption = (
         "Certificates of the trained nets. At loss 1e-100 none is near a KKT point of its "
-        "max-margin problem (ε is far from 0): the limit cannot be seen by training, which is the "
-        "second finding."
+        "max-margin problem, where ε and the gap are both near 0: the limit cannot be seen by "
+        "training, which is the second finding."
     )
     return Table(caption, ["map", "outcome", "loss", "Q-margin", "ε", "δ", "gap", "support"], rows)
 
@@ -280,8 +284,10 @@ def _digit_table(found: list[Record], level: float) -> Table:
             digits = [4 if "acc" in name else 5 if name == "steps" else 3 for name in keys]
             cells = [plain(m, n) for m, n in zip(means, digits, strict=True)]
             rows.append([label(text), *cells])
+    count = len({record.summary["seed"] for record in found})
     caption = (
-        f"Digits at the first state with loss below 1e{level:g} (means over seeds): participation "
+        f"Digits at the first state with loss below 1e{level:g} "
+        f"({'one seed' if count == 1 else f'means over {count} seeds'}): participation "
         "ratio (Σ|w|)²/(N Σw²) of all weights, share of weights above 1e-2 of the largest, share "
         "of active first-layer units a training point, effective rank of the first layer, share "
         "of units alive in both layers, movement 1 − CKA of the first layer's kernel."
