@@ -169,18 +169,19 @@ def _growth(found: list[Record]) -> Table:
         "−d log(ℓt)/d log log t": "−d log(ℓt)/d log log t",
         "constant of log ℓ": "log(ℓ t",
     }
-    rows = []
+    rows, others = [], []
     for record in found:
         laws = record.summary["laws"]
         cells = []
         for start in columns.values():
             law = next((law for law in laws if law["name"].startswith(start)), None)
             cells.append("–" if law is None else _beside(law["measured"], law["predicted"]))
-        others = [law for law in laws if not law["name"].startswith(tuple(columns.values()))]
-        cells.append(
-            ", ".join(f"{w['name']}: {_beside(w['measured'], w['predicted'])}" for w in others)
-            or "–"
-        )
+        others += [
+            f"{label(record.summary['map'])}, {law['name']}: "
+            f"{_beside(law['measured'], law['predicted'])}"
+            for law in laws
+            if not law["name"].startswith(tuple(columns.values()))
+        ]
         verdict = "yes" if all(law["agrees"] for law in laws) else "no"
         rows.append([label(record.summary["map"]), *cells, verdict if laws else "too few points"])
     caption = (
@@ -188,7 +189,9 @@ def _growth(found: list[Record]) -> Table:
         "if each prediction lies in its 95 % interval, widened by the correction that the theory "
         "leaves out."
     )
-    return Table(caption, ["map", *columns, "others", "agree"], rows)
+    if others:
+        caption += f" Not in the columns: {'; '.join(others)}."
+    return Table(caption, ["map", *columns, "agree"], rows)
 
 
 def _beside(measured: float, predicted: float) -> str:
