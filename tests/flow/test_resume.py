@@ -207,7 +207,7 @@ def test_the_command_tells_what_verify_found() -> None:
         (["--figure", "flow.gif"], "has no known format"),
         (["--hidden", "4,a"], "--hidden '4,a' is no list of widths >= 1"),
         (["--hidden", "4,0"], "--hidden '4,0' is no list of widths >= 1"),
-        (["--map", "spectral(cosh)"], "is not separable"),
+        (["--map", "simplex_entropy(1)"], "which lacks dim = 1"),
     ],
 )
 def test_command_refuses(option: list[str], text: str) -> None:

@@ -176,22 +176,21 @@ def _growth(found: list[Record]) -> Table:
         for start in columns.values():
             law = next((law for law in laws if law["name"].startswith(start)), None)
             cells.append("–" if law is None else _beside(law["measured"], law["predicted"]))
+        name = label(record.summary["map"])
         others += [
-            f"{label(record.summary['map'])}, {law['name']}: "
-            f"{_beside(law['measured'], law['predicted'])}"
+            f"{name}, {law['name']}: {_beside(law['measured'], law['predicted'])}"
             for law in laws
             if not law["name"].startswith(tuple(columns.values()))
         ]
         verdict = "yes" if all(law["agrees"] for law in laws) else "no"
-        rows.append([label(record.summary["map"]), *cells, verdict if laws else "too few points"])
+        rows.append([name, *cells, verdict if laws else "too few points"])
     caption = (
         "Growth laws fitted from log t = 1e6 on: measured, and predicted in brackets. They agree "
         "if each prediction lies in its 95 % interval, widened by the correction that the theory "
         "leaves out."
     )
-    if others:
-        caption += f" Not in the columns: {'; '.join(others)}."
-    return Table(caption, ["map", *columns, "agree"], rows)
+    more = f" Not in the columns: {'; '.join(others)}." if others else ""
+    return Table(caption + more, ["map", *columns, "agree"], rows)
 
 
 def _beside(measured: float, predicted: float) -> str:
@@ -289,8 +288,7 @@ def _digit_table(found: list[Record], level: float) -> Table:
             rows.append([label(text), *cells])
     count = len({record.summary["seed"] for record in found})
     caption = (
-        f"Digits at the first state with loss below 1e{level:g} "
-        f"({'one seed' if count == 1 else f'means over {count} seeds'}): participation "
+        f"Digits at the first state with loss below 1e{level:g} (seeds: {count}): participation "
         "ratio (Σ|w|)²/(N Σw²) of all weights, share of weights above 1e-2 of the largest, share "
         "of active first-layer units a training point, effective rank of the first layer, share "
         "of units alive in both layers, movement 1 − CKA of the first layer's kernel."
