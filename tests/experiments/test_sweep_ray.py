@@ -33,16 +33,20 @@ TABLES = {
 }
 
 
-@pytest.mark.timeout(600)  # Ray starts five processes, in 20 s on an idle machine
-def test_ray_on_one_machine_equals_one_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def use_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is not installed (extra sweep)")
     source = Path(__file__).parents[2] / "src"
     monkeypatch.setenv("PYTHONPATH", f"{source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     # Ray kills a worker that has not started within 60 s, and starts another, on a loaded machine
     # for ever.
     monkeypatch.setenv("RAY_worker_register_timeout_seconds", "300")
+
+
+@pytest.mark.timeout(600)  # Ray starts five processes, in 20 s on an idle machine
+def test_ray_on_one_machine_equals_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_ray(monkeypatch)
     ended: list[Outcome] = []
 
     def engine(calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]:
@@ -71,10 +75,7 @@ def test_ray_on_one_machine_equals_one_process(
 def test_an_existing_cluster_by_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (extra sweep)")
-    source = Path(__file__).parents[2] / "src"
-    monkeypatch.setenv("PYTHONPATH", f"{source}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "300")
+    use_ray(monkeypatch)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     port = free_port()
     command = [

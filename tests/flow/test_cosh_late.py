@@ -57,13 +57,18 @@ def test_the_floor_on_the_slopes_leaves_the_balance_alone() -> None:
     assert flow.balance_drift.max() < 1e-6
 
 
-def test_the_floor_is_there_before_doubles_fail() -> None:
-    """Where it entered at Q = 30 only, slopes of e^-29 ended the flow after 60 steps at Q = 29.4:
-    rounding moved coordinates inside the cube by 1e-3, and no step was short enough."""
-    with np.load(UNRESOLVED) as file:
+def kept(path: Path) -> tuple[TwoLayer, torch.Tensor, torch.Tensor]:
+    with np.load(path) as file:
         weights, x, y = (torch.from_numpy(file[k]) for k in ("weights", "x", "y"))
     net = TwoLayer(2, 100, "smooth_relu", bias=True).double()
     vector_to_parameters(weights, net.parameters())
+    return net, x, y
+
+
+def test_the_floor_is_there_before_doubles_fail() -> None:
+    """Where it entered at Q = 30 only, slopes of e^-29 ended the flow after 60 steps at Q = 29.4:
+    rounding moved coordinates inside the cube by 1e-3, and no step was short enough."""
+    net, x, y = kept(UNRESOLVED)
     flow = mirror_flow(net, x, y, maps.Exponential(), log_t_end=1e99, max_steps=700)
     assert "max_steps" in flow.stats["reason"]
     assert flow.stats["failed"] < 40
@@ -72,10 +77,7 @@ def test_the_floor_is_there_before_doubles_fail() -> None:
 
 def test_a_jump_in_less_than_a_digit_of_q() -> None:
     """Its steps are shorter than 1e-13 of log Q, over which doubles do not hold the growth of u."""
-    with np.load(JUMP) as file:
-        weights, x, y = (torch.from_numpy(file[k]) for k in ("weights", "x", "y"))
-    net = TwoLayer(2, 100, "smooth_relu", bias=True).double()
-    vector_to_parameters(weights, net.parameters())
+    net, x, y = kept(JUMP)
     flow = mirror_flow(net, x, y, maps.Exponential(), log_t_end=1e99, max_steps=300)
     assert "max_steps" in flow.stats["reason"]
     assert np.diff(flow.log_gauge).min() < 1e-13

@@ -131,6 +131,10 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
             r"mirror_map gives Cosh\(scale=2.* only one can be followed: use it wherever",
         ),
         (
+            TwoLayer(2, 3), {"weights.0": maps.Spectral(maps.Cosh(1.0)), "*": maps.Cosh(1.0)},
+            ValueError, r"mirror_map gives Spectral.* only one can be followed: use it wherever",
+        ),
+        (
             nn.Sequential(nn.Linear(2, 3, bias=False), nn.Linear(3, 1, bias=False)),
             {"0.weight": maps.Quadratic(), "*": maps.Power(1.5)}, ValueError,
             "mirror_map gives several maps, but the net .*; use a net of mirrorflow.nets",
@@ -138,7 +142,7 @@ def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:
     ],
     ids=[
         "no module", "a name", "degree 0", "tanh", "frozen", "simplex",
-        "two rapid", "several on a module",
+        "two rapid", "rapid and its lift", "several on a module",
     ],
 )  # fmt: skip
 def test_net_and_map(net: Any, mirror_map: Any, error: type[Exception], text: str) -> None:

@@ -146,7 +146,8 @@ def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -
     tensor = np.repeat(np.arange(len(names)), sizes)[order]
     if len(different) == 1:
         return scaled_map(different[0], _places(net, order, tensor))
-    rapid = [m for m in different if m.separable and not np.isfinite(scaled_map(m).order)]
+    followed = [m for m in different if isinstance(m, SeparableMap | PNorm | Spectral)]
+    rapid = [m for m in followed if not np.isfinite(m.index)]
     if len(rapid) > 1:
         raise ValueError(
             f"mirror_map gives {rapid[0]!r} to some parameters and {rapid[1]!r} to others, but of "

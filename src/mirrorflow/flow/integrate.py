@@ -125,7 +125,9 @@ def integrate(
                 )
         if ending is None and position.h < smallest:
             ending = Ending(
-                False, f"the step size fell to {position.h:.1e}: Newton does not converge"
+                False,
+                f"the step size fell to {position.h:.1e}: none was solved and accurate enough; "
+                "another tol or start may pass",
             )
     stats = {**counts, "seconds": time.perf_counter() - begin}
     return ending, stats
