@@ -12,7 +12,8 @@ from mirrorflow import maps
 from mirrorflow.errors import DivergedError
 from mirrorflow.losses import log_loss
 from mirrorflow.nets import MLP
-from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim import LossScaled, MirrorAdamW, MirrorDescent, paths
+from mirrorflow.optim.kernels import fused_step, has_kernel, library
 from mirrorflow.optim.step_size import solve_step
 
 MAPS = [
@@ -193,3 +194,32 @@ def test_a_closure_on_minibatches_is_noticed():
     assert next(losses, None) is None  # one evaluation to find out, none after
     assert opt.param_groups[0]["auto_noisy"]
     assert opt.param_groups[0]["auto_backoff"] == 1.0
+
+
+@pytest.mark.skipif(library() is None, reason="no C++ compiler")
+@pytest.mark.parametrize("optimizer", [MirrorDescent, MirrorAdamW])
+@pytest.mark.parametrize("mirror_map", [*MAPS, maps.Mixed(4.0)], ids=repr)
+def test_compiled_steps_are_those_of_the_default_path(mirror_map, optimizer, monkeypatch):
+    """Sizes beyond a block, weight decay and a large step, float32; where there is no kernel, the
+    same bits."""
+    calls = []
+    monkeypatch.setattr(
+        paths, "fused_step", lambda *given: (calls.append(given[0]), fused_step(*given))
+    )
+    ends = []
+    for compiled in (False, True):
+        g = torch.Generator().manual_seed(0)
+        weights = [nn.Parameter(torch.randn(n, generator=g)) for n in (3, 40_000)]
+        rule = LossScaled(0.1, "constant", reject=False)
+        opt = optimizer(weights, rule, mirror_map=mirror_map, weight_decay=1e-3, compiled=compiled)
+        for _ in range(5):
+            for p in weights:
+                p.grad = torch.randn(p.shape, generator=g)
+            opt.step()
+        ends.append(torch.cat([p.detach() for p in weights]))
+    known = has_kernel(mirror_map)
+    assert (set(calls) == {mirror_map}) if known else not calls
+    if not known:
+        assert torch.equal(*ends)
+    u, v = (mirror_map.to_dual(x.double()) for x in ends)
+    torch.testing.assert_close(u, v, rtol=1e-4, atol=1e-5 * float(u.abs().max()))

@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mirrorflow.optim.kernels import Options, fused_step, supports
 from mirrorflow.optim.update import Update
 
-__all__ = ["joinable", "step_blocked", "step_joined"]
+__all__ = ["dual_blocked", "joinable", "moved_blocked", "step_blocked", "step_joined"]
 
 # Entries per block: x, direction and the map's intermediates stay in the second-level cache.
 BLOCK = 1 << 14
@@ -18,8 +19,44 @@ BLOCK = 1 << 14
 
 def step_blocked(update: Update, lr: float | Tensor) -> None:
     """`update.write(update.moved(lr))` block by block, so that intermediates stay in the cache."""
+    if not _blockable(update):
+        update.write(update.moved(lr))
+        return
+    _move_blocks(update, lr, update.x.detach())
+    if update.x is not update.parameter:
+        update.parameter.copy_(update.x)
+
+
+def moved_blocked(update: Update, lr: float) -> Tensor:
+    """`update.moved(lr)`, by a kernel if the group is `compiled` and one fits, else in blocks."""
+    group = update.group
+    plain = not (lr * group["weight_decay"] and group["decay"] != "primal")
+    if group["compiled"] and plain and supports(group["mirror_map"], update.x, update.direction):
+        moved = update.x.detach().clone()
+        options = Options(lr=lr, shrink=1 - lr * group["weight_decay"], sign=1)
+        fused_step(group["mirror_map"], [moved], [update.full_direction()], [options])
+        return moved
+    if not _blockable(update):
+        return update.moved(lr)
+    out = torch.empty_like(update.x)
+    _move_blocks(update, lr, out)
+    return out
+
+
+def dual_blocked(update: Update) -> Tensor:
+    """`update.dual()`, in blocks."""
+    if not _blockable(update):
+        return update.dual()
+    out = torch.empty_like(update.x)
+    pieces = (torch.split(t.detach().view(-1), BLOCK) for t in (update.x, out))
+    for x, u in zip(*pieces, strict=True):
+        u.copy_(update.group["mirror_map"].to_dual(x))
+    return out
+
+
+def _blockable(update: Update) -> bool:
     pieces = (update.x, update.direction, update.denominator)
-    blockable = (
+    return (
         update.group["mirror_map"].separable
         and update.x.numel() > BLOCK
         and update.x.device.type == "cpu"
@@ -27,13 +64,16 @@ def step_blocked(update: Update, lr: float | Tensor) -> None:
         and all(t is None or t.is_contiguous() for t in pieces)
         and not torch.compiler.is_compiling()
     )
-    if not blockable:
-        update.write(update.moved(lr))
-        return
+
+
+def _move_blocks(update: Update, lr: float | Tensor, out: Tensor) -> None:
+    """Write the new value into `out`, which may be `update.x`."""
+    pieces = (update.x, update.direction, update.denominator, out)
     split = [None if t is None else torch.split(t.detach().view(-1), BLOCK) for t in pieces]
-    x, direction, denominator = split
+    x, direction, denominator, moved = split
     assert x is not None
     assert direction is not None
+    assert moved is not None
     for i, piece in enumerate(x):
         part = replace(
             update,
@@ -41,9 +81,7 @@ def step_blocked(update: Update, lr: float | Tensor) -> None:
             direction=direction[i],
             denominator=None if denominator is None else denominator[i],
         )
-        piece.copy_(part.moved(lr))
-    if update.x is not update.parameter:
-        update.parameter.copy_(update.x)
+        moved[i].copy_(part.moved(lr))
 
 
 def joinable(update: Update) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mirrorflow.errors import DivergedError
+from mirrorflow.optim.paths import dual_blocked, moved_blocked
 from mirrorflow.optim.sharded import inner
 from mirrorflow.optim.step_size import LossScaled, solve_step
 from mirrorflow.optim.update import Update
@@ -107,7 +108,7 @@ class _Trial:
         self.updates = updates
         self.directions = [u.full_direction() for u in updates]
         self.norm = math.sqrt(sum(inner(d, d) for d in self.directions))
-        self.energy = sum(inner(u.dual(), u.x) for u in updates)
+        self.energy = sum(inner(dual_blocked(u), u.x) for u in updates)
         if self.energy == 0:
             raise ValueError(
                 "lr='auto' measures the step relative to the parameters, which are all zero; "
@@ -121,7 +122,7 @@ class _Trial:
         self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
 
     def __call__(self, s: float) -> float:
-        self.s, self.moved = s, [u.moved(s) for u in self.updates]
+        self.s, self.moved = s, [moved_blocked(u, s) for u in self.updates]
         change = 0.0
         for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
             change += inner(d, u.start(s) - new)  # weight decay is no part of it
