@@ -14,6 +14,7 @@ from mirrorflow.data import crop_flip
 from mirrorflow.errors import DivergedError, NotSeparableError
 from mirrorflow.experiments.build import schedule
 from mirrorflow.experiments.config import RunConfig
+from mirrorflow.experiments.denormals import flushed_denormals
 from mirrorflow.experiments.distributed import Team
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.measure import Meter
@@ -118,7 +119,8 @@ class Loop:
             target.backward()  # type: ignore[no-untyped-call]
             return value
 
-        value = float(self.optimizer.step(closure).detach())  # type: ignore[arg-type,attr-defined]
+        with flushed_denormals():
+            value = float(self.optimizer.step(closure).detach())  # type: ignore[arg-type,attr-defined]
         if not math.isfinite(value):
             raise DivergedError(
                 f"the loss is {value} at step {self.state.step}; use lr='auto' or a smaller lr. "
