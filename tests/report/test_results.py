@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from mirrorflow.cli.app import app
 from mirrorflow.errors import RunError
 from mirrorflow.experiments import RunConfig
+from mirrorflow.experiments.digits import LADDER
 from mirrorflow.experiments.finish import Finish
 from mirrorflow.experiments.sweep import read_plan
 from mirrorflow.experiments.sweep.records import write_rows
-from mirrorflow.experiments.vision import LADDER, MEASURES, answer, findings, levels
+from mirrorflow.experiments.vision import MEASURES, answer, findings, ladder, levels
 from mirrorflow.report.results import blocks, rebuild, render, take_reproduction
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,20 @@ def test_a_map_that_did_not_get_there_is_named() -> None:
     told = findings("MNIST", made, [-2.0])[0]
     assert "not reached: power 4" in told.measured
     assert levels(made) == [-2.0]
+
+
+def test_maps_stand_in_the_order_of_their_horizons() -> None:
+    """Whatever the table's order: a map between two others counts as such in trend and tables."""
+    made = rows([0.1, 0.2, 0.3, 0.5, 0.6]) + [
+        {**row, "mirror_map": "power(p=2.5)", "weight_participation": 0.4} for row in rows([0.0])
+    ]
+    made = made[::-1]
+    assert ladder(made) == [*LADDER[:3], "power(p=2.5)", *LADDER[3:]]
+    found = answer(made, -2.0, MEASURES[0])
+    assert list(found.values) == ladder(made)
+    assert (found.verdict, found.monotone) == ("yes", True)
+    told = findings("MNIST", made, [-2.0])[0]
+    assert told.prediction == "rises from hyperbolic entropy β=0.01 (ℓ1) to power 4 (ℓ4)"
 
 
 def test_a_table_is_filled_in_between_its_marks(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mirrorflow.experiments.digits import LADDER
 from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain
 from mirrorflow.experiments.statistics import interval, trend
+from mirrorflow.maps import parse_map
 
-__all__ = ["LADDER", "MEASURES", "Answer", "Measure", "answer", "findings", "levels"]
+__all__ = ["MEASURES", "Answer", "Measure", "answer", "findings", "ladder", "levels", "order"]
 
 _EQUAL = 0.005
 _P = 1e-3
@@ -82,11 +82,21 @@ def _reached(row: dict[str, Any]) -> bool:
     return level is not None and not math.isnan(level)
 
 
+def order(mirror_map: str) -> float:
+    """Of the horizon of a map that a table names, 1 to ∞: predicted to go from sparse to dense."""
+    return parse_map(mirror_map).index
+
+
+def ladder(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """The maps of a table by the order of their horizons."""
+    return sorted({row["mirror_map"] for row in rows}, key=lambda text: (order(text), text))
+
+
 def at_level(rows: Sequence[dict[str, Any]], level: float) -> dict[str, dict[int, dict[str, Any]]]:
-    """Rows at the first state below a loss, by map (in the order of `LADDER`) and seed."""
-    found: dict[str, dict[int, dict[str, Any]]] = {text: {} for text in LADDER}
+    """Rows at the first state below a loss, by map (in the order of `ladder`) and seed."""
+    found: dict[str, dict[int, dict[str, Any]]] = {text: {} for text in ladder(rows)}
     for row in rows:
-        if row["mirror_map"] in found and _reached(row) and row["threshold"] == level:
+        if _reached(row) and row["threshold"] == level:
             found[row["mirror_map"]][int(row["seed"])] = row
     return found
 
@@ -100,7 +110,7 @@ def answer(rows: Sequence[dict[str, Any]], level: float, measure: Measure) -> An
     the smallest p of k maps and s seeds is `(k!)^−s`, 0.005 for three and three.
 
     Args:
-        rows: of the table of a sweep over `LADDER` and two or more seeds.
+        rows: of the table of a sweep over maps of different order and two or more seeds.
         level: a threshold of log10 loss.
         measure: one of `MEASURES`.
     """
@@ -108,7 +118,7 @@ def answer(rows: Sequence[dict[str, Any]], level: float, measure: Measure) -> An
     seeds = sorted({int(row["seed"]) for row in rows})
     full = {text: by_seed for text, by_seed in found.items() if sorted(by_seed) == seeds}
     values = {text: [measure.of(by_seed[seed]) for seed in seeds] for text, by_seed in full.items()}
-    missing = tuple(text for text in LADDER if text not in full)
+    missing = tuple(text for text in found if text not in full)
     if len(full) < 3 or len(seeds) < 2:
         return Answer(values, missing, False, math.nan, "not yet reached")
     means = [sum(v) / len(v) for v in values.values()]
@@ -134,20 +144,23 @@ def findings(
         thresholds: of log10 loss.
     """
     return [
-        _finding(name, level, measure, answer(rows, level, measure))
+        _finding(name, level, measure, ladder(rows), answer(rows, level, measure))
         for measure in MEASURES
         for level in thresholds
     ]
 
 
-def _finding(name: str, level: float, measure: Measure, found: Answer) -> Finding:
+def _finding(
+    name: str, level: float, measure: Measure, maps: Sequence[str], found: Answer
+) -> Finding:
     shown = ", ".join(f"{map_label(t)} {with_interval(v)}" for t, v in found.values.items())
     without = ", ".join(map_label(text) for text in found.missing)
     verb = "rise" if measure.rises else "fall"
+    first, last = (f"{map_label(text)} (ℓ{order(text):g})" for text in (maps[0], maps[-1]))
     return Finding(
         claim=3,
         question=f"{name} at loss 1e{level:g}: does the {measure.name} {verb} with the order?",
-        prediction=f"{verb}s from hyperbolic entropy (ℓ1) to power 4 (ℓ4)",
+        prediction=f"{verb}s from {first} to {last}",
         measured=(shown or "no map") + (f"; not reached: {without}" if without else ""),
         rule=f"means strictly monotone, Page's p < {_P:g}, training accuracies within {_EQUAL:g}; "
         "over the maps that got there with every seed, if they are enough for that p",

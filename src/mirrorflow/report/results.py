@@ -16,7 +16,7 @@ from mirrorflow.experiments.pruning import METHODS, SHARES
 from mirrorflow.experiments.pruning import findings as pruning_findings
 from mirrorflow.experiments.statistics import interval
 from mirrorflow.experiments.sweep.records import read_rows, write_rows
-from mirrorflow.experiments.vision import LADDER, MEASURES, answer, levels, with_interval
+from mirrorflow.experiments.vision import MEASURES, answer, ladder, levels, with_interval
 
 __all__ = ["blocks", "rebuild", "render", "take_reproduction"]
 
@@ -142,18 +142,18 @@ def _sparse(rows: list[Row]) -> dict[str, str]:
 def _summary(tables: Sequence[list[Row]]) -> str:
     """Participation of the weights in every table, a line for each loss."""
     lines = []
+    maps = ladder(row for rows in tables for row in rows)
     for rows in sorted(tables, key=lambda found: (found[0]["data"], found[0]["net"], _size(found))):
         first = rows[0]
         for level in levels(rows):
             found = answer(rows, level, MEASURES[0])
             cells = [
-                with_interval(found.values[text]) if text in found.values else "–"
-                for text in LADDER
+                with_interval(found.values[text]) if text in found.values else "–" for text in maps
             ]
             told = "–" if math.isnan(found.p) else f"{found.verdict} (p = {plain(found.p, 2)})"
             about = f"{first['data']}, {first['net']}, {_size(rows):,} points"
             lines.append([about, f"1e{level:g}", *cells, told])
-    header = ["set, net", "loss", *(map_label(text) for text in LADDER), "rises"]
+    header = ["set, net", "loss", *(map_label(text) for text in maps), "rises"]
     return markdown(header, lines)
 
 
@@ -165,7 +165,7 @@ def _size(rows: Sequence[Row]) -> int:
 def _at_level(rows: list[Row], level: float) -> str:
     found = {measure: answer(rows, level, measure) for measure in MEASURES}
     lines = []
-    for text in LADDER:
+    for text in ladder(rows):
         kept = [r for r in rows if r["mirror_map"] == text and r["threshold"] == level]
         if not kept:
             continue
@@ -200,7 +200,7 @@ def _verdicts(rows: list[Row]) -> str:
 
 def _cost(rows: list[Row]) -> str:
     lines = []
-    for text in LADDER:
+    for text in ladder(rows):
         last = [r for r in rows if r["mirror_map"] == text and r["last"]]
         if last:
             outcomes = [r["outcome"] for r in last]

@@ -11,7 +11,7 @@ from mirrorflow.experiments.finding import map_label
 from mirrorflow.experiments.pruning import METHODS, SHARES
 from mirrorflow.experiments.statistics import interval
 from mirrorflow.experiments.sweep.records import read_rows
-from mirrorflow.experiments.vision import LADDER, MEASURES, answer, levels
+from mirrorflow.experiments.vision import MEASURES, answer, ladder, levels
 from mirrorflow.report.style import figure
 
 __all__ = ["drawings", "pruned", "sparse_to_dense"]
@@ -38,14 +38,15 @@ def drawings(results: Path) -> dict[str, Figure]:
 def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
     """Measures by map, a line for each loss, with 95 % intervals over seeds."""
     made, axes = figure(1, len(_SHOWN), size=(10, 3.4))
+    maps = ladder(rows)
     names = [
-        map_label(text).replace("hyperbolic entropy ", "hyperbolic\nentropy ") for text in LADDER
+        map_label(text).replace("hyperbolic entropy ", "hyperbolic\nentropy ") for text in maps
     ]
     for ax, which in zip(axes, _SHOWN, strict=True):
         measure = MEASURES[which]
         for k, level in enumerate(levels(rows)):
             found = answer(rows, level, measure).values
-            x = [LADDER.index(text) + 0.06 * (k - 1) for text in found]
+            x = [maps.index(text) + 0.06 * (k - 1) for text in found]
             told = [interval(values) for values in found.values()]
             ax.errorbar(
                 x,
@@ -57,7 +58,7 @@ def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
                 capsize=3,
                 label=f"loss 1e{level:g}",
             )
-        ax.set(title=measure.name, xticks=range(len(LADDER)))
+        ax.set(title=measure.name, xticks=range(len(maps)))
         ax.title.set_fontsize(9.5)
         ax.set_xticklabels(names, fontsize=8)
     axes[0].legend(fontsize=8)
