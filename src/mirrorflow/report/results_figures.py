@@ -39,9 +39,7 @@ def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
     """Measures by map, a line for each loss, with 95 % intervals over seeds."""
     made, axes = figure(1, len(_SHOWN), size=(10, 3.4))
     maps = ladder(rows)
-    names = [
-        map_label(text).replace("hyperbolic entropy ", "hyperbolic\nentropy ") for text in maps
-    ]
+    names = [map_label(text).replace(" ", "\n") for text in maps]
     for ax, which in zip(axes, _SHOWN, strict=True):
         measure = MEASURES[which]
         for k, level in enumerate(levels(rows)):
@@ -60,7 +58,7 @@ def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
             )
         ax.set(title=measure.name, xticks=range(len(maps)))
         ax.title.set_fontsize(9.5)
-        ax.set_xticklabels(names, fontsize=8)
+        ax.set_xticklabels(names, fontsize=7.5)
     axes[0].legend(fontsize=8)
     return made
 
