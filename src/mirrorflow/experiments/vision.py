@@ -11,7 +11,7 @@ from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain
 from mirrorflow.experiments.statistics import interval, trend
 from mirrorflow.maps import parse_map
 
-__all__ = ["MEASURES", "Answer", "Measure", "answer", "findings", "ladder", "levels", "order"]
+__all__ = ["MEASURES", "Answer", "Measure", "answer", "findings", "ladder", "levels"]
 
 _EQUAL = 0.005
 _P = 1e-3

@@ -27,14 +27,18 @@ def step_blocked(update: Update, lr: float | Tensor) -> None:
         update.parameter.copy_(update.x)
 
 
-def moved_blocked(update: Update, lr: float) -> Tensor:
-    """`update.moved(lr)`, by a kernel if the group is `compiled` and one fits, else in blocks."""
+def moved_blocked(update: Update, lr: float, direction: Tensor) -> Tensor:
+    """`update.moved(lr)`, by a kernel if the group is `compiled` and one fits, else in blocks.
+
+    Args:
+        direction: `update.full_direction()`, which the caller has at hand.
+    """
     group = update.group
     plain = not (lr * group["weight_decay"] and group["decay"] != "primal")
-    if group["compiled"] and plain and supports(group["mirror_map"], update.x, update.direction):
+    if group["compiled"] and plain and supports(group["mirror_map"], update.x, direction):
         moved = update.x.detach().clone()
         options = Options(lr=lr, shrink=1 - lr * group["weight_decay"], sign=1)
-        fused_step(group["mirror_map"], [moved], [update.full_direction()], [options])
+        fused_step(group["mirror_map"], [moved], [direction], [options])
         return moved
     if not _blockable(update):
         return update.moved(lr)

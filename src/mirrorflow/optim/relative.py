@@ -122,7 +122,9 @@ class _Trial:
         self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
 
     def __call__(self, s: float) -> float:
-        self.s, self.moved = s, [moved_blocked(u, s) for u in self.updates]
+        self.s = s
+        pairs = zip(self.updates, self.directions, strict=True)
+        self.moved = [moved_blocked(u, s, d) for u, d in pairs]
         change = 0.0
         for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
             change += inner(d, u.start(s) - new)  # weight decay is no part of it
