@@ -90,4 +90,7 @@ def test_arrays_of_any_byte_order_and_stride(array: np.ndarray) -> None:
 
 def test_a_long_value_is_cut_and_a_tensor_shown_by_its_shape() -> None:
     assert len(checks.shown("a" * 500)) == 80
-    assert checks.shown(torch.ones(2, 3)) == "a tensor of shape (2, 3) and dtype torch.float32"
+    assert (
+        checks.shown(torch.ones(2, 3, dtype=torch.float32))
+        == "a tensor of shape (2, 3) and dtype torch.float32"
+    )

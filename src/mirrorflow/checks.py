@@ -70,7 +70,7 @@ def as_number(
     try:
         number = float(value)
     except OverflowError:
-        number = math.copysign(math.inf, value)
+        number = math.inf if value > 0 else -math.inf
     inside = above < number < below or (infinite and math.isinf(number))
     allowed = least <= number <= most and inside and (infinite or math.isfinite(number))
     if not allowed:
