@@ -67,16 +67,20 @@ def as_number(
         raise TypeError(
             f"{name} = {shown(value)} is a {type(value).__name__}; pass a number (int or float)"
         )
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf if value > 0 else -math.inf
+    number = _double(value)
     inside = above < number < below or (infinite and math.isinf(number))
     allowed = least <= number <= most and inside and (infinite or math.isfinite(number))
     if not allowed:
         bounds = _interval(above, least, below, most, infinite)
         raise ValueError(f"{name} = {shown(value)} is not allowed; choose {name} in {bounds}")
     return number
+
+
+def _double(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer or a fraction beyond the doubles
+        return math.inf if value > 0 else -math.inf
 
 
 def _interval(above: float, least: float, below: float, most: float, infinite: bool) -> str:
