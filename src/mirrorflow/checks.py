@@ -121,7 +121,7 @@ def as_flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
-def as_choice(value: Any, name: str, options: Sequence[str]) -> str:
+def as_choice(value: Any, name: str, options: Sequence[str]) -> Any:
     """One of the texts.
 
     Raises:
@@ -135,7 +135,7 @@ def as_choice(value: Any, name: str, options: Sequence[str]) -> str:
         )
     if value not in options:
         raise ValueError(f"{name} = {shown(value)} is unknown; choose one of {listed}")
-    return str(value)
+    return value
 
 
 def as_function(value: Any, name: str, of: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.checks import as_number
 from mirrorflow.flow.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.interpolate import (
     hermite,
@@ -116,12 +117,13 @@ class Trajectory:
         if (log_t is None) == (log_log_t is None):
             raise ValueError("pass one of log_t and log_log_t, natural logarithms of the time")
         if log_log_t is not None:
+            log_log_t = as_number(log_log_t, "log_log_t", infinite=True)
             if not log_log_t < _LOG_LAST:
                 return self._at_log_log(log_log_t)
             return self.at(float(np.exp(log_log_t)))
-        assert log_t is not None
+        log_t = as_number(log_t, "log_t", infinite=True)
         last = float(self.log_t[-1])
-        if not log_t <= last * (1 + 1e-15) or np.isnan(log_t):
+        if not log_t <= last * (1 + 1e-15):
             raise ValueError(
                 f"log_t = {log_t} is outside the trajectory, which ends at {last}; "
                 "integrate with a later log_t_end"
