@@ -70,9 +70,8 @@ def as_labels(y: Any, classes: int | None, *, points: int | None = None, name: s
 
 
 def _check_values(labels: Tensor, whole: Tensor, classes: int | None, name: str) -> None:
-    seen = whole
-    if labels.is_floating_point():  # of few bits too, where torch cannot compare them
-        seen = labels = labels.double()
+    # Floats of few bits cannot be compared.
+    seen = labels.double() if labels.is_floating_point() else whole
     if classes is None:
         good = (seen == 1) | (seen == -1)
     else:
@@ -143,7 +142,7 @@ def _hidden(labels: Tensor) -> bool:
 def _refuse(labels: Tensor, whole: Tensor, good: Tensor, classes: int | None, name: str) -> None:
     wrong = ~good
     first = int(wrong.nonzero()[0])
-    bad = labels[wrong] if labels.is_floating_point() else whole[wrong]
+    bad = labels.double()[wrong] if labels.is_floating_point() else whole[wrong]
     if labels.dtype == torch.uint64:
         values: list[Any] = np.unique(labels[wrong].cpu().numpy())[:_SHOWN].tolist()
     else:
