@@ -61,7 +61,7 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
         return _from_file(Path(name).expanduser().absolute())
     if name not in SOURCES:
         raise ValueError(
-            f"data = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
+            f"name = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
             "file with the arrays x and y"
         )
     source = SOURCES[name]
