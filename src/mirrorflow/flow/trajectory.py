@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirrorflow.checks import as_number
+from mirrorflow.checks import as_number, as_path
 from mirrorflow.flow.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.interpolate import (
     hermite,
@@ -274,7 +273,7 @@ class Trajectory:
         """Write one compressed `.npz` file, atomically: readers see the old one or the new one."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SCALARS}
         head = {"outcome": self.outcome, "degree": self.degree, "stats": dict(self.stats)}
-        write_arrays(Path(path), arrays, head)
+        write_arrays(as_path(path), arrays, head)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
@@ -284,7 +283,7 @@ class Trajectory:
             RunError: the file is missing, corrupt or something else.
         """
         names = [f.name for f in fields(cls) if f.name not in _SCALARS]
-        arrays, head = read_arrays(Path(path), names)
+        arrays, head = read_arrays(as_path(path), names)
         columns: dict[str, Any] = {**arrays, **head}
         return cls(**columns)
 
