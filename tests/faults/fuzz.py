@@ -176,12 +176,10 @@ def verdict(call: Call, argument: str, make: Callable[[], Any]) -> str:
     except TimeoutError as error:
         return f"TimeoutError: {error}"
     except (Exception, RecursionError) as error:
-        cause = error
-        while cause is not None and not (
-            cause.args and cause.args[0] == "a user's function failed"
-        ):
+        cause: BaseException | None = error
+        while cause is not None and cause.args[:1] != (THEIRS,):
             cause = cause.__cause__ or cause.__context__
-        if is_refusal(error, argument) or cause is not None:
+        if is_refusal(error, argument, value) or cause is not None:
             return ""
         text = " ".join(str(error).split())[:160]
         place = traceback.extract_tb(error.__traceback__)[-1]
