@@ -14,10 +14,12 @@ import dataclasses
 import io
 import linecache
 import math
+import os
 import re
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
 from collections import Counter
@@ -227,6 +229,7 @@ def main() -> None:
     torch.set_default_dtype(torch.float64)
     limit = 12 << 30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    os.chdir(tempfile.mkdtemp())  # a path such as "abc" is written to
     groups: dict[str, list[Call]] = {}
     for call in all_calls():
         if re.search(options.calls, call.name):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from mirrorflow.checks import as_choice, as_flag, as_number
+from mirrorflow.checks import as_choice, as_flag, as_function, as_number
 from mirrorflow.maps import MapLike, MirrorMap
 from mirrorflow.optim import rules
 from mirrorflow.optim.checks import agreed_number, check_gradient, groups_by_map, listed_parameters
@@ -288,5 +288,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
 def _evaluate(closure: Callable[[], Any] | None) -> Any:
     if closure is None:
         return None
+    if not is_compiling():
+        as_function(closure, "closure", "no argument that returns the loss")
     with torch.enable_grad():
         return closure()
