@@ -25,6 +25,7 @@ from mirrorflow.diagnostics.problem import Chosen, Problem, select
 from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.diagnostics.subdifferential import Subdifferential, subdifferential
 from mirrorflow.errors import NotHomogeneousError
+from mirrorflow.labels import as_labels
 from mirrorflow.maps import Horizon, LpHorizon, MapLike
 from mirrorflow.nets import check_degree
 
@@ -104,6 +105,7 @@ def certify(
             {k: p.detach() for k, p in model.named_parameters()}
         )
     q = batched_margins(model, parameters, x, y, batch_size)
+    y = as_labels(y, None if q.shape[1] == 1 else q.shape[1] + 1, points=len(x))
     problem = Problem(model, parameters, shape, x, y, q)
     log_gauge += log_peak
     least = float(q.min())

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mirrorflow.diagnostics.geometry import check_finite, geometry
-from mirrorflow.losses import check_labels, pairwise_margins
+from mirrorflow.labels import as_labels
+from mirrorflow.losses import check_labels, output_classes, pairwise_margins
 from mirrorflow.maps import MapLike
 
 __all__ = ["Margin", "batched_margins", "margin"]
@@ -64,7 +65,7 @@ def batched_margins(
         ValueError: labels or outputs of a wrong kind, or outputs that are not finite.
     """
     buffers = dict(net.named_buffers())
-    parts = []
+    parts: list[Tensor] = []
     dtype = next(iter(parameters.values())).dtype
     for start in range(0, len(x), batch_size):
         points = x[start : start + batch_size]
@@ -72,8 +73,9 @@ def batched_margins(
         outputs = functional_call(net, {**parameters, **buffers}, (points,))
         if outputs.ndim == 2 and outputs.shape[1] == 1:
             outputs = outputs[:, 0]
-        labels = y[start : start + batch_size]
-        check_labels(outputs, labels)
+        if not parts:
+            y = as_labels(y, output_classes(outputs), points=len(x))
+        labels = check_labels(outputs, y[start : start + batch_size])
         parts.append(pairwise_margins(outputs.to(torch.float64), labels))
     if not parts:
         raise ValueError(f"x has shape {tuple(x.shape)}: there are no points to measure on")
