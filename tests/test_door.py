@@ -60,3 +60,8 @@ def test_help_shows_what_there_is() -> None:
     assert "import mirrorflow as mf" in text
     for name in ("mirror_flow", "MirrorDescent", "certify", "HyperbolicEntropy"):
         assert name in text
+
+
+def test_the_optimizers_import_no_compiler() -> None:
+    code = "import sys, mirrorflow.optim; print('torch._dynamo' in sys.modules)"
+    assert run(code) == "False\n"

@@ -138,6 +138,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
                 finite relative step. No parameter has moved then.
         """
         if self.defaults["step_rule"] is not None:
+            # The relative step reads numbers at every step: no graph can hold them. Disabled here
+            # and not by a decorator, which would import the compiler with this module.
+            if is_compiling():
+                return torch.compiler.disable(self._step_relative)(closure)  # type: ignore[no-untyped-call]
             return self._step_relative(closure)
         loss = _evaluate(closure)
         found = self.with_gradient()
@@ -145,8 +149,6 @@ class MirrorOptimizer(torch.optim.Optimizer):
             self._step_group(group, [p for p, its in found if its is group])
         return loss
 
-    # The relative step reads numbers at every step: no graph can hold them.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_relative(self, closure: Callable[[], Any] | None) -> Any:
         rule: LossScaled = self.defaults["step_rule"]
         loss = _evaluate(closure)
