@@ -8,8 +8,10 @@ the argument, its value and the cure.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = [
     "as_integer",
     "as_net",
     "as_number",
+    "as_path",
     "as_points",
     "as_tensor",
     "shown",
@@ -149,6 +152,22 @@ def as_function(value: Any, name: str, of: str) -> Any:
             f"{name} = {shown(value)} is a {type(value).__name__}; pass a function of {of}"
         )
     return value
+
+
+def as_path(value: Any, name: str = "path") -> Path:
+    """The path of a file or folder, which need not exist.
+
+    Raises:
+        TypeError: no text and no path.
+        ValueError: empty text, or a zero byte in it.
+    """
+    if isinstance(value, bytes) or not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} = {shown(value)} is a {type(value).__name__}; pass a path")
+    if not os.fspath(value) or "\0" in str(value):
+        raise ValueError(
+            f"{name} = {shown(value)} is not a path; pass the path of a file or folder"
+        )
+    return Path(value)
 
 
 def as_net(value: Any, name: str = "net") -> nn.Module:

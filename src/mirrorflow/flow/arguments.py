@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +16,7 @@ from mirrorflow.checks import (
     as_integer,
     as_net,
     as_number,
+    as_path,
     as_points,
     as_tensor,
     shown,
@@ -95,9 +95,7 @@ def check_files(checkpoint: Any, callback: Any) -> Path | None:
         as_function(callback, "callback", "a FlowPoint")
     if checkpoint is None:
         return None
-    if not isinstance(checkpoint, (str, os.PathLike)) or not os.fspath(checkpoint):
-        raise TypeError(f"checkpoint = {shown(checkpoint)}; pass the path of a file")
-    path = Path(checkpoint)
+    path = as_path(checkpoint, "checkpoint")
     if path.is_dir():
         raise IsADirectoryError(f"checkpoint = {str(path)!r} is a folder; name a file in it")
     if not path.parent.is_dir():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mirrorflow.checks import as_integer, as_net, shown
 from mirrorflow.flow.api import mirror_flow
 from mirrorflow.flow.trajectory import Trajectory
-from mirrorflow.maps import MapLike
+from mirrorflow.maps import MapLike, MirrorMap
 
 __all__ = ["compare_maps"]
 
@@ -52,13 +52,19 @@ def compare_maps(
     mirror_maps = _listed(mirror_maps, "mirror_maps")
     for k, net in enumerate(starts):
         as_net(net, f"nets[{k}]")
+    for k, each in enumerate(mirror_maps):
+        if not isinstance(each, (MirrorMap, Mapping)):
+            raise TypeError(
+                f"mirror_maps[{k}] = {shown(each)} is not a MirrorMap; pass a list of maps such as "
+                "[maps.Quadratic(), maps.Cosh()]"
+            )
     workers = as_integer(workers, "workers", least=1)
     if options.get("checkpoint") is not None:
         raise ValueError(
             "checkpoint: one file cannot hold several flows; call mirror_flow for each with its own"
         )
     jobs = [(net, x, y, m, options) for m in mirror_maps for net in starts]
-    if workers == 1:
+    if min(workers, len(jobs)) == 1:
         flat = [_run(job) for job in jobs]
     else:
         flat = _spread(jobs, workers)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from mirrorflow.checks import as_choice, as_flag, as_number
+from mirrorflow.checks import as_choice, as_flag, as_function, as_number
 from mirrorflow.maps import MapLike, MirrorMap
 from mirrorflow.optim import rules
 from mirrorflow.optim.checks import agreed_number, check_gradient, groups_by_map, listed_parameters
@@ -138,6 +138,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
                 finite relative step. No parameter has moved then.
         """
         if self.defaults["step_rule"] is not None:
+            # The relative step reads numbers at every step: no graph can hold them. Disabled here
+            # and not by a decorator, which would import the compiler with this module.
+            if is_compiling():
+                return torch.compiler.disable(self._step_relative)(closure)  # type: ignore[no-untyped-call]
             return self._step_relative(closure)
         loss = _evaluate(closure)
         found = self.with_gradient()
@@ -145,8 +149,6 @@ class MirrorOptimizer(torch.optim.Optimizer):
             self._step_group(group, [p for p, its in found if its is group])
         return loss
 
-    # The relative step reads numbers at every step: no graph can hold them.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_relative(self, closure: Callable[[], Any] | None) -> Any:
         rule: LossScaled = self.defaults["step_rule"]
         loss = _evaluate(closure)
@@ -288,5 +290,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
 def _evaluate(closure: Callable[[], Any] | None) -> Any:
     if closure is None:
         return None
+    if not is_compiling():
+        as_function(closure, "closure", "no argument that returns the loss")
     with torch.enable_grad():
         return closure()

@@ -33,7 +33,12 @@ def listed_parameters(params: Any) -> list[Any]:
             "params argument given to the optimizer should be an iterable of Tensors or dicts, "
             f"but params = {shown(params)}; pass net.parameters(), net.named_parameters() or groups"
         )
-    return list(params)
+    if not (listed := list(params)):
+        raise ValueError(
+            "optimizer got an empty parameter list: params is empty; pass net.parameters() of a "
+            "net that has some, and make a generator anew for each optimizer"
+        )
+    return listed
 
 
 def groups_by_map(params: list[Any], mirror_map: Mapping[str, MirrorMap]) -> list[dict[str, Any]]:
