@@ -245,3 +245,14 @@ def test_arguments_of_the_sources_are_looked_at() -> None:
             call()
     assert data.blobs(np.int64(5), np.int32(2)).x.shape == (5, 2)
     assert small(x=X, y=np.array([1, -1, 1, -1], dtype=">i2")).y.tolist() == [1, -1, 1, -1]
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    block = page.partition("## Your own file")[2].split("```python")[1].split("```")[0]
+    names: dict[str, Any] = {"data": data}
+    exec(block, names)
+    assert names["own"].y.tolist() == [0, 1, 0, 1, 1, 0]
+    assert names["own"].classes == 2
+    assert names["own"].notes == ("y: the labels 'cat', 'dog' are the classes 0, 1 here",)

@@ -91,6 +91,8 @@ def flow(
         make_folder(figure.parent)  # before hours of work that it would lose
     console = Console(stderr=as_json)
     points = load(data, **data_options(data_option or []))
+    for note in points.notes:
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     if len(points.x) > _MANY:
         Console(stderr=True).print(
             f"{points.name} has {len(points.x):,} points; a step of the late phase solves an "

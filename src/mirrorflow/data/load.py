@@ -58,7 +58,7 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
     if name.endswith(".npz"):
         if options:
             raise ValueError(f"data options {sorted(options)} do not apply to the file {name}")
-        return _from_file(Path(os.path.expanduser(name)).absolute())  # noqa: PTH111, never raises
+        return _from_file(Path(os.path.expanduser(name)).absolute())
     if name not in SOURCES:
         raise ValueError(
             f"name = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "

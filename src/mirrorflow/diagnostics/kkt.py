@@ -26,6 +26,7 @@ from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.diagnostics.subdifferential import Subdifferential, subdifferential
 from mirrorflow.errors import NotHomogeneousError
 from mirrorflow.labels import as_labels
+from mirrorflow.losses import output_classes
 from mirrorflow.maps import Horizon, LpHorizon, MapLike
 from mirrorflow.nets import check_degree
 
@@ -105,8 +106,10 @@ def certify(
             {k: p.detach() for k, p in model.named_parameters()}
         )
     q = batched_margins(model, parameters, x, y, batch_size)
-    y = as_labels(y, None if q.shape[1] == 1 else q.shape[1] + 1, points=len(x))
-    problem = Problem(model, parameters, shape, x, y, q)
+    with torch.no_grad():
+        classes = output_classes(model(x[:1]))
+    y = as_labels(y, classes, points=len(x))
+    problem = Problem(model, parameters, shape, x, y, q, classes)
     log_gauge += log_peak
     least = float(q.min())
     head: dict[str, Any] = {
