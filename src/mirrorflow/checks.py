@@ -190,7 +190,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     Arrays of any byte order and stride are taken; the dtype is kept. Nothing is said of the values.
 
     Raises:
-        TypeError: text, objects, complex or sparse entries, or not an array at all.
+        TypeError: text, objects, complex, quantized or sparse entries, or not an array at all.
     """
     if isinstance(value, (list, tuple)):
         try:
@@ -212,6 +212,8 @@ def as_tensor(value: Any, name: str) -> Tensor:
         )
     if value.layout is not torch.strided:
         raise TypeError(f"{name} is sparse ({value.layout}); pass {name}.to_dense()")
+    if value.is_quantized:
+        raise TypeError(f"{name} is quantized ({value.dtype}); pass {name}.dequantize()")
     if value.is_complex():
         raise TypeError(f"{name} is complex ({value.dtype}); pass real numbers")
     return value

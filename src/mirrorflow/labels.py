@@ -51,7 +51,9 @@ def as_labels(y: Any, classes: int | None, *, points: int | None = None, name: s
         ValueError: a wrong shape, or labels outside what is allowed.
     """
     if classes is not None:
-        classes = as_integer(classes, "classes", least=2)
+        classes = as_integer(classes, "classes", least=2, most=2**31)
+    if points is not None:
+        points = as_integer(points, "points", least=0)
     labels = _numbers(y, name)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -70,9 +72,8 @@ def as_labels(y: Any, classes: int | None, *, points: int | None = None, name: s
 
 
 def _check_values(labels: Tensor, whole: Tensor, classes: int | None, name: str) -> None:
-    seen = whole
-    if labels.is_floating_point():  # of few bits too, where torch cannot compare them
-        seen = labels = labels.double()
+    # Floats of few bits cannot be compared.
+    seen = labels.double() if labels.is_floating_point() else whole
     if classes is None:
         good = (seen == 1) | (seen == -1)
     else:
@@ -116,7 +117,7 @@ def _numbers(y: Any, name: str) -> Tensor:
 
 
 def _check_shape(labels: Tensor, points: int | None, name: str) -> None:
-    want = "(n,) with n >= 1" if points is None else f"({points},)"
+    want = "(n,) with n >= 1" if points is None else f"({points},) for {points} points"
     shape = tuple(labels.shape)
     if labels.ndim == 2 and not _hidden(labels) and _is_one_hot(labels.cpu()):
         raise ValueError(
@@ -143,7 +144,7 @@ def _hidden(labels: Tensor) -> bool:
 def _refuse(labels: Tensor, whole: Tensor, good: Tensor, classes: int | None, name: str) -> None:
     wrong = ~good
     first = int(wrong.nonzero()[0])
-    bad = labels[wrong] if labels.is_floating_point() else whole[wrong]
+    bad = labels.double()[wrong] if labels.is_floating_point() else whole[wrong]
     if labels.dtype == torch.uint64:
         values: list[Any] = np.unique(labels[wrong].cpu().numpy())[:_SHOWN].tolist()
     else:
@@ -158,8 +159,8 @@ def _refuse(labels: Tensor, whole: Tensor, good: Tensor, classes: int | None, na
             f"(from 0/1: 2*{name} - 1), a net with C outputs (classes=C) class indices 0 ... C-1"
         )
     raise ValueError(
-        f"{text} but class indices are 0 ... {classes - 1}; pass integer labels "
-        f"0 ... {classes - 1} (from 1 ... {classes}: {name} - 1)"
+        f"{text} but class indices are 0 ... {classes - 1} (classes = {classes}); pass integer "
+        f"labels 0 ... {classes - 1} (from 1 ... {classes}: {name} - 1)"
     )
 
 
@@ -251,7 +252,12 @@ def read_labels(y: Any, y_test: Any = None, *, names: tuple[str, str] = ("y", "y
 
 def _column(values: Any, name: str) -> tuple[_Array, int | None]:
     """The labels (n,) as native integers, booleans or text; the number of columns if one-hot."""
-    array: _Array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if isinstance(values, Tensor):
+        if values.device.type == "meta":
+            raise TypeError(f"{name} is on the device meta, where it has no values")
+        values = as_tensor(values, name).detach().cpu()
+        values = (values.double() if values.is_floating_point() else values).numpy()
+    array: _Array = values
     try:
         array = np.asarray(array)
     except Exception as error:

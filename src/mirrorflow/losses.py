@@ -59,15 +59,20 @@ def check_labels(outputs: Tensor, y: Tensor) -> Tensor:
 
 def _outputs(outputs: Tensor) -> Tensor:
     """Floats of shape (n,) for a binary net, since (n, 1) is one too, or (n, C)."""
-    outputs = as_tensor(outputs, "outputs")
-    if not outputs.is_floating_point():
-        outputs = outputs.to(torch.get_default_dtype())
-    if outputs.dtype.itemsize < 2:
-        raise TypeError(
-            f"outputs have dtype {outputs.dtype}, in which torch computes no exponentials; pass "
-            "outputs.float()"
-        )
+    outputs = _floats(outputs, "outputs")
     return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
+
+
+def _floats(values: Tensor, name: str) -> Tensor:
+    values = as_tensor(values, name)
+    if not values.is_floating_point():
+        return values.to(torch.get_default_dtype())
+    if values.dtype.itemsize < 2:
+        raise TypeError(
+            f"{name} has dtype {values.dtype}, in which torch computes no exponentials; pass "
+            f"{name}.float()"
+        )
+    return values
 
 
 def _classes(outputs: Tensor) -> int | None:
@@ -80,7 +85,11 @@ def _classes(outputs: Tensor) -> int | None:
 
 
 def _labels(outputs: Tensor, y: Tensor) -> Tensor:
-    return as_labels(y, _classes(outputs), points=len(outputs)).to(outputs.device)
+    classes = _classes(outputs)
+    try:
+        return as_labels(y, classes, points=len(outputs)).to(outputs.device)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}; outputs have shape {tuple(outputs.shape)}") from None
 
 
 def pairwise_margins(outputs: Tensor, y: Tensor) -> Tensor:
@@ -128,9 +137,7 @@ def log_softplus(a: Tensor) -> Tensor:
     Raises:
         TypeError: not a tensor of numbers.
     """
-    a = as_tensor(a, "a")
-    if not a.is_floating_point():
-        a = a.to(torch.get_default_dtype())
+    a = _floats(a, "a")
     # Below the cut log softplus(a) = a − e^a/2 to rounding; softplus itself underflows at
     # a = −745 (float64), −103 (float32). The branches are clamped for the sake of autograd.
     cut = {torch.float64: -34.0, torch.float32: -15.0}.get(a.dtype, -5.0)

@@ -98,12 +98,12 @@ def on_the_simplex() -> nn.Module:
         (X[:, :1], Y, ValueError, "x has 1 features a point, but the net takes 2"),
         (X, Y * math.nan, ValueError, "takes labels -1 and"),
         (X, Y[:3], ValueError, "one label a point"),
-        (X, Y[:, None], ValueError, "one label a point"),
+        (X, torch.stack([Y, -Y], 1), ValueError, "one label a point"),
         (X, (Y > 0).double(), ValueError, r"from 0/1: 2\*y - 1"),
     ],
     ids=[
         "text", "none", "complex", "empty", "scalar", "nan", "zero", "huge", "features",
-        "nan labels", "short labels", "labels (n, 1)", "labels 0 and 1",
+        "nan labels", "short labels", "labels (n, 2)", "labels 0 and 1",
     ],
 )  # fmt: skip
 def test_data(x: Any, y: Any, error: type[Exception], text: str) -> None:

@@ -111,10 +111,14 @@ def check_points(
         ValueError: empty, unequal length, NaN or infinity, or labels outside what is allowed.
         TypeError: x is not floating-point, or class indices are not integers.
     """
+    if not isinstance(names, tuple) or [type(text) for text in names] != [str, str]:
+        raise TypeError(f"names = {shown(names)}; pass two texts, such as ('x', 'y')")
     xs, ys = names
     x = as_tensor(x, xs)
     if not x.is_floating_point():
         raise TypeError(f"{xs} has dtype {x.dtype}; pass floating-point points")
+    if x.dtype.itemsize < 2 or x.device.type == "meta":
+        raise TypeError(f"{xs} is {x.dtype} on {x.device}, where nothing can be computed from it")
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(
             f"{xs} has shape {tuple(x.shape)}; pass {xs} of shape (n, ...) with n >= 1 points of "

@@ -61,7 +61,7 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
         return _from_file(Path(name).expanduser().absolute())
     if name not in SOURCES:
         raise ValueError(
-            f"data = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
+            f"name = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
             "file with the arrays x and y"
         )
     source = SOURCES[name]
@@ -92,12 +92,14 @@ def _from_file(path: Path) -> Dataset:
         x_test = x[:0]
     if arrays["x"].dtype == np.uint8:
         notes.append("x holds bytes: they are read as the numbers 0 ... 255 and are not scaled")
-    names = (f"y in {path}", f"y_test in {path}")
-    labels = read_labels(arrays["y"], arrays.get("y_test"), names=names)
-    return Dataset(
-        path.stem, x, labels.y, x_test, labels.y_test, labels.classes,
-        (*notes, *labels.notes), str(path),
-    )  # fmt: skip
+    try:
+        labels = read_labels(arrays["y"], arrays.get("y_test"))
+        return Dataset(
+            path.stem, x, labels.y, x_test, labels.y_test, labels.classes,
+            (*notes, *labels.notes), str(path),
+        )  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
