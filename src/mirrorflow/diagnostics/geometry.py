@@ -226,7 +226,8 @@ def check_parameters(net: nn.Module) -> None:
     for name, parameter in net.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ValueError(
-                f"net: the parameter {name!r} holds NaN or infinity; load the last finite checkpoint"
+                f"net: the parameter {name!r} holds NaN or infinity; "
+                "load the last finite checkpoint"
             )
 
 
