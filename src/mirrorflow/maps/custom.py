@@ -13,7 +13,8 @@ from torch import Tensor
 from mirrorflow.checks import as_function, shown
 from mirrorflow.errors import MirrorFlowError
 from mirrorflow.maps.adaptive import adaptive_integral
-from mirrorflow.maps.base import SeparableMap, require_floating
+from mirrorflow.maps.arguments import require_floating
+from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.estimate import HorizonEstimate, estimate_horizon
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import magnitude, signed
@@ -33,7 +34,8 @@ class Custom(SeparableMap):
     `Custom(gradient=lambda x: x + x**3)`. The rest is made from it: `r` by adaptive quadrature,
     `r''` by autograd, the inverse by a safeguarded Newton method on logarithms, in float64; index
     and horizon are those of `estimate_horizon`. Kinks of r' are allowed; a step across one keeps
-    the digits of r' only. The first inverse or integral tabulates r' over all floats. Given the potential, r' is its derivative by autograd.
+    the digits of r' only. Given the potential, r' is its derivative by autograd. The first inverse
+    or integral tabulates r' over all floats.
 
     Args:
         gradient: `r'`: tensor to tensor, entry by entry, odd, continuous and strictly increasing,
@@ -114,13 +116,13 @@ class Custom(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`r(x) = ∫_0^x r'`, by quadrature in float64."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         result: Tensor = _Area.apply(x, self)  # type: ignore[no-untyped-call]
         return result
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`e(x) = ∫_0^x t dr'(t)`, by the same quadrature, without the difference `x r' − r`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         result: Tensor = _Energy.apply(x, self)  # type: ignore[no-untyped-call]
         return result
 
@@ -130,7 +132,7 @@ class Custom(SeparableMap):
         Raises:
             MirrorFlowError: the function fails at x, or gives NaN.
         """
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         value = self._gradient(x)
         if value.isnan().any():
             self._refuse_nan(x, value, "r'")
@@ -143,13 +145,13 @@ class Custom(SeparableMap):
             MirrorFlowError: no x has `|r'(x) − u| ≤ 1e-9 |u|` (a billionth, or 8 roundings of x if
                 r' is steeper): r' is bounded, jumps over u, or is not finite that far out.
         """
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         result: Tensor = _Inverse.apply(u, self)  # type: ignore[no-untyped-call]
         return result
 
     def hessian(self, x: Tensor) -> Tensor:
         """`r''(x)` by autograd; at 0, where `|x|` has no derivative, its limit."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         slope = derivative(self._gradient, x)
         slope = torch.where(x == 0, self._curvature, slope)
         if slope.isnan().any():

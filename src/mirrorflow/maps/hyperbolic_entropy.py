@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     asinh_ratio,
@@ -44,7 +45,7 @@ class HyperbolicEntropy(SeparableMap):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        require_scale(self.beta, "beta")
+        object.__setattr__(self, "beta", as_scale(self.beta, "beta"))
 
     @property
     def index(self) -> float:
@@ -53,23 +54,23 @@ class HyperbolicEntropy(SeparableMap):
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`√(x²+β²) − β`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         root = torch.hypot(x, torch.full_like(x, self.beta))
         return x * (x / (root + self.beta))
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`x asinh(x/β) − √(x²+β²) + β`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return x * torch.asinh(x / self.beta) - self.dual_energy_entries(x)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`asinh(x/β)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return asinh_ratio(x, self.beta)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`β sinh u`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         half = torch.sinh(0.5 * u)
         # cosh and sinh of the half angle: β sinh u may be finite where sinh u is not.
         return torch.where(
@@ -113,7 +114,7 @@ class HyperbolicEntropy(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/√(x²+β²)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 1 / torch.hypot(x, torch.full_like(x, self.beta))
 
     def horizon(self) -> LpHorizon:

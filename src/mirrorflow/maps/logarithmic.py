@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     expm1,
@@ -38,7 +39,7 @@ class Logarithmic(SeparableMap):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        require_scale(self.beta, "beta")
+        object.__setattr__(self, "beta", as_scale(self.beta, "beta"))
 
     @property
     def index(self) -> float:
@@ -47,23 +48,23 @@ class Logarithmic(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`(|x|+β) log(1+|x|/β) − |x| = β (z log(1+z) − (z − log(1+z)))`, `z = |x|/β`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         z = magnitude(x) / self.beta
         return magnitude(x) * torch.log1p(z) - self.beta * minus_log1p(z)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`|x| − β log(1+|x|/β)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return self.beta * minus_log1p(magnitude(x) / self.beta)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x log(1+|x|/β)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return signed(torch.log1p(magnitude(x) / self.beta), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u β expm1|u|`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         m = magnitude(u)
         # In halves: β expm1|u| may be finite where expm1|u| is not.
         far = (2 * self.beta * torch.sinh(0.5 * m)) * torch.exp(0.5 * m)
@@ -100,7 +101,7 @@ class Logarithmic(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/(|x|+β)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 1 / (x.abs() + self.beta)
 
     def horizon(self) -> LpHorizon:

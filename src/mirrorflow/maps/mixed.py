@@ -9,7 +9,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_number
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_real, require_floating
+from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 from mirrorflow.maps.power import Power
@@ -42,11 +44,14 @@ class Mixed(SeparableMap):
     b: float = 1.0
 
     def __post_init__(self) -> None:
-        Power(self.p)
-        for name, value in (("a", self.a), ("b", self.b)):
-            require_number(value, name)
+        object.__setattr__(self, "p", Power(self.p).p)
+        for name, given in (("a", self.a), ("b", self.b)):
+            value = as_real(given, name)
             if not 0 <= value < math.inf:
-                raise ValueError(f"{name} = {value} is not a weight; choose 0 <= {name} < inf")
+                raise ValueError(
+                    f"{name} = {shown(given)} is not a weight; choose 0 <= {name} < inf"
+                )
+            object.__setattr__(self, name, value)
         if self.a == 0 and self.b == 0:
             raise ValueError("a = 0 and b = 0 leave no potential; make one of them positive")
 
@@ -68,24 +73,24 @@ class Mixed(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`a x²/2 + b |x|^p/p`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
         return 0.5 * self.a * x * x + (self.b / self.p) * power(magnitude(x), e + 1)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`a x²/2 + b (1 − 1/p)|x|^p`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
         return 0.5 * self.a * x * x + self.b * float(e / (e + 1)) * power(magnitude(x), e + 1)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`a x + b sgn x |x|^{p−1}`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return self.a * x + self.b * signed(power(magnitude(x), self._exponent), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """The inverse of `to_dual`, by Newton's method on `log |x|` (convex, so monotone)."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         w = magnitude(u)
         start = self._above(w)
         excess = (self.a * start + self.b * power(start, self._exponent)) - w
@@ -123,7 +128,7 @@ class Mixed(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`a + b (p−1)|x|^{p−2}`: infinite at 0 for p < 2."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return self.a + (self.b * Power(self.p).hessian(x) if self.b > 0 else torch.zeros_like(x))
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_number
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_real, require_floating
+from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 
@@ -36,12 +39,13 @@ class Power(SeparableMap):
     p: float
 
     def __post_init__(self) -> None:
-        require_number(self.p, "p")
-        if not 1 < self.p < float("inf"):
+        p = as_real(self.p, "p")
+        if not 1 < p < math.inf:
             raise ValueError(
-                f"p = {self.p} gives no Legendre potential; choose 1 < p < inf "
+                f"p = {shown(self.p)} gives no Legendre potential; choose 1 < p < inf "
                 "(for p -> 1 use HyperbolicEntropy, for p -> inf use Cosh)"
             )
+        object.__setattr__(self, "p", p)
 
     @property
     def index(self) -> float:
@@ -60,34 +64,34 @@ class Power(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`|x|^p/p`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return power(magnitude(x), self._exponent + 1) / self.p
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`(1 − 1/p)|x|^p`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
         return float(e / (e + 1)) * power(magnitude(x), e + 1)
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`(1 − 1/p)|u|^{p/(p−1)}`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         e = self._exponent
         return float(e / (e + 1)) * power(magnitude(u), 1 + 1 / e)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x |x|^{p−1}`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return signed(power(magnitude(x), self._exponent), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u |u|^{1/(p−1)}`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return signed(power(magnitude(u), 1 / self._exponent), u)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`(p−1)|x|^{p−2}`: infinite at 0 for p < 2, zero there for p > 2."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
         if e == 1:
             return torch.ones_like(x)
