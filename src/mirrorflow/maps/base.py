@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.checks import shown
-from mirrorflow.maps.arguments import require_floating
+from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.horizon import Horizon
 from mirrorflow.maps.quadrature import gauss_legendre
 
@@ -94,9 +95,9 @@ class MirrorMap(ABC):
 
     def bregman(self, x: Tensor, y: Tensor) -> Tensor:
         """`D(x, y) = R(x) − R(y) − ⟨∇R(y), x − y⟩ ≥ 0`, a scalar tensor."""
-        x = require_floating(x, "x")
-        y = require_floating(y, "y")
-        return self.potential(x) - self.potential(y) - (self.to_dual(y) * (x - y)).sum()
+        x, y = require_pair(x, y, "y")
+        value = self.potential(x) - self.potential(y) - (self.to_dual(y) * (x - y)).sum()
+        return without_nan(value, x.isnan().any() | y.isnan().any(), (x == y).all())
 
     def hessian(self, x: Tensor) -> Tensor:
         """The diagonal of `∇²R(x)`, the shape of x; only where the map is separable."""
@@ -174,8 +175,7 @@ class SeparableMap(MirrorMap):
         Where delta is 0 and where x is infinite, the result is x bit for bit. float16 and
         bfloat16 are computed in float32 and rounded once.
         """
-        x = require_floating(x, "x")
-        delta = require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         if x.dtype in (torch.float16, torch.bfloat16):
             moved = self._moved(x.float(), delta.float()).to(x.dtype)
         else:
@@ -216,8 +216,7 @@ def bregman_entries(mirror_map: SeparableMap, x: Tensor, y: Tensor) -> Tensor:
     in 0.3 … 3.3 and `|x − y|` is at most twice `r'/r''`, so that it changes by a moderate factor;
     and the definition elsewhere, where it loses a digit at most.
     """
-    x = require_floating(x, "x")
-    y = require_floating(y, "y")
+    x, y = require_pair(x, y, "y")
     h = x - y
     u, curvature = mirror_map.to_dual(y), mirror_map.hessian(y)
     same = x.sign() * y.sign() > 0
@@ -228,4 +227,10 @@ def bregman_entries(mirror_map: SeparableMap, x: Tensor, y: Tensor) -> Tensor:
     far = mirror_map._bregman_far(x, y)
     apart = mirror_map.potential_entries(x) + mirror_map.dual_energy_entries(y) - x * u
     far = torch.where(same, far, apart)
-    return torch.where(near, area, far)
+    return without_nan(torch.where(near, area, far), x.isnan() | y.isnan(), x == y)
+
+
+def without_nan(value: Tensor, unknown: Tensor, equal: Tensor) -> Tensor:
+    """A divergence whose terms overflow against each other is ∞, and 0 between equal points."""
+    value = torch.where(value.isnan() & ~unknown, math.inf, value)
+    return torch.where(equal, 0.0, value)

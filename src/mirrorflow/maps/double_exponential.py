@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,15 @@ class DoubleExponential(SeparableMap):
         """`∫_0^x sinh(sinh t) dt`, by Gauss–Legendre quadrature."""
         x = require_floating(x, "x")
         return integral_from_zero(self.to_dual, x)
+
+    def dual_energy_entries(self, x: Tensor) -> Tensor:
+        """`x r'(x) − r(x)`; ∞ where r' is."""
+        x = require_floating(x, "x")
+        u = self.to_dual(x)
+        far = u.isinf()
+        near = torch.where(far, 0.0, x)
+        energy = near * self.to_dual(near) - self.potential_entries(near)
+        return torch.where(far, math.inf, energy)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sinh(sinh x)`."""

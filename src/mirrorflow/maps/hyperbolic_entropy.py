@@ -17,6 +17,7 @@ from mirrorflow.maps.numerics import (
     log_asinh_exp,
     log_sinh_exp,
     magnitude,
+    product_minus,
     signed,
 )
 
@@ -61,7 +62,8 @@ class HyperbolicEntropy(SeparableMap):
     def potential_entries(self, x: Tensor) -> Tensor:
         """`x asinh(x/β) − √(x²+β²) + β`."""
         x = require_floating(x, "x")
-        return x * torch.asinh(x / self.beta) - self.dual_energy_entries(x)
+        m = magnitude(x)
+        return product_minus(m, asinh_ratio(m, self.beta), self.dual_energy_entries(x))
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`asinh(x/β)`."""
@@ -82,10 +84,13 @@ class HyperbolicEntropy(SeparableMap):
         low, high = torch.minimum(x.abs(), y.abs()), torch.maximum(x.abs(), y.abs())
         beta = torch.full_like(low, self.beta)
         roots = torch.hypot(low, beta), torch.hypot(high, beta)
-        slope = 1 + (low + high) / (roots[0] + roots[1])
-        rise = torch.log1p((high - low) / (low + roots[0]) * slope)
-        rise = x.abs() * torch.where(x.abs() < y.abs(), -rise, rise)
-        return rise - (self.dual_energy_entries(x) - self.dual_energy_entries(y))
+        slope = 1 + (0.5 * low + 0.5 * high) / (0.5 * roots[0] + 0.5 * roots[1])
+        gap, start = (high - low) * (0.5 * slope), 0.5 * low + 0.5 * roots[0]
+        rise = torch.log1p(gap / start)
+        rise = torch.where(rise.isinf(), torch.log(gap) - torch.log(start), rise)
+        rise = torch.where(x.abs() < y.abs(), -rise, rise)
+        fall = self.dual_energy_entries(x) - self.dual_energy_entries(y)
+        return product_minus(x.abs(), rise, fall)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`m' = m e^{−s} − d sinh s` with `m = |x|`, `s = sgn(x) delta`, `d = β²/(√(x²+β²) + m)`.

@@ -8,7 +8,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.arguments import require_floating
+from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, keep
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
@@ -57,7 +57,8 @@ class PNorm(MirrorMap):
     def potential(self, x: Tensor) -> Tensor:
         """`½‖x‖_p²`."""
         x = require_floating(x, "x")
-        return 0.5 * LpHorizon(self.p).gauge(x) ** 2
+        size = LpHorizon(self.p).gauge(x)
+        return (0.5 * size) * size
 
     def dual_energy(self, x: Tensor) -> Tensor:
         """`½‖x‖_p²`: the potential itself, as for every map of degree 2."""
@@ -66,7 +67,8 @@ class PNorm(MirrorMap):
     def conjugate(self, u: Tensor) -> Tensor:
         """`½‖u‖_{p*}²`."""
         u = require_floating(u, "u")
-        return 0.5 * LpHorizon(self.p).dual_gauge(u) ** 2
+        size = LpHorizon(self.p).dual_gauge(u)
+        return (0.5 * size) * size
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`‖x‖_p · sgn x (|x|/‖x‖_p)^{p−1}`."""
@@ -85,8 +87,7 @@ class PNorm(MirrorMap):
         `λ = (1/p*) log Σ w |1−ρ|^{p*}` and the entry by `|1−ρ|^q e^{(1−q)λ}`: as an increment
         where `|ρ| ≤ ½`.
         """
-        x = require_floating(x, "x")
-        delta = require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         if x.dtype in (torch.float16, torch.bfloat16):
             moved = self._moved(x.float(), delta.float()).to(x.dtype)
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.arguments import require_floating
+from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap, keep
 from mirrorflow.maps.horizon import LpHorizon
 
@@ -55,14 +55,13 @@ class Quadratic(SeparableMap):
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
         """`(x − y)²/2`."""
-        x = require_floating(x, "x")
-        y = require_floating(y, "y")
-        return 0.5 * (x - y) * (x - y)
+        x, y = require_pair(x, y, "y")
+        gap = x - y
+        return (0.5 * gap) * gap
 
     def step(self, x: Tensor, delta: Tensor) -> Tensor:
         """`x − delta`: a step of gradient descent."""
-        x = require_floating(x, "x")
-        delta = require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         return keep(delta == 0, x, x - delta)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:

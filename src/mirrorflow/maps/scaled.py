@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mirrorflow.checks import shown
@@ -79,12 +80,22 @@ class Scaled(SeparableMap):
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`w r'(x)`."""
-        return self.weight * self.map.to_dual(x)
+        x = require_floating(x, "x")
+        plain = self.weight * self.map.to_dual(x)
+        if self.weight >= 1:
+            return plain
+        # w r' may be finite where r' is not.
+        far = torch.exp(self.log_to_dual(torch.log(x.abs())))
+        return torch.where(plain.isinf(), torch.copysign(far, x), plain)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`r'^{-1}(u/w)`."""
         u = require_floating(u, "u")
-        return self.map.to_primal(u / self.weight)
+        plain = self.map.to_primal(u / self.weight)
+        if self.weight >= 1:
+            return plain
+        far = torch.exp(self.log_to_primal(torch.log(u.abs())))
+        return torch.where(plain.isinf(), torch.copysign(far, u), plain)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`w r''(x)`."""

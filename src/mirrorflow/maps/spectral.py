@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.checks import shown
-from mirrorflow.maps.arguments import require_floating
+from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, SeparableMap, keep
 from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.schatten import SchattenHorizon, thin_svd
@@ -90,8 +90,7 @@ class Spectral(MirrorMap):
 
         Singular values far below the largest are accurate relative to the largest only.
         """
-        x = require_floating(x, "x")
-        delta = require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         if not bool(x.isfinite().all()) and bool((delta == 0).all()):
             return x.clone()  # the singular values of an infinite matrix cannot be had
         moved = self.to_primal(self.to_dual(_long(x)) - _long(delta)).to(x.dtype)
