@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import asinh_ratio, asinh_shift, log_asinh_exp, log_sinh_exp
 
@@ -76,6 +77,10 @@ class Cosh(SeparableMap):
         """`cosh(x/s)`."""
         require_floating(x, "x")
         return torch.cosh(x / self.scale)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`log dE/dQ ~ Q/s`."""
+        return RadialGrowth(math.inf, order=1.0, rate=1 / self.scale, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ∞."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mirrorflow.maps.adaptive import adaptive_integral
 from mirrorflow.maps.base import SeparableMap, require_floating
-from mirrorflow.maps.estimate import HorizonEstimate, estimate_horizon
+from mirrorflow.maps.estimate import HorizonEstimate, estimate_growth, estimate_horizon
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import magnitude, signed
 from mirrorflow.maps.quadrature import integral
@@ -85,6 +86,14 @@ class Custom(SeparableMap):
             NoHorizonError: there is none.
         """
         return self.estimate.order
+
+    def radial_growth(self) -> RadialGrowth:
+        """Estimated, see `estimate_growth`.
+
+        Raises:
+            NoHorizonError: it cannot be told.
+        """
+        return estimate_growth(self)
 
     def horizon(self) -> LpHorizon:
         """ℓ of order `index`.

@@ -13,10 +13,11 @@ from torch import Tensor
 from mirrorflow.errors import NoHorizonError
 from mirrorflow.maps.base import MirrorMap, SeparableMap, require_map
 from mirrorflow.maps.finite import log_radius
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon, LpHorizon
 from mirrorflow.maps.level import LevelHorizon
 
-__all__ = ["HorizonEstimate", "estimate_horizon"]
+__all__ = ["HorizonEstimate", "estimate_growth", "estimate_horizon"]
 
 LogDual = Callable[[Tensor], Tensor]
 LEVELS = 9
@@ -75,6 +76,80 @@ def estimate_horizon(mirror_map: MirrorMap) -> HorizonEstimate:
         return _estimate(mirror_map, mirror_map.log_to_dual, None)
     mirror_map.horizon()
     return _estimate(mirror_map, _Ray(mirror_map), _far_level(mirror_map))
+
+
+def estimate_growth(mirror_map: MirrorMap) -> RadialGrowth:
+    """The growth of `dE/dQ` on a ray, from the local behaviour of r' where float64 ends.
+
+    Index α finite: `dE/dQ = Q r''(Q)`, and `A = lim Q^{2−α} r''(Q)` where that settles. Index ∞:
+    with `w(x) = d log r'/dx ~ c m x^{m−1}`, m and c are extrapolated over doublings of x as the
+    index is over doublings of log x.
+
+    Args:
+        mirror_map: any map.
+
+    Raises:
+        NoHorizonError: the index, or for a rapidly varying map m or c, cannot be told.
+    """
+    index = estimate_horizon(mirror_map).order
+    if not isinstance(mirror_map, SeparableMap):
+        if math.isfinite(index):
+            return RadialGrowth(index)
+        raise NoHorizonError(
+            f"the growth of {mirror_map!r} cannot be told: it is not separable and varies rapidly; "
+            "give its class a radial_growth()"
+        )
+    log_dual = mirror_map.log_to_dual
+    # Beyond, differences of log r' have lost the digits.
+    end = min(_end(mirror_map, log_dual), 700.0)
+    if math.isfinite(index):
+        constant = _log_constant(log_dual, index, end)
+        return RadialGrowth(index, constant, log_dual=log_dual)
+    logs = torch.tensor([end - 0.01 - k * math.log(2) for k in range(7, -1, -1)]).double()
+    log_w = _log_slope(log_dual, logs) - logs
+    steps = (log_w.diff() / math.log(2)).tolist()
+    order = _settled(steps)
+    if order is not None and order[1] <= 0.02:
+        m = float(Fraction(1 + order[0]).limit_denominator(20))
+        if abs(m - 1 - order[0]) <= max(order[1], 1e-6) and m > 0:
+            rate = _settled((log_w - (m - 1) * logs).exp().tolist())
+            if rate is not None and 0 < rate[1] <= 0.02 * rate[0]:
+                return RadialGrowth(math.inf, order=m, rate=rate[0] / m, log_dual=log_dual)
+    raise NoHorizonError(
+        f"the growth of {mirror_map!r} cannot be told: log r' grows faster than every power of x, "
+        "but not like c x^m as far as float64 reaches (m from the last doublings of x: "
+        f"{', '.join(f'{1 + s:.4g}' for s in steps[-3:])}); give its class a radial_growth()"
+    )
+
+
+def _log_slope(log_dual: LogDual, log_x: Tensor) -> Tensor:
+    """`log (d log r'/d log x)` by a central difference."""
+    h = 1e-4
+    rise = _quiet(log_dual, log_x + h) - _quiet(log_dual, log_x - h)
+    return (rise / (2 * h)).log()
+
+
+def _log_constant(log_dual: LogDual, index: float, end: float) -> float:
+    """`lim log r''(x) + (2 − α) log x`, or NaN if it moves at the end by more than 1e-6."""
+    log_x = torch.tensor([0.5 * end, 0.7 * end, end - 0.01], dtype=torch.float64)
+    values = _quiet(log_dual, log_x) + _log_slope(log_dual, log_x) - (index - 1) * log_x
+    settled = float(values.max() - values.min()) <= 1e-6
+    return float(values[-1]) if settled else math.nan
+
+
+def _settled(row: list[float]) -> tuple[float, float] | None:
+    """Limit and error of a sequence that has settled or moves ever less, all in one direction."""
+    changes = [b - a for a, b in zip(row[-4:], row[-3:], strict=False)]
+    noise = 1e-7 * (1 + abs(row[-1]))
+    if max(abs(c) for c in changes) <= noise:
+        return row[-1], noise
+    if abs(changes[-1]) <= noise and abs(changes[-2]) <= 1e-2 * (1 + abs(row[-1])):
+        return row[-1], 10 * noise
+    ratios = [b / a if a else math.inf for a, b in zip(changes, changes[1:], strict=False)]
+    if min(ratios) <= 0 or max(ratios) > 0.75:
+        return None
+    left = changes[-1] * ratios[-1] / (1 - ratios[-1])
+    return row[-1] + left, 0.2 * abs(left) + noise
 
 
 class _Ray:
@@ -235,7 +310,7 @@ def _require_steady(mirror_map: MirrorMap, log_dual: LogDual, tail: _Tail, trend
     One turn is no oscillation: it may be the last term of a sum that takes over. Then the reason is
     `trend`.
     """
-    swings, turns = [], 0
+    swings, seen = [], []
     for k in (3, 2, 1, 0):
         high = tail.end * 0.5**k
         inner = torch.linspace(0.5 * high, high, 401, dtype=torch.float64)
@@ -245,9 +320,9 @@ def _require_steady(mirror_map: MirrorMap, log_dual: LogDual, tail: _Tail, trend
         local = (_quiet(log_dual, ahead) - _quiet(log_dual, behind)) / (ahead - behind)
         rounding = tail.noise * tail.end / (2 * STEPS) / (0.5 * width)
         swings.append(max(_swing(local) - 2 * rounding, 0.0))
-        turns = _turns(local, 0.5 * swings[-1])
+        seen.append(local)
     if swings[-1] > 1e-7 and swings[-1] > 0.8 * max(swings[:-1]):
-        if turns < 2:
+        if _turns(torch.cat(seen), 0.5 * swings[-1]) < 2:
             raise NoHorizonError(trend)
         raise NoHorizonError(
             f"{mirror_map!r} has no horizon: the local index of r' keeps oscillating by "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     expm1,
@@ -102,6 +103,10 @@ class Logarithmic(SeparableMap):
         """`1/(|x|+β)`."""
         require_floating(x, "x")
         return 1 / (x.abs() + self.beta)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ → 1`."""
+        return RadialGrowth(1.0, 0.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.maps.base import SeparableMap, require_floating, require_number
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 
@@ -133,6 +135,11 @@ class Power(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`l/(p−1)`."""
         return log_u / float(self._exponent)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = (p−1) Q^{p−1}`."""
+        e = float(self._exponent)
+        return RadialGrowth(self.p, math.log(e), log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓp."""
