@@ -23,6 +23,7 @@ from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.scaled import Array, turned, unturned
 
 _FLATTEST = 1e-10  # share of the largest slope to which those of crossing entries are raised
+_BENT = 0.1  # share of a move by which x and its dual disagree, from which the dual's bend counts
 _TRUST = 0.5  # largest relative move of x in one Newton step
 _NOISE = 1e-8  # residual of the dual equation, relative to its terms, from which rounding may rule
 _NOISY = 30.0  # times the tolerance: moves of x that rounding may cause
@@ -111,24 +112,30 @@ class _Bordered:
         z = np.linalg.solve(self.k, scaled.reshape(b, k, -1)).reshape(b * k, -1)
         return self.s[:, None] * z
 
-    def stiffness(self, clock: Array | None, x1: Array, m1: Array, u1: Array) -> Array:
+    def stiffness(
+        self, at: NDArray[np.int64], clock: Array | None, x1: Array, m1: Array, u1: Array
+    ) -> Array:
         """By how much the right side of the dual equation falls per unit of one entry of x, while
-        all others give way (d,): `1/k - du/dx`, where k is the inverse's diagonal."""
+        all others give way, for the entries `at`: `1/k - du/dx`, k the inverse's diagonal."""
         b, k = self.shape
         if k == 1:
-            inverse = self.s**2 / self.k.ravel()
+            inverse = self.s[at] ** 2 / self.k.ravel()[at]
         else:
-            inverse = self.s**2 * np.linalg.inv(self.k)[:, np.arange(k), np.arange(k)].ravel()
-        pushed = self.y.T if self.bend is None else self.bend @ self.y.T
+            blocks, own = np.unique(at // k, return_inverse=True)
+            within = np.linalg.inv(self.k[blocks])[own, at % k, at % k]
+            inverse = self.s[at] ** 2 * within
+        y = self.y[at]
+        pushed = y.T if self.bend is None else self.bend @ y.T
         m = np.linalg.solve(self.a, self.w[:, None] * pushed)
-        inverse -= (self.y * m.T).sum(1)
+        inverse -= (y * m.T).sum(1)
         if clock is None:
-            inverse += x1 * m.sum(0) / m1.sum()
+            inverse += x1[at] * m.sum(0) / m1.sum()
         else:
-            push = self.apply_inverse(self.hess_times(clock)[:, None])[:, 0]
-            inverse -= x1 * (clock + push - (self.jac @ clock) @ m) / (clock @ u1)
+            push = self.apply_inverse(self.hess_times(clock)[:, None])[at, 0]
+            inverse -= x1[at] * (clock[at] + push - (self.jac @ clock) @ m) / (clock @ u1)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            return np.nan_to_num(np.abs(1.0 / inverse - self.slope), nan=1e290, posinf=1e290)
+            found = np.abs(1.0 / inverse - self.slope[at])
+        return np.nan_to_num(found, nan=1e290, posinf=1e290)
 
     def hess_times(self, v: Array) -> Array:
         b, k = self.shape
@@ -174,6 +181,8 @@ def solve_stage(
     system: _Bordered | None = None
     dual_primary = frame.map.primary == "dual"
     slaved, kinked = frame.map.slaved, frame.margins.kinked
+    last_move: Array | None = None
+    limited = np.zeros(len(x), dtype=bool)
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
@@ -229,13 +238,19 @@ def solve_stage(
             new, x_line, u, v = _shorter(frame, basis, slope, system.own, x, u, dx, du, damp)
             curved = frame.map.extent(new - x - dx) / size
         else:
-            stiffness = system.stiffness(clock.direction, x1, m1, u1)
-            new = frame.map.meet(x + dx, u + du, stiffness)
+            x_line, v = x + dx, u + du
+            bent = np.abs(frame.map.primal(v) - x_line) > _BENT * np.abs(dx)
+            at = np.flatnonzero(bent)
+            stiffness = system.stiffness(at, clock.direction, x1, m1, u1)
+            new = _met(frame, at, x_line, v, stiffness)
             sx = frame.map.extent(new - x) / size
             damp = min(1.0, _TRUST / sx) if sx > 0 and np.any(x) else 1.0
-            x_line, v = x + damp * dx, u + damp * du
             if damp < 1.0:
-                new = frame.map.meet(x_line, v, stiffness)
+                x_line, v = x + damp * dx, u + damp * du
+                new = _met(frame, at, x_line, v, stiffness)
+            if last_move is not None:
+                new = x + _halved(new - x, last_move, limited)
+            last_move = new - x
             far = np.where(crossing, 0.0, new - x)
             sx = max(
                 frame.map.extent(far) / size,
@@ -271,6 +286,22 @@ def solve_stage(
             return None
         best = min(best, sx + sm)
     return None
+
+
+def _met(frame: Frame, at: NDArray[np.int64], line: Array, v: Array, stiffness: Array) -> Array:
+    """`line`, but for the entries `at` where their equation with a linear right side ends."""
+    new = line.copy()
+    new[at] = frame.map.meet(line[at], v[at], stiffness)
+    return new
+
+
+def _halved(move: Array, last: Array, limited: NDArray[np.bool_]) -> Array:
+    """The move of each entry, at most half of its last if it turned back, and twice that after,
+    so that an entry whose equation has a bend is enclosed; `limited` is updated."""
+    back = move * last < 0.0
+    limited |= back & (np.abs(move) > 0.5 * np.abs(last))
+    bound = np.where(limited, np.where(back, 0.5, 2.0) * np.abs(last), np.inf)
+    return np.clip(move, -bound, bound)
 
 
 def _shorter(
