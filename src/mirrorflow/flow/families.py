@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap

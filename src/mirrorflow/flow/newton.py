@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.flow.activity import FLOOR, admit, open_cases, responses
+from mirrorflow.flow.crossing import BENT, FLATTEST, Halving, Trial
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.scaled import Array, turned, unturned
 
-_FLATTEST = 1e-10  # share of the largest slope to which those of crossing entries are raised
-_BENT = 0.1  # share of a move by which x and its dual disagree, from which the dual's bend counts
 _TRUST = 0.5  # largest relative move of x in one Newton step
 _NOISE = 1e-8  # residual of the dual equation, relative to its terms, from which rounding may rule
 _NOISY = 30.0  # times the tolerance: moves of x that rounding may cause
@@ -117,7 +116,7 @@ class _Bordered:
     ) -> Array:
         """By how much the right side of the dual equation falls per unit of one entry of x, while
         all others give way, for the entries `at`: `1/k - du/dx`, k the inverse's diagonal."""
-        b, k = self.shape
+        k = self.shape[1]
         if k == 1:
             inverse = self.s[at] ** 2 / self.k.ravel()[at]
         else:
@@ -181,8 +180,7 @@ def solve_stage(
     system: _Bordered | None = None
     dual_primary = frame.map.primary == "dual"
     slaved, kinked = frame.map.slaved, frame.margins.kinked
-    last_move: Array | None = None
-    limited = np.zeros(len(x), dtype=bool)
+    halving = Halving(len(x))
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
@@ -196,7 +194,7 @@ def solve_stage(
         slope, basis = frame.map.slope(x, u), frame.map.basis(x, u)
         crossing = frame.map.crossing(u)
         if crossing is not None:  # below, rounding in J' mu moves x by more than its size
-            slope = np.maximum(slope, _FLATTEST * slope.max())
+            slope = np.maximum(slope, FLATTEST * slope.max())
         coupling = frame.map.coupling(x, u)
         r2 = b + temperature * log_mu - kappa
         response: Array | float = 1.0
@@ -238,25 +236,13 @@ def solve_stage(
             new, x_line, u, v = _shorter(frame, basis, slope, system.own, x, u, dx, du, damp)
             curved = frame.map.extent(new - x - dx) / size
         else:
-            x_line, v = x + dx, u + du
-            bent = np.abs(frame.map.primal(v) - x_line) > _BENT * np.abs(dx)
-            at = np.flatnonzero(bent)
+            at = np.flatnonzero(np.abs(frame.map.primal(u + du) - x - dx) > BENT * np.abs(dx))
             stiffness = system.stiffness(at, clock.direction, x1, m1, u1)
-            new = _met(frame, at, x_line, v, stiffness)
-            sx = frame.map.extent(new - x) / size
-            damp = min(1.0, _TRUST / sx) if sx > 0 and np.any(x) else 1.0
-            if damp < 1.0:
-                x_line, v = x + damp * dx, u + damp * du
-                new = _met(frame, at, x_line, v, stiffness)
-            if last_move is not None:
-                new = x + _halved(new - x, last_move, limited)
-            last_move = new - x
-            far = np.where(crossing, 0.0, new - x)
-            sx = max(
-                frame.map.extent(far) / size,
-                frame.map.dual_ratio(np.where(crossing, frame.map.dual(new) - u, 0.0), u),
-            )
-            curved = frame.map.extent(np.where(crossing, 0.0, new - x - dx)) / size
+            trial = Trial(frame, at, stiffness, x, u, dx, du)
+            damp = trial.damping(size)
+            x_line, v = x + damp * dx, u + damp * du
+            new = halving.limit(x, trial.at(damp))
+            sx, curved = trial.moved(new, crossing, size)
         rel = damp * dmu / mu
         mu = mu * np.where(
             rel > -0.5,
@@ -288,22 +274,6 @@ def solve_stage(
     return None
 
 
-def _met(frame: Frame, at: NDArray[np.int64], line: Array, v: Array, stiffness: Array) -> Array:
-    """`line`, but for the entries `at` where their equation with a linear right side ends."""
-    new = line.copy()
-    new[at] = frame.map.meet(line[at], v[at], stiffness)
-    return new
-
-
-def _halved(move: Array, last: Array, limited: NDArray[np.bool_]) -> Array:
-    """The move of each entry, at most half of its last if it turned back, and twice that after,
-    so that an entry whose equation has a bend is enclosed; `limited` is updated."""
-    back = move * last < 0.0
-    limited |= back & (np.abs(move) > 0.5 * np.abs(last))
-    bound = np.where(limited, np.where(back, 0.5, 2.0) * np.abs(last), np.inf)
-    return np.clip(move, -bound, bound)
-
-
 def _shorter(
     frame: Frame,
     basis: Array | None,
@@ -320,9 +290,7 @@ def _shorter(
     dual_primary = frame.map.primary == "dual"
     x_line = x + damp * dx
     v = u + damp * du
-    x_dual = (
-        frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
-    )
+    x_dual = frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
     line, bent = turned(basis, x_line - x), turned(basis, x_dual - x)
     near = np.abs(turned(basis, v - u)) < 0.1 * np.abs(turned(basis, u))
     take = (np.abs(line) <= np.abs(bent)) | (slope < own) | near
