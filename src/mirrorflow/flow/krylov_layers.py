@@ -169,13 +169,11 @@ class LayeredProducts(Products):
     def squares(self, c: Array) -> Array:
         out = np.empty(self.m.size)
         parts = self._parts(np.arange(len(self.q)), np.zeros(self.m.size))
-        for k, (z, inputs, own, w, _) in zip(
-            reversed(range(len(self.weights))), parts, strict=True
-        ):
+        for slot, (z, inputs, own, w, _) in zip(reversed(self.m.slots), parts, strict=True):
             both = (c[:, None] * z * own).T @ inputs
             total = (c[:, None] * z * z).T @ (inputs * inputs) + 2.0 * both * w
             total += ((c[:, None] * own * own).sum(0))[:, None] * w * w
-            out[self.m.slots[k]] = total.ravel()
+            out[slot] = total.ravel()
         return out
 
 
