@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mirrorflow.experiments.atomic import write_atomic
+from mirrorflow.files import write_atomic
 
 if TYPE_CHECKING:  # commands that draw nothing need no matplotlib
     from matplotlib.figure import Figure

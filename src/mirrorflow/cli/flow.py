@@ -17,7 +17,7 @@ from rich.table import Table
 from mirrorflow.cli.figure import write_figure
 from mirrorflow.cli.options import data_options, widths
 from mirrorflow.data import Dataset, load
-from mirrorflow.experiments.atomic import make_folder
+from mirrorflow.files import make_folder
 from mirrorflow.flow import FlowPoint, Trajectory, mirror_flow
 from mirrorflow.maps import parse_map
 from mirrorflow.nets import MLP, HomogeneousNet, Linear

@@ -16,7 +16,7 @@ from rich.text import Text
 from mirrorflow.cli.options import widths
 from mirrorflow.cli.progress import bar_columns
 from mirrorflow.data import load
-from mirrorflow.experiments.atomic import make_folder
+from mirrorflow.files import make_folder
 from mirrorflow.experiments.pruning import compare, findings
 from mirrorflow.experiments.sweep.records import write_rows
 

@@ -18,7 +18,7 @@ import torch
 
 from mirrorflow import __version__
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
+from mirrorflow.files import make_folder, write_atomic, write_text
 from mirrorflow.experiments.config import RunConfig
 
 __all__ = ["FORMAT", "RunFolder", "surroundings"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.experiments import digits, images, networks, one_limit, slowness
-from mirrorflow.experiments.atomic import make_folder, write_text
+from mirrorflow.files import make_folder, write_text
 from mirrorflow.experiments.finding import Finding
 from mirrorflow.experiments.folder import FORMAT, surroundings
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks

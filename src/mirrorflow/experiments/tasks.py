@@ -11,7 +11,7 @@ from typing import Any
 
 from mirrorflow import __version__
 from mirrorflow.errors import MirrorFlowError, RunError
-from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
+from mirrorflow.files import make_folder, write_atomic, write_text
 from mirrorflow.experiments.folder import FORMAT
 from mirrorflow.experiments.pool import cores, local_processes, this_process
 

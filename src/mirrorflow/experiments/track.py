@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mirrorflow.errors import MissingExtraError
-from mirrorflow.experiments.atomic import make_folder, write_text
+from mirrorflow.files import make_folder, write_text
 from mirrorflow.experiments.config import flatten
 
 __all__ = ["Told", "Tracker", "Tracking", "missing_tracker", "tracking"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.errors import MissingExtraError, RunError
-from mirrorflow.experiments.atomic import make_folder
+from mirrorflow.files import make_folder
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.pool import local_processes, this_process

@@ -8,7 +8,7 @@ from typing import Any
 
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments import PRESETS, Record, read_records
-from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
+from mirrorflow.files import make_folder, write_atomic, write_text
 from mirrorflow.experiments.folder import FORMAT
 from mirrorflow.report.parts import Picture
 

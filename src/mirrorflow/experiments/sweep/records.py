@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.atomic import write_atomic, write_text
+from mirrorflow.files import write_atomic, write_text
 from mirrorflow.experiments.config import RunConfig, flatten
 from mirrorflow.experiments.folder import FORMAT
 from mirrorflow.experiments.sweep.member import FAILED, Result, at_thresholds

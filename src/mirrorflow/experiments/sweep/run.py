@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from mirrorflow.experiments.atomic import make_folder
+from mirrorflow.files import make_folder
 from mirrorflow.experiments.folder import RunFolder
 from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, cores, local_processes
 from mirrorflow.experiments.sweep.member import Result, left_behind, run_member
