@@ -76,7 +76,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, seal: bool 
             whole = _digest(file).hexdigest()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise RunError(_cure(path, error)) from error
     except RuntimeError as error:
         # torch.save reports a failed write as a RuntimeError of its zip writer.
@@ -87,7 +87,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, seal: bool 
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-    return whole
+    return str(whole)
 
 
 def _digest(file: BinaryIO) -> Any:
