@@ -94,6 +94,7 @@ class Certificate:
     kinks: int
     more_kinks: bool
     kink_tolerance: float
+    at_best: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON; tensors become lists."""

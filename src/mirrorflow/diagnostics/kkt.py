@@ -130,6 +130,7 @@ def certify(
         theta = torch.cat([p.reshape(-1) for p in parameters.values()]).cpu().numpy()
         ladder = Ladder(cone, targets, chosen.ratio, theta, 1.0 if shape.joint else shape.degree)
         best = ladder.climb(BANDS if band is None else (band,))
+        best, at_best = ladder.improve(best, band)
         values = torch.zeros_like(q)
         values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers).to(q)
         g = best.fit.element - best.fit.residual
@@ -158,6 +159,7 @@ def certify(
         free=targets[best.rung.tolerance].free,
         kinks=len(cone.owner),
         more_kinks=more_kinks,
+        at_best=at_best,
     )
 
 
@@ -267,6 +269,7 @@ def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> C
         support=torch.zeros(0, dtype=torch.long), natural_multipliers=problem.place(natural),
         natural_epsilon=nan, gap=nan, natural_gap=nan, considered=0, left_out=0, cut=math.inf,
         band=nan, slack=nan, zero_tolerance=nan, tradeoff=(), free=0, kinks=0, more_kinks=False,
+        at_best=False,
     )  # fmt: skip
 
 
