@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mirrorflow.checks import as_integer, as_points, as_tensor, shown
+from mirrorflow.checks import as_integer, as_points, shown
 from mirrorflow.errors import MirrorFlowError, NotSeparableError, UndecidedError
 from mirrorflow.exact.extra import load_cvxpy, solve
 from mirrorflow.exact.polish import polish
 from mirrorflow.exact.rescaled import Bracket, rescaled
 from mirrorflow.exact.separability import exact_products, farkas, separator
+from mirrorflow.labels import as_labels
 from mirrorflow.maps import Horizon, LpHorizon
 
 __all__ = ["MarginBounds", "Solution", "margin_rows", "max_margin"]
@@ -97,6 +98,8 @@ def max_margin(x: Tensor, y: Tensor, horizon: Horizon, *, classes: int | None = 
         raise TypeError(
             f"horizon = {shown(horizon)} is not a Horizon; pass one, such as Quadratic().horizon()"
         )
+    if classes is not None:
+        classes = as_integer(classes, "classes", least=2, most=2**31)
     # Gradients are needed inside, whatever mode the caller is in.
     with torch.inference_mode(False), torch.enable_grad():
         return _solve(*margin_rows(x, y, classes), len(x), horizon, classes)
@@ -197,7 +200,7 @@ def margin_rows(
         ValueError: as `max_margin`.
     """
     x = as_points(x).detach().to("cpu", torch.float64, copy=True)
-    y = as_tensor(y, "y").detach().cpu().clone()
+    y = as_labels(y, classes).cpu()
     if x.ndim < 2 or y.shape != x.shape[:1]:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; pass points (n, d) or "
@@ -205,24 +208,13 @@ def margin_rows(
         )
     n = len(x)
     if classes is None:
-        if not bool(((y == 1) | (y == -1)).all()):
-            raise ValueError(
-                f"y holds {torch.unique(y)[:5].tolist()}; pass labels -1 and +1, or class indices "
-                "together with classes=C"
-            )
         rows = y.to(torch.float64).reshape(-1, *[1] * (x.ndim - 1)) * x
         return rows, tuple(x.shape[1:]), (torch.arange(n), torch.zeros(n, dtype=torch.long))
-    classes = as_integer(classes, "classes", least=2, most=2**31)
-    if y.is_floating_point() or y.dtype is torch.bool or bool(((y < 0) | (y >= classes)).any()):
-        raise ValueError(
-            f"y holds {torch.unique(y)[:5].tolist()} ({y.dtype}); with classes = {classes} pass "
-            "integer labels 0 ... classes - 1, classes >= 2"
-        )
     point = torch.arange(n).repeat_interleave(classes - 1)
     other = torch.cat([torch.cat([torch.arange(c), torch.arange(c + 1, classes)]) for c in y])
     rows = torch.zeros(len(point), classes, *x.shape[1:], dtype=torch.float64)
     index = torch.arange(len(point))
-    rows[index, y[point].long()] = x[point]
+    rows[index, y[point]] = x[point]
     rows[index, other] = -x[point]
     return rows, (classes, *x.shape[1:]), (point, other)
 
