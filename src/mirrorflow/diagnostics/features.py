@@ -253,7 +253,7 @@ class _Sums:
             participation=float(s.sum()) ** 2 / (len(s) * total) if total > 0 else 0.0,
             effective_rank=math.exp(entropy) if float(values.sum()) > 0 else 0.0,
             cka_movement=self._movement(),
-            strengths=s,
+            strengths=s * peak * peak,
         )
 
     def _movement(self) -> float | None:
