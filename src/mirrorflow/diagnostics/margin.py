@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mirrorflow.checks import as_integer
 from mirrorflow.diagnostics.geometry import check_finite, check_tensors, geometry
-from mirrorflow.losses import check_labels, pairwise_margins
+from mirrorflow.labels import as_labels
+from mirrorflow.losses import check_labels, output_classes, pairwise_margins
 from mirrorflow.maps import MapLike
 from mirrorflow.nets.evaluate import copied, evaluate, fixed_names, trained_parameters, undisturbed
 
@@ -66,7 +67,7 @@ def batched_margins(
     Raises:
         ValueError: labels or outputs of a wrong kind, or outputs that are not finite.
     """
-    parts = []
+    parts: list[Tensor] = []
     dtype = next(iter(parameters.values())).dtype
     for start in range(0, len(x), batch_size):
         points = x[start : start + batch_size]
@@ -74,8 +75,9 @@ def batched_margins(
         outputs = evaluate(net, parameters, points)
         if outputs.ndim == 2 and outputs.shape[1] == 1:
             outputs = outputs[:, 0]
-        labels = y[start : start + batch_size]
-        check_labels(outputs, labels)
+        if not parts:
+            y = as_labels(y, output_classes(outputs), points=len(x))
+        labels = check_labels(outputs, y[start : start + batch_size])
         parts.append(pairwise_margins(outputs.to(torch.float64), labels))
     if not parts:
         raise ValueError(f"x has shape {tuple(x.shape)}: there are no points to measure on")

@@ -19,6 +19,7 @@ from mirrorflow.flow.margins import LARGE, LinearMargins, Margins
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.smoothed import SmoothedReLU
 from mirrorflow.flow.two_layer import TwoLayerMargins
+from mirrorflow.labels import as_labels
 from mirrorflow.losses import check_labels, pairwise_margins
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, check_degree
 from mirrorflow.nets.evaluate import call, copied
@@ -137,14 +138,13 @@ def net_margins(
         NotHomogeneousError: the module has no degree.
     """
     x = x.detach().to("cpu", torch.float64)
-    y = y.detach().to("cpu")
     if isinstance(net, Linear | MLP):
         margins = _dense(net, x, y, smoothing, kinks)
     elif kinks == "exact":
         raise ValueError(_EXACT)
     else:
         copy = copied(net, torch.float64).to("cpu")
-        check_labels(copy(x), y)
+        y = check_labels(copy(x), y)
         degree = net.degree if isinstance(net, HomogeneousNet) else check_degree(copy, x).total
         margins = ModuleMargins(copy.requires_grad_(False), x, y, degree, smoothing)
     if isinstance(net, HomogeneousNet):
@@ -160,7 +160,7 @@ _EXACT = (
 
 def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks) -> Margins:
     classes = None if net.binary else (net.sizes[-1] if isinstance(net, MLP) else len(net.weight))
-    check_labels(x.new_zeros((len(x),) if classes is None else (len(x), classes)), y)
+    y = as_labels(y, classes, points=len(x)).cpu()
     points = _numpy(x.flatten(1) if x.ndim > 1 else x[:, None])
     features = net.d if isinstance(net, Linear) else net.sizes[0]
     if points.shape[1] != features:
