@@ -100,7 +100,7 @@ def features(
     hidden = hidden_units(nets[0])
     if initial is not None:
         as_net(initial, "initial")
-        check_parameters(initial)
+        check_parameters(initial, "initial")
         nets.append(_readable(initial, "initial"))
         other = hidden_units(nets[1])
         if [h.units for h in hidden] != [h.units for h in other]:

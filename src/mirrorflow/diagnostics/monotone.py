@@ -124,7 +124,9 @@ def check_monotone(
         TypeError: not arrays of real numbers, or not numbers.
     """
     loss, log_e = _array(log_loss, "log_loss"), _array(log_energy, "log_energy")
-    degree = as_number(degree, "degree", above=0)
+    if as_number(degree, "degree") <= 0:
+        raise ValueError(f"degree = {shown(degree)} must be positive; pass the L of the net")
+    degree = float(degree)
     tolerance = as_number(tolerance, "tolerance", least=0)
     if loss.ndim != 1 or loss.shape != log_e.shape or len(loss) == 0:
         raise ValueError(
