@@ -200,7 +200,7 @@ def _of_sequential(net: nn.Sequential, x: Tensor, hidden: tuple[Units, ...]) -> 
 def _by_unit(h: Tensor, units: int, form: str) -> Tensor:
     """(n, units, …): from the last entries of a vector, the channels of a map, the flat map."""
     h = h.movedim(-1, 1) if form == "vector" else h
-    return h if h.shape[1] == units else h.unflatten(1, (units, -1))
+    return h if h.shape[1] == units else h.reshape(len(h), units, -1, *h.shape[2:])
 
 
 class _Sums:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 
@@ -22,8 +22,7 @@ _WIDEST = 1000.0
 
 
 def _as_pool(value: Any) -> Pool:
-    pool: Any = as_choice(value, "pool", get_args(Pool))
-    return pool
+    return cast("Pool", as_choice(value, "pool", get_args(Pool)))
 
 
 class CNN(ConvNet):
