@@ -113,9 +113,7 @@ def certify(
         as_integer(max_kinks, "max_kinks", least=0),
         as_integer(batch_size, "batch_size", least=1),
     )
-    # Gradients are needed inside, whatever mode the caller is in.
-    with torch.inference_mode(False):
-        return _certify(net, x, y, mirror_map, given)
+    return _certify(net, x, y, mirror_map, given)
 
 
 class _Options(NamedTuple):
