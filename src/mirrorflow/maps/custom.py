@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirrorflow.checks import as_function, shown
+from mirrorflow.checks import shown
 from mirrorflow.errors import MirrorFlowError
 from mirrorflow.maps.adaptive import adaptive_integral
 from mirrorflow.maps.arguments import require_floating
@@ -64,7 +64,11 @@ class Custom(SeparableMap):
             raise TypeError("give Custom either gradient= (r') or potential= (r), and not both")
         self._kind = "gradient" if gradient is not None else "potential"
         given = gradient if gradient is not None else potential
-        self._given: Scalar = as_function(given, self._kind, "a tensor")
+        if not callable(given):
+            raise TypeError(
+                f"{self._kind} = {shown(given)} is not callable; pass a function of a tensor"
+            )
+        self._given: Scalar = given
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name = {shown(name)} is a {type(name).__name__}; pass a str")
         self._name = name or getattr(given, "__qualname__", None) or shown(given)

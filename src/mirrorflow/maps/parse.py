@@ -85,6 +85,8 @@ def _value(node: ast.expr, text: str) -> Any:
         args = [_value(arg, text) for arg in node.args]
         if any(word.arg is None for word in node.keywords):
             raise ValueError(f"{text!r} is not a map; {_valid()}")
+        if len({word.arg for word in node.keywords}) < len(node.keywords):
+            raise ValueError(f"{text!r} gives a parameter twice; give it once")
         named = {str(word.arg): _value(word.value, text) for word in node.keywords}
         return _build(node.func.id, args, named, text)
     return _number(node, text)
