@@ -156,8 +156,11 @@ def test_the_verdict_on_digits_follows_the_order() -> None:
     # Rising in every seed, by amounts that scatter too much for an interval.
     scattered = [[0.1, 0.2, 0.3, 0.4, 0.4 + rise] for rise in (0.001, 0.02, 0.003)]
     assert judge(scattered) == "noise"
-    # One seed decides nothing.
-    assert judge([[0.1, 0.2, 0.3, 0.4, 0.5]]) == "not yet reached"
+    # One seed decides what is larger than the scatter of seeds.
+    assert judge([[0.1, 0.2, 0.3, 0.4, 0.5]]) == "yes"
+    assert judge([[0.1, 0.2, 0.3, 0.5, 0.4]]) == "no"
+    assert judge([[0.489, 0.547, 0.597, 0.643, 0.624]]) == "noise"
+    assert judge([[0.557, 0.579, 0.607, 0.635, 0.639]]) == "noise"
     assert digits.findings({}, [-2.0], 3, 0)[0].verdict == "not yet reached"
 
 
