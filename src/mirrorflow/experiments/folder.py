@@ -512,9 +512,9 @@ def claim(
     if seen is None or fingerprint is None or seen == fingerprint:
         return
     raise RunError(
-        f"the data of {path} have changed: {source} now has fingerprint {fingerprint[:12]}, what "
-        f"is there was made from {seen[:12]} ({data.get('source')}). Put back those data, or choose "
-        "another folder"
+        f"the data of {path} have changed: {source} now has fingerprint {fingerprint[:12]}, "
+        f"what is there was made from {seen[:12]} ({data.get('source')}). Put back those "
+        "data, or choose another folder"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.errors import RunError
 from mirrorflow.flow.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.interpolate import (
     hermite,
@@ -269,7 +270,11 @@ class Trajectory:
         return replace(self, **columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one compressed `.npz` file, atomically: readers see the old one or the new one."""
+        """Write one compressed `.npz` file, atomically: readers see the old one or the new one.
+
+        Raises:
+            RunError: it cannot be written, or the disk is full; an old file stays.
+        """
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SCALARS}
         head = {"outcome": self.outcome, "degree": self.degree, "stats": dict(self.stats)}
         write_arrays(Path(path), arrays, head)
@@ -279,12 +284,23 @@ class Trajectory:
         """Read what `save` wrote.
 
         Raises:
-            RunError: the file is missing, corrupt or something else.
+            RunError: the file is missing, damaged in any bit, or something else.
         """
         names = [f.name for f in fields(cls) if f.name not in _SCALARS]
-        arrays, head = read_arrays(Path(path), names)
-        columns: dict[str, Any] = {**arrays, **head}
-        return cls(**columns)
+        arrays, head = read_arrays(Path(path), "a trajectory")
+        missing = sorted((set(names) - set(arrays)) | (set(_SCALARS) - set(head)))
+        if missing:
+            raise RunError(f"{path} does not hold a trajectory: it has no {missing}")
+        columns: dict[str, Any] = {name: arrays[name] for name in names}
+        count = len(columns["log_t"]) if columns["log_t"].ndim == 1 else -1
+        for name, column in columns.items():
+            wide = name in ("direction", "multipliers", "margins", "rate")
+            if column.ndim != 1 + wide or len(column) != count or count == 0:
+                raise RunError(
+                    f"{path} does not hold a trajectory: {name} has shape {column.shape}, beside "
+                    f"log_t of shape {columns['log_t'].shape}"
+                )
+        return cls(**columns, **{name: head[name] for name in _SCALARS})
 
 
 _MIXED = ("gap", "epsilon", "delta", "slack", "balance_drift")  # linear between steps
