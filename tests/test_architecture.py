@@ -18,6 +18,7 @@ ORDER = (
     "errors",
     "checks",
     "files",
+    "labels",
     "maps",
     "nets",
     "losses",

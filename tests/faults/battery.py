@@ -31,8 +31,8 @@ import torch
 from mirrorflow import maps
 from mirrorflow.errors import MirrorFlowError
 from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
-from mirrorflow.experiments.sweep import plan, sweep
 from mirrorflow.experiments.pool import this_process
+from mirrorflow.experiments.sweep import plan, sweep
 from mirrorflow.flow import Trajectory, mirror_flow
 from mirrorflow.nets import Linear
 

@@ -7,7 +7,6 @@ import dataclasses
 import importlib
 import json
 import math
-import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from mirrorflow.errors import RunError
 from mirrorflow.exact import max_margin, two_layer_max_margin
 from mirrorflow.experiments import load_run
 from mirrorflow.maps import MapLike, MirrorMap, parse_map
-from mirrorflow.nets import Linear, TwoLayer
+from mirrorflow.nets import Linear, TwoLayer, load_weights
 
 __all__ = ["certify"]
 
@@ -117,7 +116,7 @@ def _resolve(
                 "run folder that holds it"
             )
         net = _factory(model)
-        _load_weights(net, path)
+        load_weights(net, path)
     elif ":" in target:
         net = _factory(target)
     else:
@@ -168,27 +167,6 @@ def _importable_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path.pop(0)
-
-
-def _load_weights(net: nn.Module, path: Path) -> None:
-    """A state dict, alone or under "net", "model" or "state_dict"; no code in it is run."""
-    try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        for key in ("net", "model", "state_dict"):
-            if isinstance(saved, dict) and isinstance(saved.get(key), dict):
-                saved = saved[key]
-        net.load_state_dict(saved)
-    except pickle.UnpicklingError as error:
-        raise RunError(
-            f"{path} does not fit the net: it is corrupt, or holds a pickled module or other code, "
-            "which is not run; save the weights alone: torch.save(net.state_dict(), path)"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{path} does not fit the net ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); it has to hold the state dict "
-            "of the net that --model makes"
-        ) from error
 
 
 def _map(texts: list[str]) -> MapLike:

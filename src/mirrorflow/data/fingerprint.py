@@ -42,8 +42,8 @@ def fingerprint(dataset: Dataset) -> str:
             digest.update(f"uint8 images {moments}".encode())
             values = values.raw
         rows = max(1, _CHUNK // max(values[0].numel(), 1))
-        for part in values.detach().split(rows):
-            digest.update(_canonical(part))
+        for start in range(0, len(values), rows):
+            digest.update(_canonical(values[start : start + rows].detach()))
     return digest.hexdigest()
 
 

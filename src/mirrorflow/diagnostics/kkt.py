@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +24,15 @@ from mirrorflow.diagnostics.problem import Chosen, Problem, select
 from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.diagnostics.subdifferential import Subdifferential, subdifferential
 from mirrorflow.errors import NotHomogeneousError
+from mirrorflow.labels import as_labels
 from mirrorflow.maps import Horizon, LpHorizon, MapLike
 from mirrorflow.nets import check_degree
+from mirrorflow.nets.evaluate import copied, largest, trained_parameters, undisturbed
 
 __all__ = ["certify"]
 
 
+@undisturbed
 def certify(
     net: nn.Module,
     x: Tensor,
@@ -63,7 +65,8 @@ def certify(
     are given, those with the smallest max(ε, δ, κ), up to 10 %, are taken, and all that were tried
     are reported. θ and cθ have the same certificate.
 
-    All is computed in float64 on a copy; the net is left as it was.
+    Frozen parameters (`requires_grad=False`) are constants of the net: θ, L and Q are those of the
+    others. All is computed in float64 on a copy, in every grad mode; the net is left as it was.
 
     Args:
         net: a homogeneous net; (n,) or (n, 1) outputs for labels ±1, (n, C) for class indices.
@@ -87,23 +90,22 @@ def certify(
         NotHomogeneousError: `f(cθ; x) = c^L f(θ; x)` fails; the message names what breaks it.
         NoHorizonError: the map has no horizon function.
         ValueError: labels neither ±1 nor class indices, NaN parameters, dropout in train mode,
-            zero parameters, or a band or tolerance out of range.
+            zero parameters, all parameters frozen, weights that are computed (pruning masks,
+            weight norm), or a band or tolerance out of range.
 
     Source: arXiv 2605.19458; (ε, δ)-KKT: Lyu & Li, ICLR 2020, and Dutta et al. 2013.
     """
     _check(band, max_points, memory, zero_tolerance, kink_tolerance)
     check_finite(net)
-    check_tensors(x, y)
-    model = copy.deepcopy(net).to(torch.float64).eval()
-    x = x.to(torch.float64) if x.is_floating_point() else x
+    model = copied(net, torch.float64)
+    x, y = check_tensors(model, x, y)
     with torch.no_grad():
         log_peak = _shrink(model)
         found = _verified(model, x)
         shape = geometry(model, mirror_map, found=found)
-        parameters, log_gauge = shape.normalise(
-            {k: p.detach() for k, p in model.named_parameters()}
-        )
+        parameters, log_gauge = shape.normalise(trained_parameters(model))
     q = batched_margins(model, parameters, x, y, batch_size)
+    y = as_labels(y, None if q.shape[1] == 1 else q.shape[1] + 1, points=len(x))
     problem = Problem(model, parameters, shape, x, y, q)
     log_gauge += log_peak
     least = float(q.min())
@@ -204,11 +206,12 @@ def _verified(net: nn.Module, x: Tensor) -> Structure:
 
 
 def _shrink(net: nn.Module) -> float:
-    """Divide all parameters by the largest entry; its logarithm."""
-    peak = max(float(p.abs().max()) if p.numel() else 0.0 for p in net.parameters())
+    """Divide the trained parameters by the largest entry; its logarithm."""
+    parameters = trained_parameters(net)
+    peak = largest(parameters.values())
     if peak == 0:
-        raise ValueError("all parameters are zero: there is no direction to certify")
-    for p in net.parameters():
+        raise ValueError("net: all parameters are zero: there is no direction to certify")
+    for p in parameters.values():
         p.div_(peak)
     return math.log(peak)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from mirrorflow.errors import MirrorFlowError, NotSeparableError
 from mirrorflow.exact.extra import load_cvxpy, solve
 from mirrorflow.exact.polish import polish
+from mirrorflow.labels import as_labels
 from mirrorflow.maps import Horizon, LpHorizon
 
 __all__ = ["Solution", "margin_rows", "max_margin"]
@@ -107,34 +108,24 @@ def margin_rows(
     Raises:
         ValueError: as `max_margin`.
     """
+    y = as_labels(y, classes).cpu()
     if x.ndim < 2 or len(x) == 0 or y.shape != x.shape[:1]:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; pass points (n, d) or "
             "(n, a, b), n >= 1, and labels (n,)"
         )
     x = x.detach().cpu().to(torch.float64)
-    y = y.detach().cpu()
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x holds NaN or infinity; remove those points or features")
     n = len(x)
     if classes is None:
-        if not bool(((y == 1) | (y == -1)).all()):
-            raise ValueError(
-                f"y holds {torch.unique(y)[:5].tolist()}; pass labels -1 and +1, or class indices "
-                "together with classes=C"
-            )
         rows = y.to(torch.float64).reshape(-1, *[1] * (x.ndim - 1)) * x
         return rows, tuple(x.shape[1:]), (torch.arange(n), torch.zeros(n, dtype=torch.long))
-    if classes < 2 or y.is_floating_point() or bool(((y < 0) | (y >= classes)).any()):
-        raise ValueError(
-            f"y holds {torch.unique(y)[:5].tolist()} ({y.dtype}); with classes = {classes} pass "
-            "integer labels 0 ... classes - 1, classes >= 2"
-        )
     point = torch.arange(n).repeat_interleave(classes - 1)
     other = torch.cat([torch.cat([torch.arange(c), torch.arange(c + 1, classes)]) for c in y])
     rows = torch.zeros(len(point), classes, *x.shape[1:], dtype=torch.float64)
     index = torch.arange(len(point))
-    rows[index, y[point].long()] = x[point]
+    rows[index, y[point]] = x[point]
     rows[index, other] = -x[point]
     return rows, (classes, *x.shape[1:]), (point, other)
 
