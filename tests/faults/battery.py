@@ -1,6 +1,6 @@
 """Batteries of faults on small runs and flows: how many were tried, how many went wrong.
 
-`python tests/faults/battery.py --tries 200` prints the table of docs/robustness.md. What counts
+`python tests/faults/battery.py` prints the table of docs/robustness.md. What counts
 as wrong: a traceback of another kind than the library's own, a damaged file that nobody notices, a
 result that is not bit for bit that of the run that nothing happened to, a file that is lost.
 """
@@ -98,7 +98,7 @@ def flipped(path: Path, bit: int) -> None:
 
 
 def refused(call: Callable[[], object], names: str) -> tuple[bool, str]:
-    """Whether the call ends in one of the library's refusals, which names the file or its folder."""
+    """Whether the call ends in a refusal of the library, which names the file or its folder."""
     try:
         call()
     except REFUSALS as error:
