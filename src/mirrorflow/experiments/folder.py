@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import torch
 
 from mirrorflow import __version__
-from mirrorflow.checks import as_flag, shown
+from mirrorflow.checks import as_flag, as_path, shown
 from mirrorflow.errors import RunError
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.state import State
@@ -41,7 +41,6 @@ __all__ = [
     "ENDED",
     "RunFolder",
     "as_name",
-    "as_path",
     "check_claim",
     "claim",
     "locked",
@@ -56,23 +55,6 @@ _UNREADABLE = (
     *(IndexError, MemoryError, pickle.UnpicklingError),
 )
 _FILES = ("config.toml", "manifest.json", "metrics.parquet", "checkpoint.pt", "tracked.json")
-
-
-def as_path(value: Any, name: str) -> Path:
-    """A path on the file system.
-
-    Raises:
-        TypeError: neither text nor a path.
-        ValueError: empty text, or text that no path can be.
-    """
-    if not isinstance(value, str | os.PathLike) or isinstance(value, bytes):
-        raise TypeError(
-            f"{name} = {shown(value)} is a {type(value).__name__}; pass a path (str or Path)"
-        )
-    text = os.fspath(value)
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ValueError(f"{name} = {shown(value)} is no path; pass the path of a folder or a file")
-    return Path(text)
 
 
 def as_name(value: Any, name: str) -> str:
@@ -512,9 +494,9 @@ def claim(
     if seen is None or fingerprint is None or seen == fingerprint:
         return
     raise RunError(
-        f"the data of {path} have changed: {source} now has fingerprint {fingerprint[:12]}, what "
-        f"is there was made from {seen[:12]} ({data.get('source')}). Put back those data, or choose "
-        "another folder"
+        f"the data of {path} have changed: {source} now has fingerprint {fingerprint[:12]}, "
+        f"what is there was made from {seen[:12]} ({data.get('source')}). Put back those "
+        "data, or choose another folder"
     )
 
 

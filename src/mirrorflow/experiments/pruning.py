@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mirrorflow.checks import as_integer, shown
+from mirrorflow.checks import as_integer, as_path, shown
 from mirrorflow.data import Dataset, load
 from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.experiments.finding import Finding, Verdict, plain
-from mirrorflow.experiments.folder import as_path, claim
+from mirrorflow.experiments.folder import claim
 from mirrorflow.experiments.statistics import holm, welch, welch_p
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
 from mirrorflow.maps import HyperbolicEntropy

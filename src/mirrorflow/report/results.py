@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.finding import map_label, plain
+from mirrorflow.experiments.finding import map_label
 from mirrorflow.experiments.pruning import METHODS, SHARES
 from mirrorflow.experiments.pruning import findings as pruning_findings
 from mirrorflow.experiments.statistics import interval

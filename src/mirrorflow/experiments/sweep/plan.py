@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.checks import shown
+from mirrorflow.checks import as_path, shown
 from mirrorflow.experiments.config import RunConfig, read_toml, unknown_keys
 from mirrorflow.experiments.finding import slug
-from mirrorflow.experiments.folder import as_name, as_path
+from mirrorflow.experiments.folder import as_name
 
 __all__ = ["Member", "key", "plan", "read_plan"]
 
