@@ -133,7 +133,7 @@ def farkas(z: Array, mu: Array, *, skip: int = 0) -> Array | None:
         mu: (m,) approximate multipliers.
         skip: the first columns, of which each is minus the sum of others (the first class).
     """
-    empty = ~z.any(1)
+    empty: NDArray[np.bool_] = np.abs(z).max(axis=1, initial=0.0) == 0
     if empty.any():
         return _normal(empty.astype(np.float64))
     kept = z[:, skip:]
