@@ -17,6 +17,7 @@ ROOT = Path(mirrorflow.__file__).parent
 ORDER = (
     "errors",
     "checks",
+    "files",
     "labels",
     "maps",
     "nets",

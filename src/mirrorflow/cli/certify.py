@@ -100,7 +100,13 @@ def _resolve(
 ) -> tuple[nn.Module, Dataset, MapLike]:
     """Net, data and map: the run's own where the command line does not say otherwise."""
     path = Path(target)
-    run = load_run(path) if path.is_dir() else None
+    run = None
+    if path.is_dir():
+        # A file of the user's may have other points than the run has seen; that is a note then.
+        own = data if data is not None and not options else None
+        run = load_run(path, data=own)
+        for note in run.notes:
+            print(f"note: {note}", file=sys.stderr)
     if run is not None:
         net: nn.Module = run.net
     elif path.is_file():
@@ -120,6 +126,8 @@ def _resolve(
     if data is None:
         if run is None:
             raise ValueError("--data is missing: name a data set, or an .npz file with x and y")
+        points = run.data
+    elif run is not None and not options:
         points = run.data
     else:
         points = load(data, **data_options(options))
