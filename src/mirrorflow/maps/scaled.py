@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
 
 __all__ = ["Scaled"]
@@ -32,12 +36,11 @@ class Scaled(SeparableMap):
     weight: float
 
     def __post_init__(self) -> None:
-        require_scale(self.weight, "weight")
+        object.__setattr__(self, "weight", as_scale(self.weight, "weight"))
         if not isinstance(self.map, SeparableMap):
             raise TypeError(
-                f"map = {self.map!r} is not separable; scale the learning rate of its parameter "
-                "group "
-                "instead, or put the weight inside: Spectral(Scaled(map, weight))"
+                f"map = {shown(self.map)} is not separable; scale the learning rate of its "
+                "parameter group instead, or put the weight inside: Spectral(Scaled(map, weight))"
             )
 
     @property
@@ -69,7 +72,7 @@ class Scaled(SeparableMap):
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`w r*(u/w)`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return self.weight * self.map.conjugate_entries(u / self.weight)
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
@@ -78,12 +81,22 @@ class Scaled(SeparableMap):
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`w r'(x)`."""
-        return self.weight * self.map.to_dual(x)
+        x = require_floating(x, "x")
+        plain = self.weight * self.map.to_dual(x)
+        if self.weight >= 1:
+            return plain
+        # w r' may be finite where r' is not.
+        far = torch.exp(self.log_to_dual(torch.log(x.abs())))
+        return torch.where(plain.isinf(), torch.copysign(far, x), plain)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`r'^{-1}(u/w)`."""
-        require_floating(u, "u")
-        return self.map.to_primal(u / self.weight)
+        u = require_floating(u, "u")
+        plain = self.map.to_primal(u / self.weight)
+        if self.weight >= 1:
+            return plain
+        far = torch.exp(self.log_to_primal(torch.log(u.abs())))
+        return torch.where(plain.isinf(), torch.copysign(far, u), plain)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`w r''(x)`."""
@@ -99,6 +112,15 @@ class Scaled(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """The inverse of `log_to_dual`."""
         return self.map.log_to_primal(log_u - math.log(self.weight))
+
+    def radial_growth(self) -> RadialGrowth:
+        """As the map, w times as much."""
+        growth = self.map.radial_growth()
+        return replace(
+            growth,
+            log_constant=growth.log_constant + math.log(self.weight),
+            log_dual=self.log_to_dual,
+        )
 
     def horizon(self) -> Horizon:
         """As the map."""
