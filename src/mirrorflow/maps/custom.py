@@ -253,12 +253,15 @@ class Custom(SeparableMap):
         usable = (w > 0) & w.isfinite()
         # Below r' of the smallest float the nearest float is 0.
         below = usable & (w < table.dual[0]) & (table.x[0] <= 1e-323)
-        target = torch.where(usable & ~below, w, table.dual[len(table.x) // 2])
+        # Above r' of the largest float there is none.
+        above = usable & (w > table.dual[-1]) & (table.x[-1] > 0.99 * torch.finfo(w.dtype).max)
+        usable = usable & ~below & ~above
+        target = torch.where(usable, w, table.dual[len(table.x) // 2])
         try:
             root = solve_increasing(self._gradient, self._both, target, *table.bracket(target))
         except UnsolvedError as error:
             raise MirrorFlowError(self._no_inverse(error.target, table)) from None
-        root = torch.where(below, 0.0, torch.where(usable, root, w))
+        root = torch.where(usable, root, torch.where(below, 0.0, torch.where(above, math.inf, w)))
         return signed(root.reshape(u.shape), u)
 
     def _no_inverse(self, w: float, table: Table) -> str:

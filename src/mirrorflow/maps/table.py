@@ -53,8 +53,9 @@ class Table:
         moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
-    def bracket(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`low ≤ x ≤ high` with `r'(x) = w` between them, and a cubic guess of it."""
+    def bracket(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`low ≤ x ≤ high` with `r'(x) = w` between them, a cubic guess of it, and of
+        `d log r'/d log x` there."""
         log_w = w.log()
         k = (torch.searchsorted(self.log_dual, log_w, right=True) - 1).clamp(0, len(self.x) - 2)
         start, scale, a, b, c, d, low, high = self.rows[k].unbind(1)
@@ -62,7 +63,8 @@ class Table:
         guess = torch.addcmul(c, s, d)
         guess = torch.addcmul(b, s, guess)
         guess = torch.addcmul(a, s, guess)
-        return low, high, guess.exp().clamp(low, high)
+        bend = torch.addcmul(b, s, torch.addcmul(2 * c, s, d, value=3)) * scale
+        return low, high, guess.exp().clamp(low, high), 1 / bend
 
     def integrals(self, value: Scalar, x: Tensor) -> tuple[Tensor, Tensor]:
         """`∫_0^x r'` and `∫_0^x t dr'(t)` for `x ≥ 0` (n,), from the last point below each."""
