@@ -17,7 +17,7 @@ from mirrorflow.cli.app import app
 from mirrorflow.experiments import pruning
 from mirrorflow.experiments.pruning import METHODS, SHARES, findings, prune_global, train_pruned
 from mirrorflow.experiments.statistics import welch_p
-from mirrorflow.experiments.sweep.records import read_rows
+from mirrorflow.experiments.tables import read_rows
 from mirrorflow.nets import MLP
 from mirrorflow.report import results
 

@@ -7,7 +7,6 @@ import dataclasses
 import importlib
 import json
 import math
-import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from mirrorflow.errors import RunError
 from mirrorflow.exact import max_margin, two_layer_max_margin
 from mirrorflow.experiments import load_run
 from mirrorflow.maps import MapLike, MirrorMap, parse_map
-from mirrorflow.nets import Linear, TwoLayer
+from mirrorflow.nets import Linear, TwoLayer, load_weights
 
 __all__ = ["certify"]
 
@@ -101,7 +100,13 @@ def _resolve(
 ) -> tuple[nn.Module, Dataset, MapLike]:
     """Net, data and map: the run's own where the command line does not say otherwise."""
     path = Path(target)
-    run = load_run(path) if path.is_dir() else None
+    run = None
+    if path.is_dir():
+        # A file of the user's may have other points than the run has seen; that is a note then.
+        own = data if data is not None and not options else None
+        run = load_run(path, data=own)
+        for note in run.notes:
+            print(f"note: {note}", file=sys.stderr)
     if run is not None:
         net: nn.Module = run.net
     elif path.is_file():
@@ -111,7 +116,7 @@ def _resolve(
                 "run folder that holds it"
             )
         net = _factory(model)
-        _load_weights(net, path)
+        load_weights(net, path)
     elif ":" in target:
         net = _factory(target)
     else:
@@ -121,6 +126,8 @@ def _resolve(
     if data is None:
         if run is None:
             raise ValueError("--data is missing: name a data set, or an .npz file with x and y")
+        points = run.data
+    elif run is not None and not options:
         points = run.data
     else:
         points = load(data, **data_options(options))
@@ -160,27 +167,6 @@ def _importable_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path.pop(0)
-
-
-def _load_weights(net: nn.Module, path: Path) -> None:
-    """A state dict, alone or under "net", "model" or "state_dict"; no code in it is run."""
-    try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        for key in ("net", "model", "state_dict"):
-            if isinstance(saved, dict) and isinstance(saved.get(key), dict):
-                saved = saved[key]
-        net.load_state_dict(saved)
-    except pickle.UnpicklingError as error:
-        raise RunError(
-            f"{path} does not fit the net: it is corrupt, or holds a pickled module or other code, "
-            "which is not run; save the weights alone: torch.save(net.state_dict(), path)"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{path} does not fit the net ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); it has to hold the state dict "
-            "of the net that --model makes"
-        ) from error
 
 
 def _map(texts: list[str]) -> MapLike:

@@ -15,10 +15,8 @@ from rich.text import Text
 
 from mirrorflow.cli.options import widths
 from mirrorflow.cli.progress import bar_columns
-from mirrorflow.data import load
-from mirrorflow.experiments.atomic import make_folder
 from mirrorflow.experiments.pruning import compare, findings
-from mirrorflow.experiments.sweep.records import write_rows
+from mirrorflow.experiments.tables import write_rows
 
 __all__ = ["prune"]
 
@@ -47,8 +45,6 @@ def prune(
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
     layers = tuple(widths([hidden]))
     console = Console(stderr=as_json)
-    load(data, **({"n": n} if n else {}))  # a wrong name or number of points, before any folder
-    make_folder(out)
     with Progress(*bar_columns("runs"), console=console, speed_estimate_period=1e9) as bar:
         task = bar.add_task("runs", total=None, note="")
 

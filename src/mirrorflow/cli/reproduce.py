@@ -61,8 +61,6 @@ def reproduce(
 
 
 def _run(out: Path, preset: str, seed: int, workers: int | None, console: Console) -> Reproduction:
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers = {workers}; choose at least 1")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -135,12 +135,12 @@ def train(
         values["net_options"] = {**values["net_options"], "hidden": layers}
     for text in option or []:
         set_field(values, text)
-    chosen = RunConfig.from_dict(values)
+    chosen = RunConfig.from_dict(values).placed()
     console = Console(stderr=as_json, quiet=not is_first())
     run = _train(chosen, out, console, tracking(track or [], out))
     if not is_first():
         return
-    for note in run.data.notes:
+    for note in (*run.notes, *run.data.notes):
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     last = run.rows[-1]
     if as_json:

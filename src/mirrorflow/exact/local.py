@@ -14,6 +14,7 @@ from torch import Tensor
 from mirrorflow.errors import NotSeparableError
 from mirrorflow.exact.max_margin import margin_rows
 from mirrorflow.exact.two_layer import TwoLayerSolution
+from mirrorflow.labels import as_labels
 from mirrorflow.maps import Horizon, LpHorizon
 from mirrorflow.nets import TwoLayer
 
@@ -55,6 +56,7 @@ def local_two_layer_max_margin(
         NotSeparableError: no start ended at a net that separates the points.
         ValueError: bad shapes, labels, sizes, or a horizon that is not an ℓp norm.
     """
+    y = as_labels(y, None)
     margin_rows(x, y, None)
     if not isinstance(horizon, LpHorizon):
         raise ValueError(f"horizon = {horizon!r}; the local solver takes LpHorizon(p) only")

@@ -14,6 +14,7 @@ from mirrorflow.errors import MirrorFlowError, NotSeparableError
 from mirrorflow.exact.extra import load_cvxpy, solve
 from mirrorflow.exact.max_margin import margin_rows
 from mirrorflow.exact.patterns import all_patterns, count_patterns, sampled_patterns
+from mirrorflow.labels import as_labels
 from mirrorflow.nets import TwoLayer
 
 __all__ = ["TwoLayerSolution", "two_layer_max_margin"]
@@ -77,6 +78,7 @@ def two_layer_max_margin(
 
     Source: Pilanci & Ergen, ICML 2020.
     """
+    y = as_labels(y, None)
     margin_rows(x, y, None)
     if x.ndim != 2:
         raise ValueError(f"x has shape {tuple(x.shape)}; pass points (n, d)")

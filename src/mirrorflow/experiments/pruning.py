@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.checks import as_integer, shown
 from mirrorflow.data import Dataset, load
+from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.experiments.finding import Finding, Verdict, plain
+from mirrorflow.experiments.folder import as_path, claim
 from mirrorflow.experiments.statistics import holm, welch, welch_p
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
 from mirrorflow.maps import HyperbolicEntropy
@@ -25,6 +29,9 @@ __all__ = ["METHODS", "SHARES", "Method", "compare", "findings", "prune_global",
 
 SHARES = (0.0, 0.8, 0.9, 0.95, 0.98)
 """Shares of all weights that are set to zero."""
+
+NAMES = ("records", "pruning.parquet")
+"""What stands in the folder of a comparison."""
 
 _BETA = 0.01
 _LEVEL = 0.05
@@ -173,6 +180,7 @@ def _accuracy(net: nn.Module, x: Tensor, y: Tensor, at: Tensor) -> float:
 
 
 def _name(data: str, method: str, lr: float, seed: int, validate: bool) -> str:
+    data = Path(data).stem if data.endswith(".npz") else data
     return f"prune-{data}-{method}-{'tune' if validate else 'test'}-{lr:g}-{seed}"
 
 
@@ -202,10 +210,22 @@ def compare(
         workers: processes; None is one a core.
         progress: see `run_tasks`.
 
+    Raises:
+        RunError: the folder holds something else, or runs on a file that has changed since.
+        ValueError, TypeError: an argument out of range or of another kind.
+
     Returns:
         One row for each data set, method, seed, and share, with the accuracy on the test set, the
         rate, and the held-out accuracy of each rate tried.
     """
+    folder, data = as_path(folder, "folder"), _placed(data)
+    epochs, seeds = as_integer(epochs, "epochs", least=1), as_integer(seeds, "seeds", least=1)
+    n = as_integer(n, "n", least=0)
+    if not isinstance(hidden, list | tuple):
+        raise TypeError(f"hidden = {shown(hidden)} is a {type(hidden).__name__}; pass widths")
+    hidden = tuple(as_integer(width, "hidden", least=1) for width in hidden)
+    seen = _check_data(data, n)
+    claim(folder, "prune", NAMES, source=data, fingerprint=seen)
     common = {"data": data, "epochs": epochs, "hidden": list(hidden), "n": n}
 
     def tasks(chosen: dict[str, list[float]], from_seed: int, count: int, tune: bool) -> list[Task]:
@@ -254,6 +274,27 @@ def compare(
                 }
             )
     return rows
+
+
+def _placed(data: str) -> str:
+    if not isinstance(data, str):
+        raise TypeError(f"data = {shown(data)} is a {type(data).__name__}; pass text")
+    return os.path.abspath(os.path.expanduser(data)) if data.endswith(".npz") else data
+
+
+def _check_data(data: str, n: int) -> str | None:
+    """The fingerprint of a user's file; the sets that have a name are compared when they are read.
+
+    Raises:
+        ValueError: no classes or no test set.
+    """
+    points = load(data, **({"n": n} if n else {}))
+    if points.classes is None or not len(points.x_test):
+        raise ValueError(
+            f"data = {data!r} has {'labels ±1' if points.classes is None else 'no test set'}; the "
+            "comparison needs class indices 0 ... C-1 and x_test, y_test"
+        )
+    return fingerprint(points) if data.endswith(".npz") else None
 
 
 def _dense(record: Record) -> float:

@@ -94,6 +94,14 @@ class ScaledMap:
         """`(du/dx) dx`, both in `basis`."""
         return self.slope(x, u) * dx
 
+    def crossing(self, u: Array) -> NDArray[np.bool_] | None:
+        """Entries so near to zero that x changes by any amount while u hardly does; None: none."""
+        return None
+
+    def meet(self, line: Array, v: Array, stiffness: Array) -> Array:
+        """The x with `u(x) + stiffness (x - line) = v`, where `crossing` is not None."""
+        raise NotImplementedError
+
     def grown(self, x: Array, u: Array, h: float) -> Array:
         """`u(e^h x)`, with the dual kept where x has underflowed."""
         return np.where(np.abs(x) > 1e-200, self.dual(x * np.exp(h)), u)

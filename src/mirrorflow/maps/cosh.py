@@ -8,10 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
-from mirrorflow.maps.numerics import asinh_ratio, asinh_shift, log_asinh_exp, log_sinh_exp
+from mirrorflow.maps.numerics import (
+    asinh_ratio,
+    asinh_shift,
+    log_asinh_exp,
+    log_sinh_exp,
+    magnitude,
+)
 
 __all__ = ["Cosh"]
 
@@ -30,7 +37,7 @@ class Cosh(SeparableMap):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        require_scale(self.scale, "scale")
+        object.__setattr__(self, "scale", as_scale(self.scale, "scale"))
 
     @property
     def index(self) -> float:
@@ -39,24 +46,36 @@ class Cosh(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`s²(cosh(x/s) − 1) = 2 s² sinh²(x/2s)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 2 * (self.scale * torch.sinh(x / (2 * self.scale))) ** 2
 
+    def dual_energy_entries(self, x: Tensor) -> Tensor:
+        """`s² (z sinh z − cosh z + 1) = s² sinh z (z − tanh(z/2))`, `z = x/s`."""
+        x = require_floating(x, "x")
+        half = magnitude(x) / (2 * self.scale)
+        rest = 2 * self.scale * (2 * half - torch.tanh(half))
+        return (self.scale * torch.sinh(half)) * (torch.cosh(half) * rest)
+
     def conjugate_entries(self, u: Tensor) -> Tensor:
-        """`u s asinh(u/s) − u²/(1 + √(1+u²/s²))`."""
-        require_floating(u, "u")
-        v = u / self.scale
-        root = torch.hypot(v, torch.ones_like(v))
-        return u * self.to_primal(u) - u * (u / (1 + root))
+        """`|u| s (z − tanh(z/2))`, `z = asinh(|u|/s)`."""
+        u = require_floating(u, "u")
+        m = magnitude(u)
+        z = asinh_ratio(m, self.scale)
+        return m * (self.scale * (z - torch.tanh(0.5 * z)))
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`s sinh(x/s)`."""
-        require_floating(x, "x")
-        return self.scale * torch.sinh(x / self.scale)
+        x = require_floating(x, "x")
+        z = x / self.scale
+        far = z.abs() > math.log(torch.finfo(x.dtype).max) - 2
+        # In halves: s sinh z may be finite where sinh z is not.
+        half = torch.where(far, 0.5 * z, 0.0)
+        split = (2 * self.scale * torch.sinh(half)) * torch.cosh(half)
+        return torch.where(far, split, self.scale * torch.sinh(torch.where(far, 0.0, z)))
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`s asinh(u/s)`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return self.scale * asinh_ratio(u, self.scale)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
@@ -75,7 +94,7 @@ class Cosh(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`cosh(x/s)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return torch.cosh(x / self.scale)
 
     def radial_growth(self) -> RadialGrowth:

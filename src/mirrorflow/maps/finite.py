@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import MirrorMap, SeparableMap, require_floating, require_map
+from mirrorflow.maps.arguments import require_floating
+from mirrorflow.maps.base import MirrorMap, SeparableMap, require_map
 from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.spectral import Spectral
 
@@ -32,7 +33,7 @@ def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
         NoHorizonError: a map on a restricted domain.
     """
     require_map(mirror_map)
-    require_floating(x, "x")
+    x = require_floating(x, "x")
     if not 0 < level < math.inf:
         raise ValueError(f"level = {level} is not a level; choose 0 < level < inf")
     mirror_map.horizon()

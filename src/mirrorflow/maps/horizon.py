@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_real
 from mirrorflow.maps.projection import project_ball, project_simplex
 
 __all__ = ["Horizon", "LpHorizon", "as_matrix", "lp_norm"]
@@ -69,8 +71,10 @@ class LpHorizon(Horizon):
     p: float
 
     def __post_init__(self) -> None:
-        if not self.p >= 1:
-            raise ValueError(f"p = {self.p} is not an order of a norm; choose p in [1, inf]")
+        p = as_real(self.p, "p")
+        if not p >= 1:
+            raise ValueError(f"p = {shown(self.p)} is not an order of a norm; choose p in [1, inf]")
+        object.__setattr__(self, "p", p)
 
     @property
     def order(self) -> float:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import MirrorMap, require_scale
+from mirrorflow.maps.arguments import as_scale
+from mirrorflow.maps.base import MirrorMap, require_map
 from mirrorflow.maps.finite import finite_gauge, log_radius
 from mirrorflow.maps.horizon import Horizon
 
@@ -38,7 +39,8 @@ class LevelHorizon(Horizon):
     level: float = 1e100
 
     def __post_init__(self) -> None:
-        require_scale(self.level, "level")
+        require_map(self.map, "map")
+        object.__setattr__(self, "level", as_scale(self.level, "level"))
 
     @property
     def order(self) -> None:

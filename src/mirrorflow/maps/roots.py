@@ -7,49 +7,78 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["solve_increasing"]
+__all__ = ["UnsolvedError", "solve_increasing"]
+
+# An error of 1e-8 in log x is one of 1e-16 after one more step of Newton's method.
+SETTLED = 1e-8
+TOLERANCE = 1e-9
+
+
+class UnsolvedError(ArithmeticError):
+    """No x has the value `target`."""
+
+    def __init__(self, target: float) -> None:
+        super().__init__(f"no solution for {target}")
+        self.target = target
 
 
 def solve_increasing(
     value: Callable[[Tensor], Tensor],
-    slope: Callable[[Tensor], Tensor],
+    both: Callable[[Tensor], tuple[Tensor, Tensor]],
     target: Tensor,
+    low: Tensor,
+    high: Tensor,
+    start: Tensor,
     *,
     iterations: int = 200,
 ) -> Tensor:
-    """The x > 0 with `value(x) = target`, for `target > 0` and an increasing `value(0) = 0`.
+    """The x in `[low, high]` with `value(x) = target`, for an increasing function and target > 0.
 
     Newton's method on `log value` as a function of `log x`, where powers and products of powers
-    with slowly varying factors are nearly straight, inside a bracket that starts with all positive
-    floats; a step that leaves the bracket, or is not finite, is replaced by a bisection in `log x`.
-    Two Newton steps on x itself end it. The answer is 0 or ∞ where no float reaches the target.
+    with slowly varying factors are nearly straight, inside a bracket; a step that leaves it, or is
+    not finite, is replaced by a bisection in `log x`. Each entry goes its own way: the others of
+    the tensor change nothing.
+
+    Args:
+        value: the function.
+        both: it and its derivative.
+        target: what it must reach, shape (n,), as all that follow.
+        low: a lower bound of x, positive.
+        high: an upper bound.
+        start: a guess between them.
+        iterations: at most so many.
+
+    Raises:
+        UnsolvedError: the value at the end misses the target by more than `1e-9 target`, and by
+            more than eight roundings of x.
     """
-    limits = torch.finfo(target.dtype)
-    low = torch.full_like(target, limits.smallest_normal).log()
-    high = torch.full_like(target, limits.max).log()
-    wanted = target.log()
-    log_x = torch.zeros_like(target)
+    x, done = start, torch.zeros_like(start, dtype=torch.bool)
+    steep = torch.ones_like(start)
     for count in range(iterations):
-        x = log_x.exp()
-        here = value(x)
-        residual = here.log() - wanted
-        low = torch.where(residual < 0, log_x, low)
-        high = torch.where(residual > 0, log_x, high)
-        newton = log_x - residual * here / (slope(x) * x)
+        here, slope = both(x)
+        low = torch.where(here < target, x, low)
+        high = torch.where(here > target, x, high)
+        steep = slope * x / here
+        # log1p of the difference, so that the last step mends the last digits.
+        near = (here - target).abs() <= 0.5 * target
+        close = torch.log1p(torch.where(near, here - target, 0.0) / target)
+        shift = -torch.where(near, close, here.log() - target.log()) / steep
+        new = x + x * torch.expm1(shift)
         # Every fourth step bisects, so that a flat stretch cannot hold Newton at one end.
-        inside = (newton > low) & (newton < high) & (count % 4 != 3)
-        new = torch.where(inside, newton, 0.5 * (low + high))
-        new = torch.where(residual == 0, log_x, new)
-        # `high − low` is exhausted where the float grid of log x is.
-        done = ((new - log_x).abs() <= 1e-13 * (1 + log_x.abs())) | (residual == 0)
-        log_x = new
+        settled = (shift.abs() <= SETTLED) & steep.isfinite() & near
+        # Rounding may put the last step a digit outside of the bracket.
+        inside = ((new >= low) & (new <= high) & (count % 4 != 3)) | settled
+        new = torch.where(inside, new, low.sqrt() * high.sqrt())
+        new = torch.where(here == target, x, new)
+        x = torch.where(done, x, new)
+        done = done | settled | (here == target)
         if bool(done.all()):
             break
-    x = log_x.exp()
-    for _ in range(2):
-        change = (value(x) - target) / slope(x)
-        refined = x - change
-        good = change.isfinite() & (change.abs() <= 1e-6 * x)
-        x = torch.where(good, refined, x)
-    x = torch.where(wanted == -torch.inf, torch.zeros_like(x), x)
-    return torch.where(target == torch.inf, target, x)
+    miss = (value(x) - target).abs()
+    rounding = 8 * torch.finfo(x.dtype).eps * steep.abs().clamp(max=1e6)
+    # The smallest floats have few digits.
+    allowed = (TOLERANCE + rounding) * target + 2e-323
+    bad = ~(miss <= allowed)
+    if bool(bad.any()):
+        raise UnsolvedError(float(target[bad][0]))
+    return x

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
 
@@ -33,12 +36,11 @@ class Scaled(SeparableMap):
     weight: float
 
     def __post_init__(self) -> None:
-        require_scale(self.weight, "weight")
+        object.__setattr__(self, "weight", as_scale(self.weight, "weight"))
         if not isinstance(self.map, SeparableMap):
             raise TypeError(
-                f"map = {self.map!r} is not separable; scale the learning rate of its parameter "
-                "group "
-                "instead, or put the weight inside: Spectral(Scaled(map, weight))"
+                f"map = {shown(self.map)} is not separable; scale the learning rate of its "
+                "parameter group instead, or put the weight inside: Spectral(Scaled(map, weight))"
             )
 
     @property
@@ -70,7 +72,7 @@ class Scaled(SeparableMap):
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`w r*(u/w)`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return self.weight * self.map.conjugate_entries(u / self.weight)
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
@@ -79,12 +81,22 @@ class Scaled(SeparableMap):
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`w r'(x)`."""
-        return self.weight * self.map.to_dual(x)
+        x = require_floating(x, "x")
+        plain = self.weight * self.map.to_dual(x)
+        if self.weight >= 1:
+            return plain
+        # w r' may be finite where r' is not.
+        far = torch.exp(self.log_to_dual(torch.log(x.abs())))
+        return torch.where(plain.isinf(), torch.copysign(far, x), plain)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`r'^{-1}(u/w)`."""
-        require_floating(u, "u")
-        return self.map.to_primal(u / self.weight)
+        u = require_floating(u, "u")
+        plain = self.map.to_primal(u / self.weight)
+        if self.weight >= 1:
+            return plain
+        far = torch.exp(self.log_to_primal(torch.log(u.abs())))
+        return torch.where(plain.isinf(), torch.copysign(far, u), plain)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`w r''(x)`."""

@@ -31,7 +31,7 @@ class SchattenHorizon(Horizon):
     p: float
 
     def __post_init__(self) -> None:
-        LpHorizon(self.p)
+        object.__setattr__(self, "p", LpHorizon(self.p).p)
 
     @property
     def order(self) -> float:

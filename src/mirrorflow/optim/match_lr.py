@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import as_number
 from mirrorflow.maps import MapLike
-from mirrorflow.optim.checks import require_at_least_zero
 from mirrorflow.optim.mirror_descent import MirrorDescent
 from mirrorflow.optim.sharded import inner
 from mirrorflow.optim.step_size import solve_step
@@ -55,7 +55,7 @@ def match_lr(
     Raises:
         ValueError: no gradients, all of them zero, a wrong lr or like.
     """
-    require_at_least_zero(lr, "lr")
+    lr = as_number(lr, "lr", least=0)
     if like not in ("sgd", "adamw"):
         raise ValueError(f"like = {like!r}; choose 'sgd' or 'adamw'")
     probe = MirrorDescent(params, 1.0, mirror_map=mirror_map)

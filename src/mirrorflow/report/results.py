@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.atomic import make_folder, write_text
 from mirrorflow.experiments.finding import map_label
 from mirrorflow.experiments.pruning import METHODS, SHARES
 from mirrorflow.experiments.pruning import findings as pruning_findings
 from mirrorflow.experiments.statistics import interval
-from mirrorflow.experiments.sweep.records import read_rows, write_rows
+from mirrorflow.experiments.tables import read_rows, write_rows
 from mirrorflow.experiments.vision import MEASURES, answer, ladder, levels, with_interval
+from mirrorflow.files import make_folder, write_text
 
 __all__ = ["blocks", "rebuild", "render", "take_reproduction"]
 
