@@ -71,7 +71,7 @@ def test_schedules():
     assert LossScaled(0.02).factor(500) == pytest.approx(1 / math.sqrt(2))
     linear = LossScaled(0.01, "linear", 10)
     assert [linear.factor(t) for t in (0, 5, 10, 11)] == [1, 0.5, 0, 0]
-    with pytest.raises(TypeError, match="eta = 'fast' is no number"):
+    with pytest.raises(TypeError, match="eta = 'fast' is a str; pass a number"):
         LossScaled("fast")
     for bad in ({"eta": 0}, {"eta": 1.0}, {"steps": 0}, {"decay": "cosine"}):
         with pytest.raises(ValueError, match=next(iter(bad))):

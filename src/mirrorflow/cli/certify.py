@@ -77,6 +77,8 @@ def certify(
     console = Console(stderr=as_json)
     with _status(console, "reading the net and its data"):
         net, points, chosen = _resolve(target, model, data, data_option or [], mirror_map or [])
+    for note in points.notes:
+        print(f"note: {note}", file=sys.stderr)
     with _status(console, f"fitting multipliers on {len(points.x)} points"):
         found = certify_net(
             net.eval(), points.x, points.y, chosen, band=band, max_points=max_points

@@ -18,7 +18,7 @@ from mirrorflow.report import write_page
 
 __all__ = ["reproduce"]
 
-_COLOUR = {"yes": "green", "no": "red", "not yet reached": "yellow"}
+_COLOUR = {"yes": "green", "no": "red", "noise": "yellow", "not yet reached": "yellow"}
 
 
 def reproduce(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.checks import as_choice, as_function, as_integer, as_path
-from mirrorflow.experiments import digits, images, networks, one_limit, slowness
+from mirrorflow.experiments import digits, images, networks, one_limit, p_descent, slowness
 from mirrorflow.experiments.finding import Finding
 from mirrorflow.experiments.folder import claim, surroundings
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
@@ -25,7 +25,8 @@ NAMES = ("records", "runs", "flows", "findings.json", "report.html", "figures")
 class Preset:
     """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes.
 
-    With `images` there are only the linear nets on these data sets (see `images.SETS`).
+    With `images` there are only the linear nets on these data sets (see `images.SETS`), with
+    `powers` only the table of p-descent on these (see `p_descent.SETS`).
     """
 
     seeds: int
@@ -35,6 +36,7 @@ class Preset:
     units: int
     points: int
     images: tuple[str, ...] = ()
+    powers: tuple[str, ...] = ()
 
 
 PRESETS = {
@@ -52,6 +54,15 @@ PRESETS = {
         units=0,
         points=0,
         images=tuple(images.SETS),
+    ),
+    "powers": Preset(
+        seeds=1,
+        digit_seeds=0,
+        thresholds=(),
+        steps=0,
+        units=0,
+        points=0,
+        powers=p_descent.SETS,
     ),
 }
 
@@ -96,6 +107,7 @@ def reproduce(
         as_function(progress, "progress", "(done, total, name)")
     chosen = PRESETS[preset]
     images.check(chosen.images)
+    p_descent.check(chosen.powers)
     claim(folder, "reproduce", NAMES)
     began = surroundings(seed)
     failed = run_tasks(tasks(chosen, seed), folder, workers=workers, progress=progress)
@@ -115,6 +127,8 @@ def reproduce(
 def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Finding]:
     if preset.images:
         return images.findings(records, preset.images, preset.seeds, seed)
+    if preset.powers:
+        return p_descent.findings(records, preset.powers, preset.seeds, seed)
     return [
         *one_limit.findings(records, preset.seeds, seed),
         *slowness.findings(records),
@@ -127,6 +141,8 @@ def tasks(preset: Preset, seed: int) -> list[Task]:
     """Every piece of a preset, from the seed on."""
     if preset.images:
         return images.tasks(preset.images, preset.seeds, seed, preset.thresholds)
+    if preset.powers:
+        return p_descent.tasks(preset.powers, preset.seeds, seed)
     # The long ones first, so that no core waits at the end.
     return [
         *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],

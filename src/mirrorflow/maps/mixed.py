@@ -141,7 +141,12 @@ class Mixed(SeparableMap):
     def hessian(self, x: Tensor) -> Tensor:
         """`a + b (p−1)|x|^{p−2}`: infinite at 0 for p < 2."""
         x = require_floating(x, "x")
-        return self.a + (self.b * Power(self.p).hessian(x) if self.b > 0 else torch.zeros_like(x))
+        e = self._exponent
+        if self.b == 0:
+            return torch.full_like(x, self.a)
+        if e > 1:
+            return self.a + scaled_power(magnitude(x), e - 1, self.b * float(e))
+        return self.a + self.b * Power(self.p).hessian(x)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """By `_lowered` while `|s| ≤ r'(m)/2`, beyond that from the dual, where nothing cancels."""

@@ -52,33 +52,36 @@ def solve_increasing(
         UnsolvedError: the value at the end misses the target by more than `1e-9 target`, and by
             more than eight roundings of x.
     """
-    x, done = start, torch.zeros_like(start, dtype=torch.bool)
-    steep = torch.ones_like(start)
+    x, done = start, None
     for count in range(iterations):
         here, slope = both(x)
-        low = torch.where(here < target, x, low)
-        high = torch.where(here > target, x, high)
-        steep = slope * x / here
-        # log1p of the difference, so that the last step mends the last digits.
-        near = (here - target).abs() <= 0.5 * target
-        close = torch.log1p(torch.where(near, here - target, 0.0) / target)
-        shift = -torch.where(near, close, here.log() - target.log()) / steep
-        new = x + x * torch.expm1(shift)
+        miss, steep = here - target, slope * x / here
+        shift = -torch.log1p(miss / target) / steep
+        # NaN, where r' is infinite or far below the target, is not settled.
+        settled = (shift.abs() <= SETTLED) & (steep < torch.inf)
+        if done is None and bool(settled.all()):
+            x = x + x * torch.expm1(shift)
+            break
+        low = torch.where(miss < 0, x, low)
+        high = torch.where(miss > 0, x, high)
+        # Far from the target the logarithms themselves keep the digits.
+        apart = (target.log() - here.log()) / steep
+        new = x + x * torch.expm1(torch.where(miss.abs() <= 0.5 * target, shift, apart))
         # Every fourth step bisects, so that a flat stretch cannot hold Newton at one end.
-        settled = (shift.abs() <= SETTLED) & steep.isfinite() & near
         # Rounding may put the last step a digit outside of the bracket.
         inside = ((new >= low) & (new <= high) & (count % 4 != 3)) | settled
         new = torch.where(inside, new, low.sqrt() * high.sqrt())
-        new = torch.where(here == target, x, new)
-        x = torch.where(done, x, new)
-        done = done | settled | (here == target)
+        new = torch.where(miss == 0, x, new)
+        settled = settled | (miss == 0)
+        x = new if done is None else torch.where(done, x, new)
+        done = settled if done is None else done | settled
         if bool(done.all()):
             break
     miss = (value(x) - target).abs()
-    rounding = 8 * torch.finfo(x.dtype).eps * steep.abs().clamp(max=1e6)
-    # The smallest floats have few digits.
-    allowed = (TOLERANCE + rounding) * target + 2e-323
-    bad = ~(miss <= allowed)
-    if bool(bad.any()):
-        raise UnsolvedError(float(target[bad][0]))
+    if not bool((miss <= TOLERANCE * target).all()):
+        rounding = 8 * torch.finfo(x.dtype).eps * steep.abs().clamp(max=1e6)
+        # The smallest floats have few digits.
+        bad = ~(miss <= (TOLERANCE + rounding) * target + 2e-323)
+        if bool(bad.any()):
+            raise UnsolvedError(float(target[bad][0]))
     return x

@@ -153,7 +153,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         rule: LossScaled = self.defaults["step_rule"]
         loss = _evaluate(closure)
         if rule.reject and closure is not None:
-            loss = self._take_back(loss, closure)
+            loss = self._take_back(loss, closure, rule)
         updates = [self._begin(p, group) for p, group in self.with_gradient()]
         if not updates:
             return loss
@@ -243,11 +243,11 @@ class MirrorOptimizer(torch.optim.Optimizer):
     # -- the relative step ------------------------------------------------------------------
 
     def _relative(self) -> RelativeStep:
-        return RelativeStep(self.param_groups)
+        return RelativeStep(self.param_groups, self.state)
 
-    def _take_back(self, loss: Any, closure: Callable[[], Any]) -> Any:
+    def _take_back(self, loss: Any, closure: Callable[[], Any], rule: LossScaled) -> Any:
         relative = self._relative()
-        if relative.accepts(agreed_number(loss)):
+        if relative.accepts(agreed_number(loss), rule):
             return loss
         for group in self.param_groups:
             for p in group["params"]:
