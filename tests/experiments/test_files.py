@@ -368,7 +368,7 @@ def test_records_and_memories_that_were_damaged_are_named(tmp_path: Path) -> Non
 
 
 def test_names_do_not_leave_their_folder(tmp_path: Path) -> None:
-    for name in ("../evil", "/etc/passwd", "", ".hidden", "a\0b", 3):
+    for name in ("../evil", "/etc/passwd", ".hidden", "a\0b", 3):
         with pytest.raises((ValueError, TypeError), match="name"):
             Member(name, "", {})  # type: ignore[arg-type]
         with pytest.raises((ValueError, TypeError), match="name"):

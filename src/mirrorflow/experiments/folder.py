@@ -526,7 +526,9 @@ def check_claim(path: Path, kind: str, known: tuple[str, ...]) -> None:
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror})") from error
     visible = sorted(n for n in names if not n.startswith(".") and not is_temporary(n))
-    if visible and (set(visible) - set(known) or known[0] not in visible):
+    # A start that was killed at once leaves folders without anything in them.
+    empty = all((path / n).is_dir() and not any((path / n).iterdir()) for n in visible)
+    if set(visible) - set(known) or not (empty or known[0] in visible):
         raise RunError(
             f"{path} is not empty and not the folder of mirrorflow {kind} (it has {visible[:5]}); "
             "choose a new folder"

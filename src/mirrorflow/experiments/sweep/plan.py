@@ -37,7 +37,8 @@ class Member:
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        as_name(self.name, "name")
+        if self.name != "":  # settings alone have a key
+            as_name(self.name, "name")
         if not isinstance(self.label, str):
             raise TypeError(f"label = {shown(self.label)} is no text")
         if not isinstance(self.settings, dict):
@@ -101,8 +102,8 @@ def plan(tables: dict[str, Any]) -> list[Member]:
     wrong = unknown_keys(tables, sorted(_TABLES))
     if wrong:
         raise ValueError(
-            f"tables: the sweep has {wrong}: [base] (one run), [grid] (lists to vary) and "
-            "[[members]] (runs in their own words)"
+            f"tables: the sweep has {wrong.replace('no key', 'no table', 1)}: [base] is one run, "
+            "[grid] lists to vary, [[members]] runs in their own words"
         )
     base = tables.get("base", {})
     if not isinstance(base, dict):

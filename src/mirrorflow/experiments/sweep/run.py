@@ -229,6 +229,8 @@ def as_members(members: Sequence[Member], *, empty: bool = False) -> list[Member
         raise TypeError(f"members = {shown(members)}; pass a list of Member (see plan)")
     if not members and not empty:
         raise ValueError("members is empty; give at least one")
+    if any(not m.name for m in members):
+        raise ValueError("members has one with an empty name; name each")
     if len({m.name for m in members}) < len(members):
         raise ValueError("members has two with one name; name each once")
     return list(members)
