@@ -107,7 +107,7 @@ def certify(
     given = _Options(
         band,
         as_integer(max_points, "max_points", least=1),
-        as_number(memory, "memory", above=0.0),
+        as_number(memory, "memory", above=0.0, most=1e6),
         zero_tolerance,
         as_number(kink_tolerance, "kink_tolerance", above=0.0, below=0.5),
         as_integer(max_kinks, "max_kinks", least=0),
