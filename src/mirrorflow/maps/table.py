@@ -51,7 +51,9 @@ class Table:
 
     def to(self, device: torch.device) -> Table:
         """The same on a device."""
-        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
+        }
         return replace(self, **moved)
 
     def bracket(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
