@@ -91,8 +91,8 @@ def _search(
             best, best_margin = theta, margin
     if best is None or best_margin <= 0:
         raise NotSeparableError(
-            f"none of {starts} starts (seed = {seed}) reached a net of hidden = {hidden} units that "
-            f"separates the {len(z)} points x by y; raise hidden or starts"
+            f"none of {starts} starts (seed = {seed}) reached a net of hidden = {hidden} units "
+            f"that separates the {len(z)} points x by y; raise hidden or starts"
         )
     best = best / math.sqrt(float(_margins(best, z, labels, hidden)[0].min()))
     split = hidden * z.shape[1]
