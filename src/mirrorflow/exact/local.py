@@ -59,7 +59,7 @@ def local_two_layer_max_margin(
         raise ValueError(f"horizon = {shown(horizon)}; the local solver takes LpHorizon(p) only")
     hidden = as_integer(hidden, "hidden", least=1, most=10**6)
     bias = as_flag(bias, "bias")
-    starts = as_integer(starts, "starts", least=1)
+    starts = as_integer(starts, "starts", least=1, most=10_000)
     seed = as_integer(seed, "seed", least=0, most=2**63 - 1)
     with torch.inference_mode(False), torch.enable_grad():
         points, labels = two_class_data(x, y)
@@ -91,8 +91,8 @@ def _search(
             best, best_margin = theta, margin
     if best is None or best_margin <= 0:
         raise NotSeparableError(
-            f"none of {starts} starts reached a net of {hidden} units that separates the "
-            f"{len(z)} points; pass more units or more starts"
+            f"none of {starts} starts (seed = {seed}) reached a net of hidden = {hidden} units "
+            f"that separates the {len(z)} points x by y; raise hidden or starts"
         )
     best = best / math.sqrt(float(_margins(best, z, labels, hidden)[0].min()))
     split = hidden * z.shape[1]

@@ -104,6 +104,11 @@ def two_class_data(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if points.ndim != 2:
         raise ValueError(f"x has shape {tuple(points.shape)}; pass points (n, d)")
     labels = as_tensor(y, "y").detach().cpu()
+    if labels.ndim == 0 or len(labels) != len(points):
+        raise ValueError(
+            f"x has shape {tuple(points.shape)} and y {tuple(labels.shape)}; pass points (n, d) "
+            "and labels (n,)"
+        )
     if labels.ndim == 1 and labels.dtype != torch.bool:
         seen = labels.to(torch.float64)
         if not bool((seen.abs() == 1).all()):
@@ -167,15 +172,15 @@ def _check_separable(z: Array, y: Array) -> None:
         size = max((abs(v) for v in exact), default=Fraction(0))
         if size == 0:
             raise NotSeparableError(
-                f"point {i} lies at the origin, where every net without bias is 0; drop it, or "
-                "pass bias=True"
+                f"point {i} of x lies at the origin, where every net without bias is 0; drop it, "
+                "or pass bias=True"
             )
         ray = tuple(v / size for v in exact)
         other = rays.setdefault(ray, i)
         if y[other] != y[i]:
             raise NotSeparableError(
-                f"points {other} and {i} carry two labels, but lie on one ray from the origin, "
-                "where a net without bias keeps its sign; correct a label, or pass bias=True"
+                f"points {other} and {i} of x carry two labels in y, but lie on one ray from the "
+                "origin, where a net without bias keeps its sign; correct a label, or pass bias=True"
             )
 
 
@@ -208,8 +213,8 @@ def _solve(z: Array, y: Array, patterns: Patterns) -> tuple[float, Array, Array]
     if v.value is None:
         raise UndecidedError(
             f"the conic solver ended with status {status!r} over {groups} activation patterns. The "
-            f"{len(z)} points can be separated, but not with a margin that it resolves: scale the "
-            "features to comparable sizes, look for points that nearly agree under different "
+            f"{len(z)} points x can be separated, but not with a margin that it resolves: scale "
+            "the features to comparable sizes, look for points that nearly agree under different "
             "labels, or raise max_patterns"
         )
     lam = np.maximum(np.asarray(separate.dual_value, dtype=np.float64).reshape(-1), 0.0)
