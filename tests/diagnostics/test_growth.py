@@ -267,7 +267,7 @@ RAYS = [  # map, log r'' by hand
 ]
 
 
-@pytest.mark.parametrize(("mirror_map", "log_second"), RAYS, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("mirror_map", "log_second"), RAYS, ids=[str(m)[:40] for m, _ in RAYS])
 @pytest.mark.parametrize("degree", [1, 2, 3])
 @pytest.mark.parametrize("weight", [1e-3, 1.0, 1e3])
 def test_laws_of_one_dimension(mirror_map, log_second, degree, weight) -> None:
