@@ -85,7 +85,7 @@ class Cosh(SeparableMap):
         """`x − s Δ`, with Δ a logarithm of a ratio in which `e^{|x|/s}` is divided out."""
         if self.scale == 1:
             return asinh_shift(x, delta)[0]
-        return self.scale * asinh_shift(x / self.scale, delta / self.scale)[0]
+        return self.scale * asinh_shift(x / self.scale, delta, self.scale)[0]
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`log(s sinh(e^l/s))`."""
