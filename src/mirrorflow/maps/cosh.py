@@ -86,7 +86,10 @@ class Cosh(SeparableMap):
         """`x − s Δ`, with Δ a logarithm of a ratio in which `e^{|x|/s}` is divided out."""
         if self.scale == 1:
             return asinh_shift(x, delta)[0]
-        return self.scale * asinh_shift(x / self.scale, delta / self.scale)[0]
+        z = x / self.scale
+        far = z.isinf()  # there r' is beyond every delta
+        moved = self.scale * asinh_shift(torch.where(far, 0.0, z), delta, self.scale)[0]
+        return torch.where(far, x, moved)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`log(s sinh(e^l/s))`."""

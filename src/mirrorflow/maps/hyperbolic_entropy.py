@@ -107,10 +107,11 @@ class HyperbolicEntropy(SeparableMap):
         no factor overflows before the answer does.
         """
         m, s = magnitude(x), signed(delta, x)
-        d = self.beta * (self.beta / (torch.hypot(m, torch.full_like(m, self.beta)) + m))
         inner = s.clamp(-64, 64)
         excess = torch.exp((s - inner).abs())
-        sinh = d * torch.sinh(inner)
+        # d sinh s in an order, and with halves, in which d does not vanish before it is large.
+        both = 0.5 * torch.hypot(m, torch.full_like(m, self.beta)) + 0.5 * m
+        sinh = ((0.5 * self.beta * torch.sinh(inner)) / both) * self.beta
         near = m + (m * expm1(-inner) - sinh)
         decay = m * torch.exp(-inner)
         far = torch.where(s < 0, decay * excess, decay / excess) - sinh * excess

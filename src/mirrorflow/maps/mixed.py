@@ -90,8 +90,11 @@ class Mixed(SeparableMap):
         """`a (x − y)²/2` and b times that of `Power(p)`: both are nonnegative."""
         x, y = require_pair(x, y, "y")
         gap = x - y
-        curved = self.b * Power(self.p).bregman_entries(x, y) if self.b > 0 else 0.0
-        return (0.5 * self.a * gap) * gap + curved if self.a > 0 else x * 0 + curved
+        linear = (0.5 * self.a * gap) * gap
+        if self.b == 0:
+            return linear
+        curved = Power(self.p).weighted_bregman(x, y, self.b)
+        return curved if self.a == 0 else linear + curved
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`a x + b sgn x |x|^{p−1}`."""

@@ -112,8 +112,8 @@ def scaled_power(x: Tensor, exponent: Fraction, factor: float) -> Tensor:
     return torch.where(plain, near, (factor * half) * half)
 
 
-def asinh_shift(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """`asinh(sinh x − a)` and `x − asinh(sinh x − a)`, each without cancellation or overflow.
+def asinh_shift(x: Tensor, a: Tensor, unit: float = 1.0) -> tuple[Tensor, Tensor]:
+    """`asinh(sinh x − a/unit)` and x minus that, each without cancellation or overflow.
 
     With `m = |x|`, `s = sgn(x) a` and everything divided by `e^m`,
     `m − asinh(sinh m − s) = log1p(s (e^m + e^{m'})/((cosh m + cosh m')e^{m'}))`
@@ -123,18 +123,20 @@ def asinh_shift(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     s = signed(a, x)
     decay = torch.exp(-m)
     sinh = -0.5 * expm1(-2 * m)
-    shift = s * decay
+    shift = (s * decay) / unit
     near = shift.abs() <= 0.5 * sinh
     shift = torch.where(near, shift, 0.0)
     left = sinh - shift
     cosh = torch.hypot(decay, left)
     both = 0.5 * (1 + decay * decay) + cosh
     fall = torch.log1p(shift * (1 + (left + cosh)) / (both * (left + cosh)))
-    # A finite `a` can pass ½ sinh m only while sinh m is finite.
-    half = 0.5 * torch.sinh(torch.where(near, 0.0, m)) - 0.5 * torch.where(near, 0.0, s)
+    # A finite `a` can pass ½ unit sinh m only while that is finite.
+    rest = 0.5 * torch.where(near, 0.0, m)
+    half = (unit * torch.sinh(rest)) * torch.cosh(rest) - 0.5 * torch.where(near, 0.0, s)
     large = half.abs() > 0.25 * torch.finfo(x.dtype).max
-    log = torch.log(torch.where(large, half.abs(), 1.0)) + 2 * LOG2
-    far = torch.where(large, signed(log, half), torch.asinh(2 * torch.where(large, 0.0, half)))
+    log = torch.log(torch.where(large, half.abs(), 1.0)) + (2 * LOG2 - math.log(unit))
+    close = asinh_ratio(2 * torch.where(large, 0.0, half), unit)
+    far = torch.where(large, signed(log, half), close)
     fall = torch.where(near, fall, m - far)
     return signed(torch.where(near, m - fall, far), x), signed(fall, x)
 

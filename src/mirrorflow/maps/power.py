@@ -105,6 +105,10 @@ class Power(SeparableMap):
 
         `d(c x, c y) = c^p d(x, y)`; c is 1, or a power of two, so that the division is exact.
         """
+        return self.weighted_bregman(x, y, 1.0)
+
+    def weighted_bregman(self, x: Tensor, y: Tensor, weight: float) -> Tensor:
+        """`weight` times `bregman_entries`, finite where the product is."""
         x, y = require_pair(x, y, "y")
         size = torch.maximum(x.detach().abs(), y.detach().abs())
         limits, inverse = torch.finfo(size.dtype), 1 / (2 * self.p)
@@ -112,7 +116,7 @@ class Power(SeparableMap):
         exponent = torch.frexp(size).exponent.clamp(math.log2(limits.tiny) + 4, None)
         unit = torch.where(plain | ~size.isfinite(), 1.0, torch.exp2(exponent.to(size.dtype) - 1))
         half = power(unit, (self._exponent + 1) / 2)
-        return (half * super().bregman_entries(x / unit, y / unit)) * half
+        return ((weight * half) * super().bregman_entries(x / unit, y / unit)) * half
 
     def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
         """For p < 2 `x (u_x − u_y) − (e(x) − e(y))`: every term has the factor `p − 1`."""

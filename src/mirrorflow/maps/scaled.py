@@ -125,7 +125,8 @@ class Scaled(SeparableMap):
             return moved
         # delta/w may overflow where the answer does not.
         far = (delta / self.weight).isinf() & delta.isfinite()
-        apart = self.to_primal(self.to_dual(x) - torch.where(far, delta, 0.0))
+        u = self.to_dual(x)
+        apart = torch.where(u.isinf(), x, self.to_primal(u - torch.where(far, delta, 0.0)))
         return torch.where(far, apart, moved)
 
     def _absorbed(self) -> SeparableMap | None:
