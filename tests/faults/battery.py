@@ -158,7 +158,10 @@ def _child(work: Callable[[], object]) -> Any:
 
 def _quiet(work: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    work()
+    try:
+        work()
+    except MirrorFlowError:  # of two processes one is refused
+        os._exit(2)
     os._exit(0)
 
 
