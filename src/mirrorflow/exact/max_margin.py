@@ -157,9 +157,9 @@ def _not_separable(z: Array, mu: Array, state: Tensor) -> NotSeparableError:
     share = float((rest / np.maximum(mu @ np.abs(z), 1e-300)).max())
     return NotSeparableError(
         f"no weights separate these {len(state)} points x by y: {int((mu > 0).sum())} margin "
-        f"gradients combine to zero with the positive multipliers in `error.state` (as doubles up to "
-        f"{share:.1g} of their terms, with multipliers beside them exactly). Use more features or "
-        "other labels",
+        f"gradients combine to zero with the positive multipliers in `error.state` (as doubles "
+        f"up to {share:.1g} of their terms, with multipliers beside them exactly). Use more "
+        "features or other labels",
         state=state,
     )
 

@@ -180,7 +180,7 @@ def _check_separable(z: Array, y: Array) -> None:
         if y[other] != y[i]:
             raise NotSeparableError(
                 f"points {other} and {i} of x carry two labels in y, but lie on one ray from the "
-                "origin, where a net without bias keeps its sign; correct a label, or pass bias=True"
+                "origin, where a net without bias keeps its sign; correct a label, or pass bias"
             )
 
 
