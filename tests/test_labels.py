@@ -313,3 +313,20 @@ def test_labels_of_files_that_are_refused(
 def test_a_long_table_is_cut_in_its_note() -> None:
     (note,) = read_labels(np.arange(100) * 2).notes
     assert "0, 2, 4, 6, ..., 198 are the classes 0, 1, 2, 3, ..., 99" in note
+
+
+def test_two_outputs_are_two_classes_and_not_a_binary_net() -> None:
+    x = torch.tensor([[1.0, 2.0], [-1.0, -2.5]])
+    net = Linear(2, classes=2)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[-1.0, -2.0], [1.0, 2.0]]))
+    y = torch.tensor([1, 0])
+    certificate = certify(net, x, y, maps.Quadratic())
+    # The first point alone supports: γ = max 2⟨v, x⟩ over weights (−v, v) of norm 1 is √2 ‖x‖.
+    assert certificate.margin == pytest.approx(10**0.5, rel=1e-12)
+    assert certificate.epsilon < 1e-10
+    assert certificate.multipliers.shape == (2, 2)
+    exact = max_margin(x, y, LpHorizon(2), classes=2)
+    assert exact.margin == pytest.approx(10**0.5, rel=1e-7)
+    flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=20.0)
+    assert flow.margin[-1] == pytest.approx(10**0.5, rel=1e-3)

@@ -45,7 +45,7 @@ MAGNITUDES = {
         *(2.9, 4, 8, 30, 75, 103, 154, 200, 250, 300, 308),
     ),
     torch.float32: (
-        *(-44, -38, -25, -20, -8, -3, -0.5, 0, 0.5, 1, 1.8, 1.94, 2, 2.1, 3, 8, 13, 19),
+        *(-37.5, -25, -20, -8, -3, -0.5, 0, 0.5, 1, 1.8, 1.94, 2, 2.1, 3, 8, 13, 19),
         *(26, 34, 38),
     ),
 }
@@ -92,7 +92,7 @@ def test_one_argument(
     x = sizes(dtype)
     entries = name if name in ("to_dual", "to_primal", "hessian") else f"{name}_entries"
     method = getattr(mirror_map, entries)
-    with mp.workdps(1400):
+    with mp.workdps(700):
         check(name, method(x), [(v,) for v in x.tolist()], getattr(exact, name))
     zero = method(torch.zeros(1, dtype=dtype))
     assert not zero.isnan().any()
@@ -104,9 +104,9 @@ def test_one_argument(
 def test_two_arguments(
     name: str, mirror_map: SeparableMap, exact: reference.Reference, dtype: torch.dtype
 ) -> None:
-    pairs = list(itertools.product(sizes(dtype).tolist(), (0.7 * sizes(dtype)).tolist()))
+    pairs = list(itertools.product(sizes(dtype)[::3].tolist(), (0.7 * sizes(dtype))[1::3].tolist()))
     first, second = (torch.tensor(each, dtype=dtype) for each in zip(*pairs, strict=True))
     pairs = list(zip(first.tolist(), second.tolist(), strict=True))
     method = mirror_map.bregman_entries if name == "bregman" else mirror_map.step
-    with mp.workdps(1400):
+    with mp.workdps(700):
         check(name, method(first, second), pairs, getattr(exact, name))

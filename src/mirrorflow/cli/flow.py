@@ -12,7 +12,6 @@ import typer
 
 from mirrorflow.cli.figure import write_figure
 from mirrorflow.cli.options import data_options, widths
-from mirrorflow.files import make_folder
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from rich.table import Table
@@ -82,6 +81,7 @@ def flow(
     from rich.console import Console
 
     from mirrorflow.data import load
+    from mirrorflow.files import make_folder
     from mirrorflow.flow import mirror_flow
     from mirrorflow.maps import parse_map
 

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from mirrorflow.cli.options import widths
-from mirrorflow.cli.progress import bar_columns
-from mirrorflow.experiments.pruning import compare, findings
-from mirrorflow.experiments.tables import write_rows
 
 __all__ = ["prune"]
 
@@ -41,6 +34,15 @@ def prune(
     learning rates each, tried on held-out training points, then so many seeds on all of them.
     Interrupted and run again, it goes on where it was. OUT/pruning.parquet has the rows.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
+
+    from mirrorflow.cli.progress import bar_columns
+    from mirrorflow.experiments.pruning import compare, findings
+    from mirrorflow.experiments.tables import write_rows
+
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
     layers = tuple(widths([hidden]))

@@ -58,7 +58,7 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
     if name.endswith(".npz"):
         if options:
             raise ValueError(f"data options {sorted(options)} do not apply to the file {name}")
-        return _from_file(Path(name).expanduser().absolute())
+        return _from_file(Path(os.path.expanduser(name)).absolute())
     if name not in SOURCES:
         raise ValueError(
             f"name = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
@@ -87,11 +87,12 @@ def _from_file(path: Path) -> Dataset:
     if others:
         notes.append(f"the arrays {', '.join(others)} of {path.name} are not read")
     x = _points(arrays["x"], "x", path)
-    x_test = _points(arrays["x_test"], "x_test", path) if "x_test" in arrays else x[:0]
+    none = x.new_zeros(0, *x.shape[1:])
+    x_test = _points(arrays["x_test"], "x_test", path) if "x_test" in arrays else none
     if x_test.ndim and not len(x_test):
-        x_test = x[:0]
+        x_test = none
     if arrays["x"].dtype == np.uint8:
-        notes.append("x holds bytes: they are read as the numbers 0 ... 255 and are not scaled")
+        notes.append("x holds bytes: they are read as the numbers 0 ... 255 and not scaled")
     try:
         labels = read_labels(arrays["y"], arrays.get("y_test"))
         return Dataset(

@@ -185,9 +185,9 @@ def drift(before: Balance, after: Balance) -> Drift:
         ValueError: the two do not have the same layers and units.
         TypeError: something else than a `Balance`.
     """
-    for name, value in (("before", before), ("after", after)):
-        if not isinstance(value, Balance):
-            raise TypeError(f"{name} = {shown(value)} is not a Balance; pass what balance() gave")
+    for which, given in (("before", before), ("after", after)):
+        if not isinstance(given, Balance):
+            raise TypeError(f"{which} = {shown(given)} is not a Balance; pass what balance() gave")
     if list(before.layers) != list(after.layers) or list(before.units) != list(after.units):
         raise ValueError(
             f"before has layers {list(before.layers)}, after has {list(after.layers)}; "

@@ -3,10 +3,10 @@
     minimise  t + w (e + d + k)   over λ, s and kink coefficients
     ‖s − Cᵀλ‖ <= e ‖s‖,   λ_i (q_i − 1) <= d Σλ,   1 − ⟨s, θ⟩/Q <= k,   e, d, k <= t,
 
-λ >= 0, s in the subdifferential. The products with e and d are linearised around the last answer and
-the program is solved again, which ends where nothing changes: for δ, whose ratio is quasi-convex, at
-the optimum. Each program is solved by a barrier method whose Newton steps eliminate s (its block of
-the Hessian is diagonal), so that a step costs (margins)² × (free entries).
+λ >= 0, s in the subdifferential. The products with e and d are linearised around the last answer
+and the program is solved again, until nothing changes: for δ, whose ratio is quasi-convex, that is
+the optimum. Each program is solved by a barrier method whose Newton steps eliminate s (its block
+of the Hessian is diagonal), so that a step costs (margins)² × (free entries).
 """
 
 from __future__ import annotations

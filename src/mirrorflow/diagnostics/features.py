@@ -100,7 +100,7 @@ def features(
     hidden = hidden_units(nets[0])
     if initial is not None:
         as_net(initial, "initial")
-        check_parameters(initial)
+        check_parameters(initial, "initial")
         nets.append(_readable(initial, "initial"))
         other = hidden_units(nets[1])
         if [h.units for h in hidden] != [h.units for h in other]:
@@ -200,7 +200,7 @@ def _of_sequential(net: nn.Sequential, x: Tensor, hidden: tuple[Units, ...]) -> 
 def _by_unit(h: Tensor, units: int, form: str) -> Tensor:
     """(n, units, …): from the last entries of a vector, the channels of a map, the flat map."""
     h = h.movedim(-1, 1) if form == "vector" else h
-    return h if h.shape[1] == units else h.unflatten(1, (units, -1))
+    return h if h.shape[1] == units else h.reshape(len(h), units, -1, *h.shape[2:])
 
 
 class _Sums:
@@ -253,7 +253,7 @@ class _Sums:
             participation=float(s.sum()) ** 2 / (len(s) * total) if total > 0 else 0.0,
             effective_rank=math.exp(entropy) if float(values.sum()) > 0 else 0.0,
             cka_movement=self._movement(),
-            strengths=s,
+            strengths=s * peak * peak,
         )
 
     def _movement(self) -> float | None:

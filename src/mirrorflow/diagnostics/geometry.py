@@ -207,13 +207,13 @@ def check_tensors(net: nn.Module, x: Any, y: Any) -> tuple[Tensor, Tensor]:
     labels = as_tensor(y, "y").detach()
     if labels.ndim == 0 or len(labels) != len(rows):
         raise ValueError(
-            f"y has shape {tuple(labels.shape)} for {len(rows)} points; pass one label a point, "
-            f"shape ({len(rows)},)"
+            f"y has shape {tuple(labels.shape)}, but x of shape {tuple(rows.shape)} is "
+            f"{len(rows)} points; pass one label a point, shape ({len(rows)},)"
         )
     return rows, labels.clone() if labels.is_inference() else labels
 
 
-def check_parameters(net: nn.Module) -> None:
+def check_parameters(net: nn.Module, name: str = "net") -> None:
     """Refuse what is no module, and parameters that are missing, computed, NaN or infinite.
 
     Raises:
@@ -222,11 +222,11 @@ def check_parameters(net: nn.Module) -> None:
     """
     check_plain(net)
     if not any(True for _ in net.parameters()):
-        raise ValueError("net has no parameters, so there is nothing to measure")
-    for name, parameter in net.named_parameters():
+        raise ValueError(f"{name} has no parameters, so there is nothing to measure")
+    for key, parameter in net.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ValueError(
-                f"net: the parameter {name!r} holds NaN or infinity; "
+                f"{name}: the parameter {key!r} holds NaN or infinity; "
                 "load the last finite checkpoint"
             )
 

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 
 FIRST_LOG_T = 100 * math.log(10)  # t = 1e100
 _BLOCKS = 6
+_LAST_LOG_T = 1e12  # beyond, log ℓ + log t has lost the digits that its laws are about
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,8 @@ def _numbers(
     if math.isfinite(expected.time_exponent):
         local = -np.gradient(log_loss, log_t)
         found["−d log ℓ/d log t"] = ("time", False, local, expected.time_exponent)
+    if log_t[-1] > _LAST_LOG_T:
+        return found
     if math.isfinite(expected.log_exponent):
         excess = -(log_loss + log_t)
         found["−d log(ℓt)/d log log t"] = ("log", True, excess, expected.log_exponent)

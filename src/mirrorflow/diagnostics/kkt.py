@@ -26,6 +26,7 @@ from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.diagnostics.subdifferential import Subdifferential, subdifferential
 from mirrorflow.errors import NotHomogeneousError
 from mirrorflow.labels import as_labels
+from mirrorflow.losses import output_classes
 from mirrorflow.maps import Horizon, LpHorizon, MapLike
 from mirrorflow.nets import check_degree
 from mirrorflow.nets.evaluate import copied, largest, trained_parameters, undisturbed
@@ -106,15 +107,13 @@ def certify(
     given = _Options(
         band,
         as_integer(max_points, "max_points", least=1),
-        as_number(memory, "memory", above=0.0),
+        as_number(memory, "memory", above=0.0, most=1e6),
         zero_tolerance,
         as_number(kink_tolerance, "kink_tolerance", above=0.0, below=0.5),
         as_integer(max_kinks, "max_kinks", least=0),
         as_integer(batch_size, "batch_size", least=1),
     )
-    # Gradients are needed inside, whatever mode the caller is in.
-    with torch.inference_mode(False):
-        return _certify(net, x, y, mirror_map, given)
+    return _certify(net, x, y, mirror_map, given)
 
 
 class _Options(NamedTuple):
@@ -142,8 +141,10 @@ def _certify(
         shape = geometry(model, mirror_map, found=found)
         parameters, log_gauge = shape.normalise(trained_parameters(model))
     q = batched_margins(model, parameters, x, y, batch_size)
-    y = as_labels(y, None if q.shape[1] == 1 else q.shape[1] + 1, points=len(x))
-    problem = Problem(model, parameters, shape, x, y, q)
+    with torch.no_grad():
+        classes = output_classes(model(x[:1]))
+    y = as_labels(y, classes, points=len(x))
+    problem = Problem(model, parameters, shape, x, y, q, classes)
     log_gauge += log_peak
     least = float(q.min())
     head: dict[str, Any] = {

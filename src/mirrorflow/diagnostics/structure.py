@@ -262,7 +262,7 @@ def _chain(net: nn.Sequential, *, whole: bool) -> tuple[list[_Use] | None, str]:
                 uses, form = [], "input"
                 continue
             if isinstance(module, nn.Unflatten):
-                channels = int(module.unflattened_size[0])  # type: ignore[arg-type]
+                channels = int(module.unflattened_size[0])
             form = after
             continue
         if getattr(module, "groups", 1) != 1:
@@ -300,11 +300,12 @@ def _after(module: nn.Module, form: str, out: int) -> str | None:
         return form
     if _is(module, _POOLS) and form in ("map", "split"):
         return form
-    if _is(module, (nn.Flatten,)) and (module.start_dim, module.end_dim) == (1, -1):
+    read: Any = module
+    if _is(module, (nn.Flatten,)) and (read.start_dim, read.end_dim) == (1, -1):
         return {"map": "flat", "flat": "flat", "vector": "vector"}.get(form)
-    if _is(module, (nn.Unflatten,)) and module.dim == 1 and form == "vector":
-        size = module.unflattened_size
-        whole = all(isinstance(k, int) and k > 0 for k in size) and math.prod(size) == out  # type: ignore[arg-type]
+    if _is(module, (nn.Unflatten,)) and read.dim == 1 and form == "vector":
+        size = read.unflattened_size
+        whole = all(isinstance(k, int) and k > 0 for k in size) and math.prod(size) == out
         return "split" if whole else None
     return None
 

@@ -156,8 +156,8 @@ def _not_separable(z: Array, mu: Array, state: Tensor) -> NotSeparableError:
     rest = np.abs(exact_products(np.ascontiguousarray(z.T), mu))
     share = float((rest / np.maximum(mu @ np.abs(z), 1e-300)).max())
     return NotSeparableError(
-        f"no weights separate these {len(state)} points: {int((mu > 0).sum())} margin gradients "
-        f"combine to zero with the positive multipliers in `error.state` (as doubles up to "
+        f"no weights separate these {len(state)} points x by y: {int((mu > 0).sum())} margin "
+        f"gradients combine to zero with the positive multipliers in `error.state` (as doubles up to "
         f"{share:.1g} of their terms, with multipliers beside them exactly). Use more features or "
         "other labels",
         state=state,
@@ -166,10 +166,10 @@ def _not_separable(z: Array, mu: Array, state: Tensor) -> NotSeparableError:
 
 def _undecided(state: MarginBounds, points: int) -> UndecidedError:
     if state.lower > 0:
-        what = f"the {points} points are separable, but their largest margin"
+        what = f"the {points} points x are separable by y, but their largest margin"
     else:
         what = (
-            f"undecided whether the {points} points are separable: neither weights with a positive "
+            f"undecided whether y separates the {points} points x: neither weights with a positive "
             "margin nor multipliers that exclude them came out; the largest margin, if positive,"
         )
     return UndecidedError(

@@ -74,8 +74,9 @@ def separator(z: Array) -> tuple[Array | None, list[Array]]:
 
 
 def _normal(mu: Array) -> Array:
-    total = mu.sum()
-    return mu / total if 0 < total < math.inf else np.full(len(mu), 1 / len(mu))
+    total = float(mu.sum())
+    out: Array = mu / total if 0 < total < math.inf else np.full(len(mu), 1 / len(mu))
+    return out
 
 
 def _by_program(z: Array) -> tuple[Array | None, Array | None]:
@@ -132,18 +133,22 @@ def farkas(z: Array, mu: Array, *, skip: int = 0) -> Array | None:
         mu: (m,) approximate multipliers.
         skip: the first columns, of which each is minus the sum of others (the first class).
     """
-    empty = ~z.any(1)
+    empty: NDArray[np.bool_] = np.abs(z).max(axis=1, initial=0.0) == 0
     if empty.any():
         return _normal(empty.astype(np.float64))
     kept = z[:, skip:]
     kept = kept[:, kept.any(0)]
     r, c = units(kept)
     scaled = kept / r[:, None] / c
-    weights = _normal(np.maximum(mu, 0.0) * r)
+    start: Array = np.maximum(mu, 0.0) * r
+    weights = _normal(start)
     found = _nearby(scaled, weights)
     if found is None:
         found = _in_fractions(scaled, weights)
-    return None if found is None else _normal(found / r)
+    if found is None:
+        return None
+    proof: Array = found / r
+    return _normal(proof)
 
 
 def _nearby(z: Array, mu: Array) -> Array | None:

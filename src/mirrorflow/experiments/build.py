@@ -136,7 +136,7 @@ def _integers(options: dict[str, Any]) -> list[int]:
 def _net(config: RunConfig, data: Dataset) -> HomogeneousNet:
     options = dict(config.net_options)
     options["generator"] = torch.Generator().manual_seed(config.seed)
-    d, classes = data.features, data.classes
+    d, classes = math.prod(data.x.shape[1:]), data.classes  # no operation: see FakeTensorMode
     if config.net in _IMAGE_NETS:
         make = _IMAGE_NETS[config.net]
         image = tuple(data.x.shape[1:])

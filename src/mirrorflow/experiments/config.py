@@ -56,7 +56,7 @@ def unknown_keys(given: Iterable[object], known: Iterable[str]) -> str:
     near = [difflib.get_close_matches(key, known, 1, 0.5) for key in unknown]
     hints = [f"{n[0]!r} for {key!r}" for key, n in zip(unknown, near, strict=True) if n]
     hint = f" (did you mean {', '.join(hints)}?)" if hints else ""
-    return f"no key {unknown}{hint}; it takes {known}"
+    return f"no key {unknown}; it takes {known}{hint}"
 
 
 def read_toml(path: Path, what: str, cure: str) -> dict[str, Any]:

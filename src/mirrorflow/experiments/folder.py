@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import torch
 
 from mirrorflow import __version__
-from mirrorflow.checks import as_flag, shown
+from mirrorflow.checks import as_flag, as_path, shown
 from mirrorflow.errors import RunError
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.state import State
@@ -41,7 +41,6 @@ __all__ = [
     "ENDED",
     "RunFolder",
     "as_name",
-    "as_path",
     "check_claim",
     "claim",
     "locked",
@@ -56,23 +55,6 @@ _UNREADABLE = (
     *(IndexError, MemoryError, pickle.UnpicklingError),
 )
 _FILES = ("config.toml", "manifest.json", "metrics.parquet", "checkpoint.pt", "tracked.json")
-
-
-def as_path(value: Any, name: str) -> Path:
-    """A path on the file system.
-
-    Raises:
-        TypeError: neither text nor a path.
-        ValueError: empty text, or text that no path can be.
-    """
-    if not isinstance(value, str | os.PathLike) or isinstance(value, bytes):
-        raise TypeError(
-            f"{name} = {shown(value)} is a {type(value).__name__}; pass a path (str or Path)"
-        )
-    text = os.fspath(value)
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ValueError(f"{name} = {shown(value)} is no path; pass the path of a folder or a file")
-    return Path(text)
 
 
 def as_name(value: Any, name: str) -> str:
@@ -512,9 +494,9 @@ def claim(
     if seen is None or fingerprint is None or seen == fingerprint:
         return
     raise RunError(
-        f"the data of {path} have changed: {source} now has fingerprint {fingerprint[:12]}, what "
-        f"is there was made from {seen[:12]} ({data.get('source')}). Put back those data, or choose "
-        "another folder"
+        f"the data of {path} have changed: {source} now has fingerprint {fingerprint[:12]}, "
+        f"what is there was made from {seen[:12]} ({data.get('source')}). Put back those "
+        "data, or choose another folder"
     )
 
 
@@ -544,7 +526,9 @@ def check_claim(path: Path, kind: str, known: tuple[str, ...]) -> None:
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror})") from error
     visible = sorted(n for n in names if not n.startswith(".") and not is_temporary(n))
-    if visible and (set(visible) - set(known) or known[0] not in visible):
+    # A start that was killed at once leaves folders without anything in them.
+    empty = all((path / n).is_dir() and not any((path / n).iterdir()) for n in visible)
+    if set(visible) - set(known) or not (empty or known[0] in visible):
         raise RunError(
             f"{path} is not empty and not the folder of mirrorflow {kind} (it has {visible[:5]}); "
             "choose a new folder"

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mirrorflow.checks import as_integer, shown
+from mirrorflow.checks import as_integer, as_path, shown
 from mirrorflow.data import Dataset, load
 from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.experiments.finding import Finding, Verdict, plain
-from mirrorflow.experiments.folder import as_path, claim
-from mirrorflow.experiments.statistics import welch
+from mirrorflow.experiments.folder import claim
+from mirrorflow.experiments.statistics import holm, welch, welch_p
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
 from mirrorflow.maps import HyperbolicEntropy
 from mirrorflow.nets import MLP
@@ -34,6 +34,7 @@ NAMES = ("records", "pruning.parquet")
 """What stands in the folder of a comparison."""
 
 _BETA = 0.01
+_LEVEL = 0.05
 _VALIDATION = 6  # one training point in so many
 _AROUND = (0.5, 0.7, 1.4, 2.0)  # second round of rates, times the best of the first
 _BATCH = 128
@@ -301,37 +302,62 @@ def _dense(record: Record) -> float:
 
 
 def findings(rows: list[dict[str, Any]]) -> list[Finding]:
-    """For each data set, mirror optimizer and sparsity: is it more accurate than its rival?"""
+    """For each data set, mirror optimizer and sparsity: is it more accurate than its rival?
+
+    The comparisons of one data set are corrected for their number by Holm's method.
+
+    Args:
+        rows: of `compare`.
+    """
     found = []
     for data in dict.fromkeys(row["data"] for row in rows):
-        for method, entry in METHODS.items():
-            for share in SHARES[1:] if entry.rival else ():
-                found.append(_finding(rows, data, method, entry.rival, share))
+        asked = [
+            (method, entry.rival, share)
+            for method, entry in METHODS.items()
+            for share in SHARES[1:]
+            if entry.rival
+        ]
+        pairs = [
+            (_accuracies(rows, data, method, share), _accuracies(rows, data, rival, share))
+            for method, rival, share in asked
+        ]
+        tested = [k for k, (mine, theirs) in enumerate(pairs) if min(len(mine), len(theirs)) >= 2]
+        adjusted = dict(zip(tested, holm([welch_p(*pairs[k]) for k in tested]), strict=True))
+        for k, (method, rival, share) in enumerate(asked):
+            question = f"{data}, {share:.0%} pruned: is {method} more accurate than {rival}?"
+            found.append(_finding(question, method, pairs[k], adjusted.get(k), len(tested)))
     return found
 
 
+def _accuracies(rows: list[dict[str, Any]], data: str, method: str, share: float) -> list[float]:
+    wanted = (data, method, share)
+    return [r["accuracy"] for r in rows if (r["data"], r["method"], r["share"]) == wanted]
+
+
 def _finding(
-    rows: list[dict[str, Any]], data: str, method: str, rival: str, share: float
+    question: str,
+    method: str,
+    pair: tuple[list[float], list[float]],
+    p: float | None,
+    tests: int,
 ) -> Finding:
-    mine, theirs = (
-        [
-            row["accuracy"]
-            for row in rows
-            if (row["data"], row["method"], row["share"]) == (data, name, share)
-        ]
-        for name in (method, rival)
-    )
     verdict: Verdict = "not yet reached"
     measured = "too few runs"
-    if min(len(mine), len(theirs)) >= 2:
-        gap, low, high = welch(mine, theirs)
-        verdict = "yes" if low > 0 else "no"
-        measured = f"{plain(100 * gap)} points (95 %: {plain(100 * low)} to {plain(100 * high)})"
+    if p is not None:
+        gap, low, high = welch(*pair)
+        verdict = "yes" if gap > 0 and p < _LEVEL else "no"
+        measured = (
+            f"{plain(100 * gap)} points (95 %: {plain(100 * low)} to {plain(100 * high)}), "
+            f"p = {plain(p, 2)}"
+        )
     return Finding(
         claim=4,
-        question=f"{data}, {share:.0%} pruned: is {method} more accurate than {rival}?",
+        question=question,
         prediction=f"{method} keeps more accuracy",
         measured=measured,
-        rule="95 % Welch interval of the difference of means above 0",
+        rule=(
+            f"difference of means above 0, p of Welch's test below {_LEVEL:g} after Holm's "
+            f"correction for {tests} comparisons"
+        ),
         verdict=verdict,
     )

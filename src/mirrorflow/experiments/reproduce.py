@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.checks import as_choice, as_function, as_integer
+from mirrorflow.checks import as_choice, as_function, as_integer, as_path
 from mirrorflow.experiments import digits, images, networks, one_limit, p_descent, slowness
 from mirrorflow.experiments.finding import Finding
-from mirrorflow.experiments.folder import as_path, claim, surroundings
+from mirrorflow.experiments.folder import claim, surroundings
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
 from mirrorflow.files import write_json
 

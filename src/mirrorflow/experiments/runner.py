@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from mirrorflow.checks import as_function, as_number, shown
+from mirrorflow.checks import as_function, as_number, as_path, shown
 from mirrorflow.errors import DivergedError, NotSeparableError, RunError
 from mirrorflow.experiments.build import build_data, build_map, build_net, build_optimizer
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.distributed import team
 from mirrorflow.experiments.finish import Finish, FinishingLoop
-from mirrorflow.experiments.folder import ENDED, RunFolder, as_path
+from mirrorflow.experiments.folder import ENDED, RunFolder
 from mirrorflow.experiments.loop import Loop
 from mirrorflow.experiments.state import LoadedRun, Parts, Progress
 from mirrorflow.experiments.track import Told, Tracking

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow import __version__
-from mirrorflow.checks import as_function, as_integer, shown
+from mirrorflow.checks import as_function, as_integer, as_path, shown
 from mirrorflow.errors import MirrorFlowError, RunError
-from mirrorflow.experiments.folder import as_name, as_path, locked
+from mirrorflow.experiments.folder import as_name, locked
 from mirrorflow.experiments.pool import cores, local_processes, this_process
 from mirrorflow.experiments.tables import read_rows, write_rows
 from mirrorflow.files import (

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mirrorflow.checks import shown
+from mirrorflow.checks import as_path, shown
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments.config import flatten
-from mirrorflow.experiments.folder import as_path
 from mirrorflow.files import make_folder, read_json, write_json
 
 __all__ = ["Told", "Tracker", "Tracking", "missing_tracker", "tracking"]

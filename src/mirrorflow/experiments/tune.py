@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.checks import as_function, as_integer, shown
+from mirrorflow.checks import as_function, as_integer, as_path, shown
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments.config import RunConfig
-from mirrorflow.experiments.folder import as_path, check_claim, claim, locked
+from mirrorflow.experiments.folder import check_claim, claim, locked
 from mirrorflow.experiments.pool import local_processes, this_process
 from mirrorflow.experiments.sweep import Member, Record, sweep
 from mirrorflow.experiments.sweep.run import Engine

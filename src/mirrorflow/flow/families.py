@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mirrorflow.flow.scaled import ACTIVE, Array, ScaledMap
 
-CROSSING = 1e-3  # share of the largest dual below which an entry counts as crossing zero
 _BIG = 20.0  # beyond it sinh, asinh and log1p equal their leading term to rounding
 
 
@@ -19,7 +17,7 @@ class ScaledPower(ScaledMap):
 
     def __init__(self, p: float) -> None:
         super().__init__(p)
-        self.primary = "primal" if p > 2 else "dual"
+        self.primary, self.flat = ("primal", True) if p > 2 else ("dual", False)
 
     def log_unit(self, rho: float) -> float:
         return (self.order - 1.0) * rho
@@ -38,12 +36,6 @@ class ScaledPower(ScaledMap):
             return (p - 1.0) * np.abs(x) ** (p - 2.0)
         with np.errstate(divide="ignore"):
             return (p - 1.0) * np.abs(u) ** ((p - 2.0) / (p - 1.0))
-
-    def crossing(self, u: Array) -> NDArray[np.bool_] | None:
-        if self.order <= 2:
-            return None
-        a = np.abs(u)
-        return a < CROSSING * a.max()
 
     def meet(self, line: Array, v: Array, stiffness: Array) -> Array:
         # the left side is odd in x and convex for x > 0: Newton from the right is monotone

@@ -130,8 +130,10 @@ class _Bordered:
         if clock is None:
             inverse += x1[at] * m.sum(0) / m1.sum()
         else:
-            push = self.apply_inverse(self.hess_times(clock)[:, None])[at, 0]
-            inverse -= x1[at] * (clock[at] + push - (self.jac @ clock) @ m) / (clock @ u1)
+            bent = self.hess_times(clock)
+            push = self.apply_inverse(bent[:, None])[at, 0]
+            pull = (self.jac @ clock + self.y.T @ bent) @ m
+            inverse -= x1[at] * (clock[at] + push - pull) / (clock @ u1)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             found = np.abs(1.0 / inverse - self.slope[at])
         return np.nan_to_num(found, nan=1e290, posinf=1e290)

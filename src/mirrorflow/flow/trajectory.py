@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.checks import as_integer, as_number, as_path
-from mirrorflow.errors import MissingExtraError
+from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.flow.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.interpolate import (
     hermite,
@@ -335,7 +335,11 @@ class Trajectory:
         return replace(self, **columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one compressed `.npz` file, atomically: readers see the old one or the new one."""
+        """Write one compressed `.npz` file, atomically: readers see the old one or the new one.
+
+        Raises:
+            RunError: it cannot be written, or the disk is full; an old file stays.
+        """
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if _is_column(f)}
         head = {"outcome": self.outcome, "degree": self.degree, "stats": dict(self.stats)}
         write_arrays(as_path(path), arrays, head)
@@ -345,12 +349,23 @@ class Trajectory:
         """Read what `save` wrote.
 
         Raises:
-            RunError: the file is missing, corrupt or something else.
+            RunError: the file is missing, damaged in any bit, or something else.
         """
         names = [f.name for f in fields(cls) if _is_column(f)]
-        arrays, head = read_arrays(as_path(path), names)
-        columns: dict[str, Any] = {**arrays, **head}
-        return cls(**columns)
+        arrays, head = read_arrays(as_path(path), "a trajectory")
+        missing = sorted((set(names) - set(arrays)) | (set(_SCALARS) - set(head)))
+        if missing:
+            raise RunError(f"{path} does not hold a trajectory: it has no {missing}")
+        columns: dict[str, Any] = {name: arrays[name] for name in names}
+        count = len(columns["log_t"]) if columns["log_t"].ndim == 1 else -1
+        for name, column in columns.items():
+            wide = name in ("direction", "multipliers", "margins", "rate")
+            if column.ndim != 1 + wide or len(column) != count or count == 0:
+                raise RunError(
+                    f"{path} does not hold a trajectory: {name} has shape {column.shape}, beside "
+                    f"log_t of shape {columns['log_t'].shape}"
+                )
+        return cls(**columns, **{name: head[name] for name in _SCALARS})
 
 
 def _is_column(f: Field[Any]) -> bool:

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from mirrorflow.checks import as_number, as_tensor, shown
 
-__all__ = ["as_real", "as_scale", "require_floating", "require_pair"]
+__all__ = [
+    "as_real",
+    "as_scale",
+    "require_finite",
+    "require_floating",
+    "require_pair",
+    "require_same",
+]
 
 
 def require_floating(value: Tensor, name: str) -> Tensor:
@@ -50,6 +57,32 @@ def require_pair(x: Tensor, other: Tensor, name: str) -> tuple[Tensor, Tensor]:
             f"{name} has shape {tuple(other.shape)}, x has {tuple(x.shape)}; make them equal"
         )
     return x, other
+
+
+def require_finite(value: Tensor, name: str) -> Tensor:
+    """The tensor of finite floats.
+
+    Raises:
+        TypeError: see `require_floating`.
+        ValueError: NaN or infinity.
+    """
+    value = require_floating(value, name)
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} holds NaN or infinity; pass finite numbers")
+    return value
+
+
+def require_same(x: Tensor, g: Tensor, rtol: float) -> tuple[Tensor, Tensor, float]:
+    """A point, a vector of its shape and a relative tolerance in [0, 1).
+
+    Raises:
+        TypeError: see `require_floating`; rtol is not a number.
+        ValueError: shapes that differ, or rtol outside.
+    """
+    x, g = require_floating(x, "x"), require_floating(g, "g")
+    if g.shape != x.shape:
+        raise ValueError(f"g has shape {tuple(g.shape)}, x has {tuple(x.shape)}; make them equal")
+    return x, g, as_number(rtol, "rtol", least=0, below=1)
 
 
 def _fits(x: Tensor, other: Tensor) -> bool:

@@ -71,12 +71,16 @@ class Cosh(SeparableMap):
         # In halves: s sinh z may be finite where sinh z is not.
         half = torch.where(far, 0.5 * z, 0.0)
         split = (2 * self.scale * torch.sinh(half)) * torch.cosh(half)
-        return torch.where(far, split, self.scale * torch.sinh(torch.where(far, 0.0, z)))
+        near = self.scale * torch.sinh(torch.where(far, 0.0, z))
+        # z may vanish where x does not.
+        return torch.where(z.abs() < 1e-5, x + x * (z * z / 6), torch.where(far, split, near))
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`s asinh(u/s)`."""
         u = require_floating(u, "u")
-        return self.scale * asinh_ratio(u, self.scale)
+        v = u / self.scale
+        near = u - torch.where(v.isinf(), 0.0, u) * (v.clamp(-1, 1) ** 2 / 6)
+        return torch.where(v.abs() < 1e-5, near, self.scale * asinh_ratio(u, self.scale))
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`x − s Δ`, with Δ a logarithm of a ratio in which `e^{|x|/s}` is divided out."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirrorflow.checks import as_function, shown
+from mirrorflow.checks import shown
 from mirrorflow.errors import MirrorFlowError
 from mirrorflow.maps.adaptive import adaptive_integral
 from mirrorflow.maps.arguments import require_floating
@@ -65,12 +65,18 @@ class Custom(SeparableMap):
             raise TypeError("give Custom either gradient= (r') or potential= (r), and not both")
         self._kind = "gradient" if gradient is not None else "potential"
         given = gradient if gradient is not None else potential
-        self._given: Scalar = as_function(given, self._kind, "a tensor")
+        if not callable(given):
+            raise TypeError(
+                f"{self._kind} = {shown(given)} is not callable; pass a function of a tensor"
+            )
+        self._given: Scalar = given
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name = {shown(name)} is a {type(name).__name__}; pass a str")
         self._name = name or getattr(given, "__qualname__", None) or shown(given)
         self._tables: dict[torch.device, Table] = {}
+        self._undefined_at_0 = True
         self._curvature = verify_scalar(self._plain, self._both, self._given, self._kind)
+        self._undefined_at_0 = bool(self._plain(torch.zeros(1, dtype=torch.float64)).isnan())
 
     def __repr__(self) -> str:
         return f"Custom({self._kind}={self._name})"
@@ -132,6 +138,8 @@ class Custom(SeparableMap):
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`e(x) = ∫_0^x t dr'(t)`, by the same quadrature, without the difference `x r' − r`."""
         x = require_floating(x, "x")
+        if not x.requires_grad:
+            return integrals(self, x)[1]
         result: Tensor = _Energy.apply(x, self)  # type: ignore[no-untyped-call]
         return result
 
@@ -155,13 +163,15 @@ class Custom(SeparableMap):
                 r' is steeper): r' is bounded, jumps over u, or is not finite that far out.
         """
         u = require_floating(u, "u")
+        if not u.requires_grad:
+            return self._solve(u).to(u.dtype)
         result: Tensor = _Inverse.apply(u, self)  # type: ignore[no-untyped-call]
         return result
 
     def hessian(self, x: Tensor) -> Tensor:
         """`r''(x)` by autograd; at 0, where `|x|` has no derivative, its limit."""
         x = require_floating(x, "x")
-        slope = derivative(self._gradient, x)
+        slope = derivative(self._gradient, x) if x.requires_grad else self._both(x)[1]
         slope = torch.where(x == 0, self._curvature, slope)
         if slope.isnan().any():
             self._refuse_nan(x, slope, "r''")
@@ -200,8 +210,10 @@ class Custom(SeparableMap):
                 "must act entry by entry"
             )
         value = value.to(x.dtype)
-        # r' is odd and continuous, so it is 0 at 0, also where a power divides 0 by 0.
-        return torch.where((x == 0) & value.isnan(), 0.0, value)
+        if self._undefined_at_0:
+            # r' is odd and continuous, so it is 0 at 0, also where a power divides 0 by 0.
+            value = torch.where((x == 0) & value.isnan(), 0.0, value)
+        return value
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`r'` and `r''`, detached, from one evaluation."""
@@ -241,12 +253,15 @@ class Custom(SeparableMap):
         usable = (w > 0) & w.isfinite()
         # Below r' of the smallest float the nearest float is 0.
         below = usable & (w < table.dual[0]) & (table.x[0] <= 1e-323)
-        target = torch.where(usable & ~below, w, table.dual[len(table.x) // 2])
+        # Above r' of the largest float there is none.
+        above = usable & (w > table.dual[-1]) & (table.x[-1] > 0.99 * torch.finfo(w.dtype).max)
+        usable = usable & ~below & ~above
+        target = torch.where(usable, w, table.dual[len(table.x) // 2])
         try:
             root = solve_increasing(self._gradient, self._both, target, *table.bracket(target))
         except UnsolvedError as error:
             raise MirrorFlowError(self._no_inverse(error.target, table)) from None
-        root = torch.where(below, 0.0, torch.where(usable, root, w))
+        root = torch.where(usable, root, torch.where(below, 0.0, torch.where(above, math.inf, w)))
         return signed(root.reshape(u.shape), u)
 
     def _no_inverse(self, w: float, table: Table) -> str:

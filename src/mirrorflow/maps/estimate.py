@@ -385,8 +385,8 @@ def _by_powers(tail: _Tail) -> tuple[float, float] | None:
     fine = tail.changes
     late = tail.slopes[-(STEPS // 5) :]
     spread = max(late) - min(late)
-    begins = abs(fine[-1]) > floor and abs(fine[-1]) > 1.05 * abs(fine[-2])
-    if begins or (abs(fine[-1]) > floor and fine[-1] * fine[-2] < 0):
+    before, last = sum(fine[-16:-8]), sum(fine[-8:])
+    if abs(last) > floor and (abs(last) > 0.98 * abs(before) or last * before < 0):
         return None  # a term that only begins to count
     if spread <= max(1e-8 * (1 + abs(late[-1])), floor):
         return late[-1], 10 * spread + 10 * tail.noise + 1e-13

@@ -66,6 +66,12 @@ class HyperbolicEntropy(SeparableMap):
         m = magnitude(x)
         return product_minus(m, asinh_ratio(m, self.beta), self.dual_energy_entries(x))
 
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`β (cosh u − 1) = 2 β sinh²(u/2)`."""
+        u = require_floating(u, "u")
+        half = torch.sinh(0.5 * u)
+        return (2 * self.beta * half) * half
+
     def to_dual(self, x: Tensor) -> Tensor:
         """`asinh(x/β)`."""
         x = require_floating(x, "x")

@@ -14,6 +14,7 @@ from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     expm1,
+    expm1_minus,
     log1p_ratio,
     log_expm1_exp,
     log_log1p_exp,
@@ -66,6 +67,15 @@ class Logarithmic(SeparableMap):
         far = z > 1e6
         near = self.beta * minus_log1p(torch.where(far, 1.0, z))
         return torch.where(far, m - self.beta * log1p_ratio(m, self.beta), near)
+
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`β (e^{|u|} − 1 − |u|)`."""
+        u = require_floating(u, "u")
+        m = magnitude(u)
+        far = m > 40
+        growth = torch.exp(torch.where(far, 0.5 * m, 0.0))
+        near = self.beta * expm1_minus(torch.where(far, 0.0, m))
+        return torch.where(far, (self.beta * growth) * growth, near)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x log(1+|x|/β)`."""

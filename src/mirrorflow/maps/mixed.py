@@ -76,14 +76,15 @@ class Mixed(SeparableMap):
         """`a x²/2 + b |x|^p/p`."""
         x = require_floating(x, "x")
         e = self._exponent
-        return 0.5 * self.a * x * x + scaled_power(magnitude(x), e + 1, self.b / self.p)
+        curved = scaled_power(magnitude(x), e + 1, self.b / self.p)
+        return curved if self.a == 0 else 0.5 * self.a * x * x + curved
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`a x²/2 + b (1 − 1/p)|x|^p`."""
         x = require_floating(x, "x")
         e = self._exponent
         curved = scaled_power(magnitude(x), e + 1, self.b * float(e / (e + 1)))
-        return 0.5 * self.a * x * x + curved
+        return curved if self.a == 0 else 0.5 * self.a * x * x + curved
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
         """`a (x − y)²/2` and b times that of `Power(p)`: both are nonnegative."""
@@ -115,7 +116,9 @@ class Mixed(SeparableMap):
         if self.a > 0:
             bounds.append(w / self.a)
         if self.b > 0:
-            bounds.append(power(w / self.b, 1 / e))
+            ratio = w / self.b
+            far = power(w, 1 / e) * self.b ** (-1 / float(e)) if self.b < 1 else w
+            bounds.append(torch.where(ratio.isinf(), far, power(ratio, 1 / e)))
         return bounds[0] if len(bounds) == 1 else torch.minimum(*bounds)
 
     def _lowered(self, m: Tensor, s: Tensor) -> Tensor:
@@ -141,7 +144,12 @@ class Mixed(SeparableMap):
     def hessian(self, x: Tensor) -> Tensor:
         """`a + b (p−1)|x|^{p−2}`: infinite at 0 for p < 2."""
         x = require_floating(x, "x")
-        return self.a + (self.b * Power(self.p).hessian(x) if self.b > 0 else torch.zeros_like(x))
+        e = self._exponent
+        if self.b == 0:
+            return torch.full_like(x, self.a)
+        if e > 1:
+            return self.a + scaled_power(magnitude(x), e - 1, self.b * float(e))
+        return self.a + self.b * Power(self.p).hessian(x)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """By `_lowered` while `|s| ≤ r'(m)/2`, beyond that from the dual, where nothing cancels."""

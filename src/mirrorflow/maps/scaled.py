@@ -13,6 +13,8 @@ from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
+from mirrorflow.maps.mixed import Mixed
+from mirrorflow.maps.power import Power
 
 __all__ = ["Scaled"]
 
@@ -64,19 +66,31 @@ class Scaled(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`w r(x)`."""
+        same = self._absorbed()
+        if same is not None:
+            return same.potential_entries(x)
         return self.weight * self.map.potential_entries(x)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`w e(x)`."""
+        same = self._absorbed()
+        if same is not None:
+            return same.dual_energy_entries(x)
         return self.weight * self.map.dual_energy_entries(x)
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`w r*(u/w)`."""
         u = require_floating(u, "u")
+        same = self._absorbed()
+        if same is not None:
+            return same.conjugate_entries(u)
         return self.weight * self.map.conjugate_entries(u / self.weight)
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
         """`w d(x, y)`."""
+        same = self._absorbed()
+        if same is not None:
+            return same.bregman_entries(x, y)
         return self.weight * self.map.bregman_entries(x, y)
 
     def to_dual(self, x: Tensor) -> Tensor:
@@ -100,10 +114,33 @@ class Scaled(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`w r''(x)`."""
+        same = self._absorbed()
+        if same is not None:
+            return same.hessian(x)
         return self.weight * self.map.hessian(x)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
-        return self.map.step(x, delta / self.weight)
+        moved = self.map.step(x, delta / self.weight)
+        if self.weight >= 1:
+            return moved
+        # delta/w may overflow where the answer does not.
+        far = (delta / self.weight).isinf() & delta.isfinite()
+        apart = self.to_primal(self.to_dual(x) - torch.where(far, delta, 0.0))
+        return torch.where(far, apart, moved)
+
+    def _absorbed(self) -> SeparableMap | None:
+        """The weighted powers with the weight inside, so that it enters before anything overflows.
+
+        The other maps have no such form: a tiny weight on a potential that overflows gives ∞.
+        """
+        w = self.weight
+        if isinstance(self.map, Power):
+            return Mixed(self.map.p, 0.0, w)
+        if isinstance(self.map, Mixed) and max(self.map.a, self.map.b) * w < math.inf:
+            a, b = self.map.a * w, self.map.b * w
+            kept = (a > 0) == (self.map.a > 0) and (b > 0) == (self.map.b > 0)
+            return Mixed(self.map.p, a, b) if kept else None
+        return None
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`log w + log r'(e^l)`."""

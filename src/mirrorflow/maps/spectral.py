@@ -108,4 +108,6 @@ class Spectral(MirrorMap):
 
 
 def _long(x: Tensor) -> Tensor:
+    if x.numel() == 0:
+        raise ValueError(f"x has shape {tuple(x.shape)}: an empty matrix has no singular values")
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)

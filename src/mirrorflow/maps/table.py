@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +18,8 @@ __all__ = ["Table", "tabulate"]
 
 Scalar = Callable[[Tensor], Tensor]
 Pair = Callable[[Tensor], tuple[Tensor, Tensor]]
-# Of log x. A cubic through two neighbours is then wrong by 1e-7 at most where r' is smooth.
-SPACING = 0.1
+# Of log x. A cubic through two neighbours is then wrong by 1e-8 at most where r' is smooth.
+SPACING = 0.05
 # Entries integrated at once, so that 16 points for each stay within some 10 MB.
 CHUNK = 1 << 16
 
@@ -29,10 +30,10 @@ class Table:
 
     Attributes:
         x: `x_k`, shape (K,), increasing, float64, like all that follow.
-        log_x: `log x_k`.
         dual: `r'(x_k)`.
         log_dual: `log r'(x_k)`.
-        bend: `d log x/d log r'` at `x_k`.
+        rows: for each panel `log r'(x_k)`, one over its rise, the coefficients of a cubic for log x
+            in the share of that rise, and the ends of the panel, shape (K − 1, 8).
         area: `∫_0^{x_k} r'`.
         energy: `∫_0^{x_k} t dr'(t)`.
         smooth: shape (K − 1,): whether one Gauss–Legendre sum integrates the panel to rounding.
@@ -40,10 +41,9 @@ class Table:
     """
 
     x: Tensor
-    log_x: Tensor
     dual: Tensor
     log_dual: Tensor
-    bend: Tensor
+    rows: Tensor
     area: Tensor
     energy: Tensor
     smooth: Tensor
@@ -51,23 +51,23 @@ class Table:
 
     def to(self, device: torch.device) -> Table:
         """The same on a device."""
-        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
+        }
         return replace(self, **moved)
 
-    def bracket(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`low ≤ x ≤ high` with `r'(x) = w` between them, and a cubic guess of it."""
+    def bracket(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`low ≤ x ≤ high` with `r'(x) = w` between them, a cubic guess of it, and of
+        `d log r'/d log x` there."""
         log_w = w.log()
         k = (torch.searchsorted(self.log_dual, log_w, right=True) - 1).clamp(0, len(self.x) - 2)
-        start, length = self.log_dual[k], self.log_dual[k + 1] - self.log_dual[k]
-        s = ((log_w - start) / length).clamp(0, 1)
-        left, right = self.log_x[k], self.log_x[k + 1]
-        # Hermite's cubic in log r' for log x, monotone or not: the bracket holds it.
-        near, far = self.bend[k] * length, self.bend[k + 1] * length
-        rise = right - left
-        guess = left + s * (near + s * (3 * rise - 2 * near - far + s * (near + far - 2 * rise)))
-        guess = torch.where(guess.isfinite(), guess, left + s * rise)
-        low, high = self.x[k], self.x[k + 1]
-        return low, high, guess.exp().clamp(low, high)
+        start, scale, a, b, c, d, low, high = self.rows[k].unbind(1)
+        s = ((log_w - start) * scale).clamp(0, 1)
+        guess = torch.addcmul(c, s, d)
+        guess = torch.addcmul(b, s, guess)
+        guess = torch.addcmul(a, s, guess)
+        bend = torch.addcmul(b, s, torch.addcmul(2 * c, s, d, value=3)) * scale
+        return low, high, guess.exp().clamp(low, high), 1 / bend
 
     def integrals(self, value: Scalar, x: Tensor) -> tuple[Tensor, Tensor]:
         """`∫_0^x r'` and `∫_0^x t dr'(t)` for `x ≥ 0` (n,), from the last point below each."""
@@ -100,7 +100,7 @@ class Table:
 def _grid() -> Tensor:
     """All magnitudes of float64 in equal ratios, 1 among them."""
     count = int(math.log(torch.finfo(torch.float64).max) / SPACING)
-    return (SPACING * torch.arange(-count + 10, count + 1, dtype=torch.float64)).exp()
+    return (SPACING * torch.arange(-count + 20, count + 1, dtype=torch.float64)).exp()
 
 
 def tabulate(value: Scalar, both: Pair) -> Table:
@@ -127,9 +127,19 @@ def tabulate(value: Scalar, both: Pair) -> Table:
     x = torch.cat([ends[0][ends[0] < inner[0]], inner, ends[1][ends[1] > inner[-1]]])
     dual, slope = both(x)
     reason = _reason(value, float(x[-1]), float(dual[-1]))
-    bend = dual / (slope * x)
     area, energy, smooth = _sums(value, x, dual)
-    return Table(x, x.log(), dual, dual.log(), bend, area, energy, smooth, reason)
+    rows = _cubics(x, dual.log(), dual / (slope * x))
+    return Table(x, dual, dual.log(), rows, area, energy, smooth, reason)
+
+
+def _cubics(x: Tensor, log_dual: Tensor, bend: Tensor) -> Tensor:
+    """Hermite's cubics for log x in log r', whose derivative is `bend`; lines where that fails."""
+    log_x, length = x.log(), log_dual.diff()
+    rise, near, far = log_x.diff(), bend[:-1] * length, bend[1:] * length
+    bad = ~(near + far).isfinite()
+    near, far = torch.where(bad, rise, near), torch.where(bad, rise, far)
+    cubic = log_x[:-1], near, 3 * rise - 2 * near - far, near + far - 2 * rise
+    return torch.stack([log_dual[:-1], 1 / length, *cubic, x[:-1], x[1:]], 1)
 
 
 def _edge(value: Scalar, inside: float, outside: float, *, upward: bool) -> float:

@@ -48,7 +48,8 @@ def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def measure(*args: P.args, **kwargs: P.kwargs) -> R:
-        cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        cuda = range(torch.cuda.device_count()) if started else ()
         with (
             torch.inference_mode(False),
             torch.no_grad(),

@@ -57,7 +57,7 @@ def match_lr(
         TypeError: lr is not a number, like is not text, params or mirror_map as `MirrorDescent`.
     """
     lr = as_number(lr, "lr", above=0)
-    like = as_choice(like, "like", ("sgd", "adamw"))  # type: ignore[assignment]
+    like = as_choice(like, "like", ("sgd", "adamw"))
     probe = MirrorDescent(params, 1.0, mirror_map=mirror_map)
     updates, gradients = [], []
     for p, group in probe.with_gradient():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mirrorflow.checks import as_path
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments import PRESETS, Record, read_records
-from mirrorflow.experiments.folder import as_path
 from mirrorflow.files import make_folder, read_json, write_atomic, write_text
 from mirrorflow.report.parts import Picture
 

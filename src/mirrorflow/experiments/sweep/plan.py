@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.checks import shown
+from mirrorflow.checks import as_path, shown
 from mirrorflow.experiments.config import RunConfig, read_toml, unknown_keys
 from mirrorflow.experiments.finding import slug
-from mirrorflow.experiments.folder import as_name, as_path
+from mirrorflow.experiments.folder import as_name
 
 __all__ = ["Member", "key", "plan", "read_plan"]
 
@@ -37,7 +37,8 @@ class Member:
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        as_name(self.name, "name")
+        if self.name != "":  # settings alone have a key
+            as_name(self.name, "name")
         if not isinstance(self.label, str):
             raise TypeError(f"label = {shown(self.label)} is no text")
         if not isinstance(self.settings, dict):
@@ -101,8 +102,8 @@ def plan(tables: dict[str, Any]) -> list[Member]:
     wrong = unknown_keys(tables, sorted(_TABLES))
     if wrong:
         raise ValueError(
-            f"tables: the sweep has {wrong}: [base] (one run), [grid] (lists to vary) and "
-            "[[members]] (runs in their own words)"
+            f"tables: the sweep has {wrong.replace('no key', 'no table', 1)}: [base] is one run, "
+            "[grid] lists to vary, [[members]] runs in their own words"
         )
     base = tables.get("base", {})
     if not isinstance(base, dict):

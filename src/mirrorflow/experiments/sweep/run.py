@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from mirrorflow.checks import as_flag, as_function, as_integer, shown
+from mirrorflow.checks import as_flag, as_function, as_integer, as_path, shown
 from mirrorflow.data import load
 from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.folder import as_path, check_claim, claim, locked
+from mirrorflow.experiments.folder import check_claim, claim, locked
 from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, cores, local_processes
 from mirrorflow.experiments.sweep.member import Result, left_behind, run_member
 from mirrorflow.experiments.sweep.plan import Member
@@ -229,6 +229,8 @@ def as_members(members: Sequence[Member], *, empty: bool = False) -> list[Member
         raise TypeError(f"members = {shown(members)}; pass a list of Member (see plan)")
     if not members and not empty:
         raise ValueError("members is empty; give at least one")
+    if any(not m.name for m in members):
+        raise ValueError("members has one with an empty name; name each")
     if len({m.name for m in members}) < len(members):
         raise ValueError("members has two with one name; name each once")
     return list(members)
