@@ -1,4 +1,4 @@
-"""The table of p-descent: margins by hand, verdicts from tables, one row against the exact margin."""
+"""The table of p-descent: margins by hand, verdicts from tables, a row beside the exact margin."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_row_reaches_the_exact_margin_in_its_own_norm(tmp_path: Path) -> None:
     svm = pytest.importorskip("sklearn.svm")
     data = random_labels(15, 100, seed=1)
     machine = svm.SVC(kernel="linear", C=1e9, tol=1e-8).fit(data.x.numpy(), data.y.numpy())
-    w = torch.from_numpy(machine.coef_[0])
+    w = torch.tensor(machine.coef_[0].copy())
     # Its intercept is free, which ours is not: it can only have a larger distance.
     assert s["exact"] <= 1.0 / float(w.norm()) * (1 + 1e-6)
     assert 0.9 * s["exact"] < s["descent"][1] < s["exact"]

@@ -23,9 +23,9 @@ def reproduce(
     preset: Annotated[
         str,
         typer.Option(
-            help="quick (under 4 minutes on two cores), full (three seeds), images (claims 1 and 2 on "
-            "MNIST, Fashion-MNIST and CIFAR-10, which have to be there), or powers (each potential "
-            "in its own norm, on Gaussian points and MNIST)."
+            help="quick (under 4 minutes on two cores), full (three seeds), images (claims 1 and 2 "
+            "on MNIST, Fashion-MNIST and CIFAR-10, which have to be there), or powers (each "
+            "potential in its own norm, on Gaussian points and MNIST)."
         ),
     ] = "quick",
     out: Annotated[

@@ -20,7 +20,7 @@ __all__ = ["RelativeStep"]
 _RECOVERY = 1.01
 # The curvature, in units of log loss, that a step may meet relative to log loss itself: margins
 # then oscillate by a per cent or so, whatever the loss.
-_SLACK = 0.02
+_SLACK = 0.01
 # Crossings of zero keep their curvature at any step if p is large; a smaller step cures nothing.
 _SHORTEST = 2.0**-20
 _MEMORY = {

@@ -38,7 +38,7 @@ class LossScaled:
         steps: the time scale, ≥ 1.
         reject: take a step back if it halves `|log loss|`, and halve η.
         curvature: c > 0: η is multiplied by a factor of at most 1 that is fed back to hold
-            `κ = |⟨g_{t+1} − g_t, Δθ⟩| / max(c ⟨d, −Δθ⟩, 0.02 max(1, |log ℓ|))` near 1, and a step
+            `κ = |⟨g_{t+1} − g_t, Δθ⟩| / max(c ⟨d, −Δθ⟩, 0.01 max(1, |log ℓ|))` near 1, and a step
             with κ > 2 is taken back. 0.5 follows the flow; None, the default, goes on to tiny
             losses in fewer steps, and leaves the flow by several per cent of the margin. Needs
             `reject`. Directions of Adam are not measured.
