@@ -213,7 +213,7 @@ def sweep_kills(folder: Path, rng: random.Random, tries: int) -> Tally:
 
 
 def _told(records: list[Any]) -> str:
-    apart = ("seconds", "evaluation_seconds", "started")
+    apart = ("seconds", "evaluation_seconds", "started", "git")  # a commit may come between
     rows = [[{k: v for k, v in row.items() if k not in apart} for row in r.rows] for r in records]
     return json.dumps(rows, sort_keys=True)
 

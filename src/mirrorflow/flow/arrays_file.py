@@ -31,12 +31,12 @@ def write_arrays(
     write_atomic(path, lambda file: save(file, **packed), seal=True)
 
 
-def read_arrays(path: Path, what: str) -> tuple[dict[str, Array], dict[str, Any]]:
+def read_arrays(path: Path, refusal: str) -> tuple[dict[str, Array], dict[str, Any]]:
     """All arrays of real numbers, and the head; no code in the file is run.
 
     Args:
         path: the file.
-        what: how an error calls what it should hold.
+        refusal: what an error says of it, such as "does not hold a trajectory".
 
     Raises:
         RunError: the file is missing, damaged in any bit, or something else.
@@ -58,11 +58,11 @@ def read_arrays(path: Path, what: str) -> tuple[dict[str, Array], dict[str, Any]
             raise ValueError("its checksum is missing")
     except OSError as cause:
         reason = cause.strerror or str(cause)
-        raise RunError(f"{path} does not hold {what}: it cannot be read ({reason})") from cause
+        raise RunError(f"{path} {refusal}: it cannot be read ({reason})") from cause
     except Exception as cause:  # whatever NumPy, zip and zlib make of a damaged or foreign file
         reason = " ".join(str(cause).split()) or type(cause).__name__
         raise RunError(
-            f"{path} does not hold {what}: it is empty, damaged or another program's ({reason}); "
+            f"{path} {refusal}: it is empty, damaged or another program's ({reason}); "
             "restore it, or remove it to make it again"
         ) from cause
     return found, head

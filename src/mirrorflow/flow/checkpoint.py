@@ -88,7 +88,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        data, head = read_arrays(self.path, "the checkpoint of a flow")
+        data, head = read_arrays(self.path, "is no checkpoint of a flow")
         if head.get("key") != self.key:
             raise RunError(
                 f"{self.path} is the checkpoint of another flow (other net, data or settings); "

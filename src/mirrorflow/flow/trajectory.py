@@ -352,7 +352,7 @@ class Trajectory:
             RunError: the file is missing, damaged in any bit, or something else.
         """
         names = [f.name for f in fields(cls) if _is_column(f)]
-        arrays, head = read_arrays(as_path(path), "a trajectory")
+        arrays, head = read_arrays(as_path(path), "does not hold a trajectory")
         missing = sorted((set(names) - set(arrays)) | (set(_SCALARS) - set(head)))
         if missing:
             raise RunError(f"{path} does not hold a trajectory: it has no {missing}")
