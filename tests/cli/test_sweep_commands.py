@@ -105,7 +105,7 @@ def test_a_member_that_fails_is_told_and_ends_with_code_1(tmp_path: Path) -> Non
     words = ["sweep", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out")]
     done = call(*words)
     assert done.exit_code == 1
-    assert "failed: ValueError: 'cubic'" in done.stdout
+    assert "failed: ValueError: mirror_map = 'cubic': 'cubic'" in done.stdout
     assert "2 members (1 steps, 1 failed)" in done.stdout
     assert "--retry" in done.stdout
 

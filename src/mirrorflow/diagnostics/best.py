@@ -223,9 +223,10 @@ class _Program:
         while True:
             for _ in range(40):
                 try:
-                    step, decrement = self._newton(x, weight)
-                except LinAlgError:  # rounding, close to the end; x is inside
-                    return x
+                    with np.errstate(over="raise", divide="raise", invalid="raise"):
+                        step, decrement = self._newton(x, weight)
+                except (LinAlgError, FloatingPointError):
+                    return x  # rounding, close to the end; x is inside
                 if decrement <= 1e-6:
                     break
                 length, value = 1.0, self._value(x, weight)
