@@ -74,6 +74,7 @@ def test_products(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for a, b in zip(free.tangent(v, c), dense.tangent(v, c), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
     np.testing.assert_allclose(free.diagonal(weight), dense.diagonal(weight), atol=1e-12)
+    np.testing.assert_allclose(free.squares(c * c), dense.squares(c * c), atol=1e-12)
     for w in (weight, np.full(d, 0.7)):
         np.testing.assert_allclose(free.gram(w, rows), dense.gram(w, rows), atol=1e-12)
 

@@ -17,7 +17,7 @@ class ScaledPower(ScaledMap):
 
     def __init__(self, p: float) -> None:
         super().__init__(p)
-        self.primary = "primal" if p > 2 else "dual"
+        self.primary, self.flat = ("primal", True) if p > 2 else ("dual", False)
 
     def log_unit(self, rho: float) -> float:
         return (self.order - 1.0) * rho
@@ -36,6 +36,21 @@ class ScaledPower(ScaledMap):
             return (p - 1.0) * np.abs(x) ** (p - 2.0)
         with np.errstate(divide="ignore"):
             return (p - 1.0) * np.abs(u) ** ((p - 2.0) / (p - 1.0))
+
+    def meet(self, line: Array, v: Array, stiffness: Array) -> Array:
+        # the left side is odd in x and convex for x > 0: Newton from the right is monotone
+        k, b = self.order - 1.0, v + stiffness * line
+        a = np.abs(b)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            x = np.fmin(a / stiffness, a ** (1.0 / k))
+            for _ in range(30):
+                power = x ** (k - 1.0)
+                step = (power * x + stiffness * x - a) / (k * power + stiffness)
+                step = np.where(np.isfinite(step), step, 0.0)
+                x = np.maximum(x - step, 0.0)
+                if np.all(np.abs(step) <= 1e-10 * x):
+                    break
+        return np.sign(b) * x
 
     def energy(self, x: Array, u: Array) -> Array:
         return (1.0 - 1.0 / self.order) * np.abs(x) ** self.order

@@ -50,6 +50,8 @@ class ScaledGeneric(ScaledMap):
         super().__init__(float(mirror_map.index))
         self.mirror_map = mirror_map
         self.primary = "primal" if mirror_map.index > 2 else "dual"
+        at_zero = float(mirror_map.hessian(torch.zeros(1, dtype=torch.float64)))
+        self.flat = self.primary == "primal" and np.isfinite(self.order) and at_zero == 0.0
 
     def reach(self) -> float:
         # energies are of size Q^index; beyond every index the dual is at least exp(Q)

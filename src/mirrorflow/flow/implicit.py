@@ -178,6 +178,9 @@ class ImplicitStepper:
         us: Array,
         explicit: Array,
     ) -> tuple[Array, Array]:
+        if not radial and frame.map.crossing(us) is not None:
+            ug = base + (parts[-1] if parts else explicit)
+            return frame.map.primal(ug), ug
         if not radial:
             # a zero slope (p > 2 at 0) gives Newton no direction: start such entries explicitly
             still = frame.map.slope(xs, us) == 0.0
@@ -218,6 +221,9 @@ class ImplicitStepper:
             du = frame.map.stiffen(x, u, dx)
         du = np.where(np.isfinite(du), np.clip(du, -np.abs(along), np.abs(along)), along)
         dx, du = unturned(basis, dx), unturned(basis, du)
+        crossing = frame.map.crossing(u)
+        if crossing is not None:
+            dx = np.where(crossing, 0.0, dx)
         size = max(frame.map.extent(x), frame.map.extent(start.x))
         return max(frame.map.extent(dx) / size, frame.map.dual_ratio(du, u))
 

@@ -166,6 +166,16 @@ class LayeredProducts(Products):
             out += (own * (2.0 * z * (inputs @ (c * w).T) + own * (c * w * w).sum(1))).sum(1)
         return out
 
+    def squares(self, c: Array) -> Array:
+        out = np.empty(self.m.size)
+        parts = self._parts(np.arange(len(self.q)), np.zeros(self.m.size))
+        for slot, (z, inputs, own, w, _) in zip(reversed(self.m.slots), parts, strict=True):
+            both = (c[:, None] * z * own).T @ inputs
+            total = (c[:, None] * z * z).T @ (inputs * inputs) + 2.0 * both * w
+            total += ((c[:, None] * own * own).sum(0))[:, None] * w * w
+            out[slot] = total.ravel()
+        return out
+
 
 def _add(out: Array, z: Array, inputs: Array, own: Array, w: Array, weight: Array) -> None:
     """Add one layer's part, a strip of units at a time."""

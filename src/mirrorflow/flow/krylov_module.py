@@ -75,3 +75,7 @@ class ModuleProducts(Products):
     def diagonal(self, weight: Array) -> Array:
         strips = self._strips(np.arange(len(self.q)))
         return np.concatenate([(self._jacobian(s) ** 2) @ weight for s in strips])
+
+    def squares(self, c: Array) -> Array:
+        strips = self._strips(np.arange(len(self.q)))
+        return sum((np.square(self._jacobian(s)).T @ c[s] for s in strips), np.zeros(self.m.size))

@@ -46,6 +46,10 @@ class Products:
         """Its diagonal on all rows, shape (n,)."""
         raise NotImplementedError
 
+    def squares(self, c: Array) -> Array:
+        """`sum_i c_i J_ik^2`, shape (d,)."""
+        raise NotImplementedError
+
 
 class DenseProducts(Products):
     """From the Jacobian and the Hessian blocks themselves, for margins that offer nothing else."""
@@ -76,3 +80,6 @@ class DenseProducts(Products):
 
     def diagonal(self, weight: Array) -> Array:
         return np.einsum("ij,ij,j->i", self.jac, self.jac, weight)
+
+    def squares(self, c: Array) -> Array:
+        return np.square(self.jac).T @ c

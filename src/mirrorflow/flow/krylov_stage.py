@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mirrorflow.flow.activity import FLOOR, admit
+from mirrorflow.flow.crossing import BENT, FLATTEST, Halving, Trial
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.implicit import ImplicitStepper, State, Step
 from mirrorflow.flow.krylov import Bordered, Gram
@@ -21,6 +22,7 @@ _TRUST = 0.5  # largest relative move of x in one Newton step
 _FORCING = 1e-2  # relative residual of the linear systems
 _USEFUL = 0.1  # the largest relative residual with which a direction is still taken
 _SLOW = 25  # GMRES iterations from which the Gram matrix is renewed
+_STEADY = 1e-3  # share of the largest slope below which an entry does not count as giving way
 _FLAT = 1e-3  # slopes below this share of a Hessian row are raised to it in the scaling
 
 
@@ -53,6 +55,7 @@ class KrylovStages:
         kappa: float | None = None
         best, missed = np.inf, 0
         rows: Array | None = None
+        firm, halving = np.zeros(0), Halving(len(x))
         for iteration in range(max_iterations):
             frame.newton_count += 1
             at = frame.margins.linearise(x)
@@ -64,12 +67,16 @@ class KrylovStages:
             if not dual_primary:
                 u = frame.map.dual(x)
             slope = frame.map.slope(x, u)
+            crossing = frame.map.crossing(u)
+            if crossing is not None:
+                slope = np.maximum(slope, FLATTEST * slope.max())
             r2 = b + temperature * log_mu - kappa
             admit(mu, r2, temperature)
             r1 = u - base - at.pull(mu)
             at.weigh(mu)
             if rows is None:
                 rows = self._rows(at, len(x))
+                firm = rows if crossing is None else rows + _stiffness(at, slope, mu / temperature)
             system = self._system(frame, at, slope, rows, mu, temperature, clock, q)
             if clock.direction is None:
                 aim = clock.target - float(mu.sum())
@@ -87,21 +94,18 @@ class KrylovStages:
             size = frame.map.extent(x)
             if size == 0.0:
                 size = max(frame.map.extent(dx), 1e-300)
-            sx = frame.map.extent(dx) / size
             sm = float(np.abs(dmu[mu > 1e-9 * mu.max()]).sum() / mu.sum())
-            damp = min(1.0, _TRUST / sx) if sx > 0 and np.any(x) else 1.0
-            x_line, v = x + damp * dx, u + damp * du
-            x_dual = (
-                frame.map.primal(v)
-                if dual_primary
-                else x + frame.map.primal(v) - frame.map.primal(u)
-            )
-            near = np.abs(v - u) < 0.1 * np.abs(u)
-            take = (np.abs(x_line - x) <= np.abs(x_dual - x)) | (slope < rows) | near
-            if dual_primary:
-                take &= (slope < 1e12) & ~near
-                u = np.where(take, frame.map.dual(x_line), v)
-            new = np.where(take, x_line, x_dual)
+            if crossing is None:
+                sx = frame.map.extent(dx) / size
+                damp = min(1.0, _TRUST / sx) if sx > 0 and np.any(x) else 1.0
+                new, u = _shorter(frame, slope, rows, x, u, dx, du, damp)
+                curved = frame.map.extent(new - x - dx) / size
+            else:
+                bent = np.abs(frame.map.primal(u + du) - x - dx) > BENT * np.abs(dx)
+                trial = Trial(frame, np.flatnonzero(bent), firm[bent], x, u, dx, du)
+                damp = trial.damping(size)
+                new = halving.limit(x, trial.at(damp))
+                sx, curved = trial.moved(new, crossing, size)
             rel = damp * dmu / mu
             mu = mu * np.where(
                 rel > -0.5,
@@ -109,7 +113,6 @@ class KrylovStages:
                 np.maximum(0.5 * np.exp(np.minimum(rel + 0.5, 0.0)), 1e-5),
             )
             kappa += damp * dk
-            curved = frame.map.extent(new - x - dx) / size
             x = new
             if sx < tol and sm < 30 * tol and curved < tol:
                 if not dual_primary:
@@ -146,6 +149,37 @@ class KrylovStages:
         return Bordered(
             at, slope, floor, stiffness, frame.barrier_jacobian(q), clock.direction, self.gram
         )
+
+
+def _shorter(
+    frame: Frame,
+    slope: Array,
+    rows: Array,
+    x: Array,
+    u: Array,
+    dx: Array,
+    du: Array,
+    damp: float,
+) -> tuple[Array, Array]:
+    """The new x, and u where it is primary: each entry takes the shorter of its steps in both."""
+    dual_primary = frame.map.primary == "dual"
+    x_line, v = x + damp * dx, u + damp * du
+    x_dual = frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
+    near = np.abs(v - u) < 0.1 * np.abs(u)
+    take = (np.abs(x_line - x) <= np.abs(x_dual - x)) | (slope < rows) | near
+    if dual_primary:
+        take &= (slope < 1e12) & ~near
+        u = np.where(take, frame.map.dual(x_line), v)
+    new = np.where(take, x_line, x_dual)
+    return new, u
+
+
+def _stiffness(at: Products, slope: Array, stiffness: Array) -> Array:
+    """About by how much the margins let `J' mu` fall per unit of one entry of x (d,), where each
+    margin gives way as the entries that are not near zero do."""
+    mobility = 1.0 / np.maximum(slope, _STEADY * slope.max())
+    give = at.diagonal(mobility)
+    return at.squares(stiffness / (1.0 + stiffness * give))
 
 
 def _filter(system: Bordered, clock: Clock) -> Callable[[Array], Array]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.flow.activity import FLOOR, admit, open_cases, responses
+from mirrorflow.flow.crossing import BENT, FLATTEST, Halving, Trial
 from mirrorflow.flow.frame import Frame
 from mirrorflow.flow.scaled import Array, turned, unturned
 
@@ -71,6 +72,7 @@ class _Bordered:
         b, k = hess.shape[:2]
         self.shape, self.jac, self.hess, self.basis = (b, k), jac, hess, basis
         self.coupling = None
+        self.slope, self.bend = slope, barrier_jac
         i = np.arange(k)
         self.own = np.abs(self.hess[:, i, i]).ravel()
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -108,6 +110,33 @@ class _Bordered:
             return self.s[:, None] * scaled / self.k.reshape(-1, 1)
         z = np.linalg.solve(self.k, scaled.reshape(b, k, -1)).reshape(b * k, -1)
         return self.s[:, None] * z
+
+    def stiffness(
+        self, at: NDArray[np.int64], clock: Array | None, x1: Array, m1: Array, u1: Array
+    ) -> Array:
+        """By how much the right side of the dual equation falls per unit of one entry of x, while
+        all others give way, for the entries `at`: `1/k - du/dx`, k the inverse's diagonal."""
+        k = self.shape[1]
+        if k == 1:
+            inverse = self.s[at] ** 2 / self.k.ravel()[at]
+        else:
+            blocks, own = np.unique(at // k, return_inverse=True)
+            within = np.linalg.inv(self.k[blocks])[own, at % k, at % k]
+            inverse = self.s[at] ** 2 * within
+        y = self.y[at]
+        pushed = y.T if self.bend is None else self.bend @ y.T
+        m = np.linalg.solve(self.a, self.w[:, None] * pushed)
+        inverse -= (y * m.T).sum(1)
+        if clock is None:
+            inverse += x1[at] * m.sum(0) / m1.sum()
+        else:
+            bent = self.hess_times(clock)
+            push = self.apply_inverse(bent[:, None])[at, 0]
+            pull = (self.jac @ clock + self.y.T @ bent) @ m
+            inverse -= x1[at] * (clock[at] + push - pull) / (clock @ u1)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            found = np.abs(1.0 / inverse - self.slope[at])
+        return np.nan_to_num(found, nan=1e290, posinf=1e290)
 
     def hess_times(self, v: Array) -> Array:
         b, k = self.shape
@@ -153,6 +182,7 @@ def solve_stage(
     system: _Bordered | None = None
     dual_primary = frame.map.primary == "dual"
     slaved, kinked = frame.map.slaved, frame.margins.kinked
+    halving = Halving(len(x))
     for iteration in range(max_iterations):
         frame.newton_count += 1
         q, jac = frame.margins.jacobian(x)
@@ -164,6 +194,9 @@ def solve_stage(
         if not dual_primary:
             u = frame.map.dual(x)
         slope, basis = frame.map.slope(x, u), frame.map.basis(x, u)
+        crossing = frame.map.crossing(u)
+        if crossing is not None:  # below, rounding in J' mu moves x by more than its size
+            slope = np.maximum(slope, FLATTEST * slope.max())
         coupling = frame.map.coupling(x, u)
         r2 = b + temperature * log_mu - kappa
         response: Array | float = 1.0
@@ -198,28 +231,20 @@ def solve_stage(
         size = frame.map.extent(x)
         if size == 0.0:
             size = max(frame.map.extent(dx), 1e-300)
-        sx = frame.map.extent(dx) / size
         sm = float(np.abs(dmu[mu > 1e-9 * mu.max()]).sum() / mu.sum())
-        damp = min(1.0, _TRUST / sx) if sx > 0 else 1.0
-        if not np.any(x):
-            damp = 1.0
-        x_line = x + damp * dx
-        v = u + damp * du
-        x_dual = (
-            frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
-        )
-        line, bent = turned(basis, x_line - x), turned(basis, x_dual - x)
-        near = np.abs(turned(basis, v - u)) < 0.1 * np.abs(turned(basis, u))
-        take = (np.abs(line) <= np.abs(bent)) | (slope < system.own) | near
-        if dual_primary:
-            # where x underflows, or the two agree, the dual update keeps what x cannot hold
-            take &= (slope < 1e12) & ~near
-        if frame.map.coupled:
-            new, u = _chosen(frame, basis, take, x, u, x_line, x_dual, v)
+        if crossing is None:
+            sx = frame.map.extent(dx) / size
+            damp = min(1.0, _TRUST / sx) if sx > 0 and np.any(x) else 1.0
+            new, x_line, u, v = _shorter(frame, basis, slope, system.own, x, u, dx, du, damp)
+            curved = frame.map.extent(new - x - dx) / size
         else:
-            new = np.where(take, x_line, x_dual)
-            if dual_primary:
-                u = np.where(take, frame.map.dual(x_line), v)
+            at = np.flatnonzero(np.abs(frame.map.primal(u + du) - x - dx) > BENT * np.abs(dx))
+            stiffness = system.stiffness(at, clock.direction, x1, m1, u1)
+            trial = Trial(frame, at, stiffness, x, u, dx, du)
+            damp = trial.damping(size)
+            x_line, v = x + damp * dx, u + damp * du
+            new = halving.limit(x, trial.at(damp))
+            sx, curved = trial.moved(new, crossing, size)
         rel = damp * dmu / mu
         mu = mu * np.where(
             rel > -0.5,
@@ -227,7 +252,6 @@ def solve_stage(
             np.maximum(0.5 * np.exp(np.minimum(rel + 0.5, 0.0)), 1e-5),
         )
         kappa += damp * dk
-        curved = frame.map.extent(new - x - dx) / size
         x = new
         moved = kinked and frame.margins.settle(x_line, x, mu)
         # a flat potential turns rounding in J' mu into moves of x that do not become smaller
@@ -250,6 +274,38 @@ def solve_stage(
             return None
         best = min(best, sx + sm)
     return None
+
+
+def _shorter(
+    frame: Frame,
+    basis: Array | None,
+    slope: Array,
+    own: Array,
+    x: Array,
+    u: Array,
+    dx: Array,
+    du: Array,
+    damp: float,
+) -> tuple[Array, Array, Array, Array]:
+    """The new x, the end of the step along x, u, and the end along u: each entry takes the shorter
+    of its steps in x and in u."""
+    dual_primary = frame.map.primary == "dual"
+    x_line = x + damp * dx
+    v = u + damp * du
+    x_dual = frame.map.primal(v) if dual_primary else x + frame.map.primal(v) - frame.map.primal(u)
+    line, bent = turned(basis, x_line - x), turned(basis, x_dual - x)
+    near = np.abs(turned(basis, v - u)) < 0.1 * np.abs(turned(basis, u))
+    take = (np.abs(line) <= np.abs(bent)) | (slope < own) | near
+    if dual_primary:
+        # where x underflows, or the two agree, the dual update keeps what x cannot hold
+        take &= (slope < 1e12) & ~near
+    if frame.map.coupled:
+        new, u = _chosen(frame, basis, take, x, u, x_line, x_dual, v)
+    else:
+        new = np.where(take, x_line, x_dual)
+        if dual_primary:
+            u = np.where(take, frame.map.dual(x_line), v)
+    return new, x_line, u, v
 
 
 def _is_rounding(frame: Frame, residual: Array, terms: Array) -> bool:

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 
 _CLOSE = 1e-7
+_HALVINGS = 20
+CROSSING = 1e-3  # share of the largest dual below which an entry of a flat map crosses zero
 ACTIVE = 1e-6  # entries below this share of the largest count as zero in a subgradient
 
 
@@ -34,6 +36,7 @@ class ScaledMap:
     rapid = False
     slaved = False  # True: weights inside the ball of the horizon are slaved to those on it
     coupled = False
+    flat = False  # True: `du/dx` vanishes at zero
     dense = False  # True: `basis` is not that of the coordinates
 
     def __init__(self, order: float) -> None:
@@ -93,6 +96,25 @@ class ScaledMap:
     def stiffen(self, x: Array, u: Array, dx: Array) -> Array:
         """`(du/dx) dx`, both in `basis`."""
         return self.slope(x, u) * dx
+
+    def crossing(self, u: Array) -> NDArray[np.bool_] | None:
+        """Entries so near to zero that x changes by any amount while u hardly does; None: the dual
+        has a slope everywhere."""
+        if not self.flat:
+            return None
+        a = np.abs(u)
+        return a < CROSSING * a.max()
+
+    def meet(self, line: Array, v: Array, stiffness: Array) -> Array:
+        """An x near the solution of `u(x) + stiffness (x - line) = v`, between `line` and
+        `primal(v)`, which enclose it; for flat maps."""
+        low, high = line, self.primal(v)
+        for _ in range(_HALVINGS):
+            x = 0.5 * (low + high)
+            # the sides differ in sign at the ends: by that of `line - primal(v)` at `line`
+            beyond = (self.dual(x) - v + stiffness * (x - line)) * (line - high) > 0.0
+            low, high = np.where(beyond, x, low), np.where(beyond, high, x)
+        return 0.5 * (low + high)
 
     def grown(self, x: Array, u: Array, h: float) -> Array:
         """`u(e^h x)`, with the dual kept where x has underflowed."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import require_floating, require_pair
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
 from mirrorflow.maps.quadrature import gauss_legendre
 
@@ -79,6 +80,16 @@ class MirrorMap(ABC):
     @abstractmethod
     def horizon(self) -> Horizon:
         """The horizon function `Q`: the gauge of the limit of the scaled sublevel sets of R."""
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ` far out on a ray, from which the laws of growth follow.
+
+        Raises:
+            NotImplementedError: the map does not say.
+        """
+        raise NotImplementedError(
+            f"{self!r} does not say how dE/dQ grows on a ray; give its class a radial_growth()"
+        )
 
     def require_domain(self, x: Tensor, name: str = "x") -> None:
         """Raise unless x lies in the domain of R: TypeError for a dtype, ValueError for a value."""

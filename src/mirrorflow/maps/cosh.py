@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     asinh_ratio,
@@ -102,6 +103,10 @@ class Cosh(SeparableMap):
         """`cosh(x/s)`."""
         x = require_floating(x, "x")
         return torch.cosh(x / self.scale)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`log dE/dQ ~ Q/s`."""
+        return RadialGrowth(math.inf, order=1.0, rate=1 / self.scale, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ∞."""

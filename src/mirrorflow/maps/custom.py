@@ -15,7 +15,8 @@ from mirrorflow.errors import MirrorFlowError
 from mirrorflow.maps.adaptive import adaptive_integral
 from mirrorflow.maps.arguments import require_floating
 from mirrorflow.maps.base import SeparableMap
-from mirrorflow.maps.estimate import HorizonEstimate, estimate_horizon
+from mirrorflow.maps.estimate import HorizonEstimate, estimate_growth, estimate_horizon
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import magnitude, signed
 from mirrorflow.maps.quadrature import integral
@@ -111,6 +112,14 @@ class Custom(SeparableMap):
             NoHorizonError: there is none.
         """
         return self.estimate.order
+
+    def radial_growth(self) -> RadialGrowth:
+        """Estimated, see `estimate_growth`.
+
+        Raises:
+            NoHorizonError: it cannot be told.
+        """
+        return estimate_growth(self)
 
     def horizon(self) -> LpHorizon:
         """ℓ of order `index`.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import asinh_shift, log_asinh_exp, log_sinh_exp
 from mirrorflow.maps.quadrature import integral_from_zero
@@ -69,6 +70,10 @@ class DoubleExponential(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`log asinh(asinh e^l)`."""
         return log_asinh_exp(log_asinh_exp(log_u))
+
+    def radial_growth(self) -> RadialGrowth:
+        """`log dE/dQ ~ e^Q/2`."""
+        return RadialGrowth(math.inf, order=math.inf, rate=1.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ∞."""

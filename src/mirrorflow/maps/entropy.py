@@ -13,6 +13,7 @@ from mirrorflow.checks import as_integer
 from mirrorflow.errors import NoHorizonError
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, SeparableMap, keep
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.numerics import expm1
 
 __all__ = ["NegativeEntropy", "SimplexEntropy"]
@@ -96,6 +97,10 @@ class NegativeEntropy(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`e^{log u}`, for `u > 0`."""
         return torch.exp(log_u)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = 1` on the orthant: `E = Σ x`."""
+        return RadialGrowth(1.0, 0.0)
 
     def horizon(self) -> NoReturn:
         """None on R^d.

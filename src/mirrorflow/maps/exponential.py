@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     expm1,
@@ -84,6 +86,10 @@ class Exponential(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`log log1p(e^l)`."""
         return log_log1p_exp(log_u)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`log dE/dQ ~ Q`."""
+        return RadialGrowth(math.inf, order=1.0, rate=1.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ∞."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     asinh_ratio,
@@ -128,6 +129,10 @@ class HyperbolicEntropy(SeparableMap):
         """`1/√(x²+β²)`."""
         x = require_floating(x, "x")
         return 1 / torch.hypot(x, torch.full_like(x, self.beta))
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ → 1`."""
+        return RadialGrowth(1.0, 0.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ1."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_real, require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, scaled_power, signed, typed_fraction
 from mirrorflow.maps.power import Power
@@ -188,6 +189,14 @@ class Mixed(SeparableMap):
             share = torch.exp(linear - value)
             log_x = log_x - (value - log_u) / (share + e * (1 - share))
         return log_x
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ ~ a Q` or `b (p−1) Q^{p−1}`, whichever is the larger far out."""
+        index = self.index
+        constant = self.a if index == 2 and self.p != 2 else 0.0
+        if index == self.p:
+            constant = self.b * float(self._exponent) + (self.a if self.p == 2 else 0.0)
+        return RadialGrowth(index, math.log(constant), log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ of order `index`."""

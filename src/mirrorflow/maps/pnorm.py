@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, keep
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 from mirrorflow.maps.power import Power
@@ -109,6 +110,10 @@ class PNorm(MirrorMap):
         close = x + x * expm1(float(q) * log_ratio + shift)
         # One entry past the half changes the norm of all: then the dual is accurate to its norm.
         return torch.where(near.all(), close, direct)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = Q`: `E = Q²/2`."""
+        return RadialGrowth(2.0, 0.0)
 
     def horizon(self) -> LpHorizon:
         """ℓp."""

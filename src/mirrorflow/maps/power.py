@@ -12,6 +12,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_real, require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, scaled_power, signed, typed_fraction
 
@@ -159,6 +160,11 @@ class Power(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`l/(p−1)`."""
         return log_u / float(self._exponent)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = (p−1) Q^{p−1}`."""
+        e = float(self._exponent)
+        return RadialGrowth(self.p, math.log(e), log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓp."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap, keep
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 
 __all__ = ["Quadratic"]
@@ -71,6 +72,10 @@ class Quadratic(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`l`."""
         return log_u.clone()
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = Q`."""
+        return RadialGrowth(2.0, 0.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ2."""

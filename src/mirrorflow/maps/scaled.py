@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
 from mirrorflow.maps.mixed import Mixed
 from mirrorflow.maps.power import Power
@@ -149,6 +150,15 @@ class Scaled(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """The inverse of `log_to_dual`."""
         return self.map.log_to_primal(log_u - math.log(self.weight))
+
+    def radial_growth(self) -> RadialGrowth:
+        """As the map, w times as much."""
+        growth = self.map.radial_growth()
+        return replace(
+            growth,
+            log_constant=growth.log_constant + math.log(self.weight),
+            log_dual=self.log_to_dual,
+        )
 
     def horizon(self) -> Horizon:
         """As the map."""

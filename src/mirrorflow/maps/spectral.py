@@ -10,6 +10,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, SeparableMap, keep
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.schatten import SchattenHorizon, thin_svd
 
@@ -95,6 +96,10 @@ class Spectral(MirrorMap):
             return x.clone()  # the singular values of an infinite matrix cannot be had
         moved = self.to_primal(self.to_dual(_long(x)) - _long(delta)).to(x.dtype)
         return keep((delta == 0).all(), x, moved)
+
+    def radial_growth(self) -> RadialGrowth:
+        """That of the scalar map."""
+        return self.map.radial_growth()
 
     def horizon(self) -> SchattenHorizon:
         """The Schatten norm of the order of the scalar map."""
