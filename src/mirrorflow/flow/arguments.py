@@ -163,7 +163,8 @@ def flow_settings(
 
 
 def _time(name: str, value: Any, cure: str) -> float:
-    time = as_number(value, name, infinite=True)
-    if math.isinf(time):
+    nan = isinstance(value, float) and math.isnan(value)
+    time = math.nan if nan else as_number(value, name, infinite=True)
+    if not math.isfinite(time):
         raise ValueError(f"{name} = {time} is not a time; pass a finite number{cure}")
     return time
