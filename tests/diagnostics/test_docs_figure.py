@@ -20,7 +20,9 @@ def test_figure_and_the_numbers_of_the_page(tmp_path: Path, capsys: pytest.Captu
     names["MAPS"]["quadratic"] = (Quadratic(), 1e8)
     names["main"](str(tmp_path / "figure.png"))
     assert (tmp_path / "figure.png").stat().st_size > 10_000
-    assert "support        5 of 30 points" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "support        9 of 30 points" in printed
+    assert "#14: 0.250, #28: 0.248, #2: 0.234, #18: 0.196, #15: 0.066" in printed
     x, y = names["points"]()
     net = names["flowed"](Quadratic(), 1e8)
     found = certify(net, x, y, Quadratic())

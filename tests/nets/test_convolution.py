@@ -237,10 +237,10 @@ def test_training_fits_without_normalisation(
     ("make", "error", "text"),
     [
         (lambda: CNN((28, 28)), ValueError, "image"),
-        (lambda: CNN(IMAGE, ()), ValueError, "layers is empty"),
+        (lambda: CNN(IMAGE, ()), ValueError, "channels is empty"),
         (lambda: CNN(IMAGE, kernel=4), ValueError, "kernel = 4"),
         (lambda: CNN(IMAGE, pool="mean"), ValueError, "'mean'"),  # type: ignore[arg-type]
-        (lambda: CNN(IMAGE, (3, 0)), ValueError, "a size of the net = 0"),
+        (lambda: CNN(IMAGE, (3, 0)), ValueError, r"channels\[1\] = 0"),
         (lambda: CNN(IMAGE, classes=1), ValueError, "classes = 1"),
         (lambda: CNN(IMAGE, init_scale=-1.0), ValueError, "init_scale"),
         (lambda: VGG(IMAGE, 13), ValueError, "depth = 13"),  # type: ignore[arg-type]
