@@ -12,10 +12,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_CONSTRAINT ?= $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT ?= $(CURDIR)/constraints.txt
 
-.PHONY: help reproduce test lint types docs bench clean
+.PHONY: help reproduce test test-all lint types docs bench clean
 help:
 	@echo "make reproduce  the paper's three findings, as one HTML page ($(OUT)/report.html)"
 	@echo "make test       lint, types and tests"
+	@echo "make test-all   the same with the slow tests: long flows, compilers, clusters, faults"
 	@echo "make lint | types | docs | bench | clean"
 
 $(READY): pyproject.toml constraints.txt
@@ -29,7 +30,10 @@ reproduce: $(READY)
 	$(BIN)/mirrorflow reproduce --preset $(PRESET) --out $(OUT)
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" --durations=50
+
+test-all: lint types
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q --durations=50
 
 lint: $(READY)
 	$(BIN)/ruff check .

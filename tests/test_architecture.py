@@ -17,6 +17,8 @@ ROOT = Path(mirrorflow.__file__).parent
 ORDER = (
     "errors",
     "checks",
+    "files",
+    "labels",
     "maps",
     "nets",
     "losses",

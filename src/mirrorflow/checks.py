@@ -8,8 +8,10 @@ the argument, its value and the cure.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = [
     "as_integer",
     "as_net",
     "as_number",
+    "as_path",
     "as_points",
     "as_tensor",
     "shown",
@@ -121,7 +124,7 @@ def as_flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
-def as_choice(value: Any, name: str, options: Sequence[str]) -> str:
+def as_choice(value: Any, name: str, options: Sequence[str]) -> Any:
     """One of the texts.
 
     Raises:
@@ -135,7 +138,7 @@ def as_choice(value: Any, name: str, options: Sequence[str]) -> str:
         )
     if value not in options:
         raise ValueError(f"{name} = {shown(value)} is unknown; choose one of {listed}")
-    return str(value)
+    return value
 
 
 def as_function(value: Any, name: str, of: str) -> Any:
@@ -149,6 +152,22 @@ def as_function(value: Any, name: str, of: str) -> Any:
             f"{name} = {shown(value)} is a {type(value).__name__}; pass a function of {of}"
         )
     return value
+
+
+def as_path(value: Any, name: str = "path") -> Path:
+    """The path of a file or folder, which need not exist.
+
+    Raises:
+        TypeError: no text and no path.
+        ValueError: empty text, or a zero byte in it.
+    """
+    if isinstance(value, bytes) or not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} = {shown(value)} is a {type(value).__name__}; pass a path")
+    if not os.fspath(value) or "\0" in str(value):
+        raise ValueError(
+            f"{name} = {shown(value)} is not a path; pass the path of a file or folder"
+        )
+    return Path(value)
 
 
 def as_net(value: Any, name: str = "net") -> nn.Module:
@@ -171,7 +190,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     Arrays of any byte order and stride are taken; the dtype is kept. Nothing is said of the values.
 
     Raises:
-        TypeError: text, objects, complex or sparse entries, or not an array at all.
+        TypeError: text, objects, complex, quantized or sparse entries, or not an array at all.
     """
     if isinstance(value, (list, tuple)):
         try:
@@ -193,6 +212,8 @@ def as_tensor(value: Any, name: str) -> Tensor:
         )
     if value.layout is not torch.strided:
         raise TypeError(f"{name} is sparse ({value.layout}); pass {name}.to_dense()")
+    if value.is_quantized:
+        raise TypeError(f"{name} is quantized ({value.dtype}); pass {name}.dequantize()")
     if value.is_complex():
         raise TypeError(f"{name} is complex ({value.dtype}); pass real numbers")
     return value

@@ -17,6 +17,7 @@ __all__ = [
     "NotHomogeneousError",
     "NotSeparableError",
     "RunError",
+    "UndecidedError",
 ]
 
 
@@ -38,6 +39,11 @@ class NotHomogeneousError(MirrorFlowError):
 class NotSeparableError(MirrorFlowError):
     """Contract: raised when no parameters with positive margin exist or were found;
     `state` holds the proof (Farkas multipliers) or the best point reached."""
+
+
+class UndecidedError(MirrorFlowError):
+    """Contract: raised when doubles prove neither an answer nor its opposite; `state` holds the
+    bounds reached."""
 
 
 class DivergedError(MirrorFlowError):

@@ -14,6 +14,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import as_choice, as_tensor
+from mirrorflow.labels import as_labels
+
 __all__ = [
     "Loss",
     "Reduction",
@@ -22,6 +25,7 @@ __all__ = [
     "log_loss_per_point",
     "log_softplus",
     "margins",
+    "output_classes",
     "pairwise_margins",
 ]
 
@@ -29,51 +33,80 @@ Loss = Literal["exponential", "logistic", "cross_entropy"]
 Reduction = Literal["mean", "sum"]
 
 
-def check_labels(outputs: Tensor, y: Tensor) -> None:
-    """Refuse labels that do not fit the outputs.
-
-    Args:
-        outputs: (n,) for a binary net, (n, C) for C classes.
-        y: (n,), ±1 for a binary net, integer class indices 0 … C−1 otherwise.
+def output_classes(outputs: Tensor) -> int | None:
+    """None for the outputs (n,) or (n, 1) of a binary net, C for those (n, C) of C ≥ 2 classes.
 
     Raises:
+        TypeError: not a tensor of floating-point numbers.
+        ValueError: another shape.
+    """
+    return _classes(_outputs(outputs))
+
+
+def check_labels(outputs: Tensor, y: Tensor) -> Tensor:
+    """The labels as int64 on the device of the outputs, after `mirrorflow.labels.as_labels`.
+
+    Args:
+        outputs: (n,) or (n, 1) for a binary net, (n, C) for C classes.
+        y: (n,), ±1 for a binary net, class indices 0 … C−1 otherwise; any integer type.
+
+    Raises:
+        TypeError: outputs or labels that are not numbers, or class indices that are floats.
         ValueError: wrong shape, or labels outside what is allowed.
     """
-    outputs = _flat(outputs)
+    return _labels(_outputs(outputs), y)
+
+
+def _outputs(outputs: Tensor) -> Tensor:
+    """Floats of shape (n,) for a binary net, since (n, 1) is one too, or (n, C)."""
+    outputs = _floats(outputs, "outputs")
+    return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
+
+
+def _floats(values: Tensor, name: str) -> Tensor:
+    values = as_tensor(values, name)
+    if not values.is_floating_point():
+        return values.to(torch.get_default_dtype())
+    if values.dtype.itemsize < 2:
+        raise TypeError(
+            f"{name} has dtype {values.dtype}, in which torch computes no exponentials; pass "
+            f"{name}.float()"
+        )
+    return values
+
+
+def _classes(outputs: Tensor) -> int | None:
     if outputs.ndim not in (1, 2) or (outputs.ndim == 2 and outputs.shape[1] < 2):
         raise ValueError(
             f"outputs have shape {tuple(outputs.shape)}; a binary net returns (n,), a multiclass "
             "net (n, C) with C >= 2"
         )
-    if y.shape != outputs.shape[:1]:
-        raise ValueError(
-            f"y has shape {tuple(y.shape)} for outputs of shape {tuple(outputs.shape)}; pass one "
-            f"label a point, shape ({outputs.shape[0]},)"
-        )
-    if outputs.ndim == 1:
-        if not bool(((y == 1) | (y == -1)).all()):
-            raise ValueError(
-                f"y holds {_some(y)}; a binary net takes labels -1 and +1 (from 0/1: 2*y - 1)"
-            )
-    elif y.is_floating_point() or bool(((y < 0) | (y >= outputs.shape[1])).any()):
-        raise ValueError(
-            f"y holds {_some(y)} ({y.dtype}); a net with {outputs.shape[1]} classes takes integer "
-            f"labels 0 ... {outputs.shape[1] - 1}"
-        )
+    return outputs.shape[1] if outputs.ndim == 2 else None
 
 
-def _flat(outputs: Tensor) -> Tensor:
-    """(n, 1) is a binary net too."""
-    return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
-
-
-def _some(y: Tensor) -> list[float]:
-    return [round(float(v), 6) for v in torch.unique(y)[:5]]
+def _labels(outputs: Tensor, y: Tensor) -> Tensor:
+    classes = _classes(outputs)
+    try:
+        return as_labels(y, classes, points=len(outputs)).to(outputs.device)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}; outputs have shape {tuple(outputs.shape)}") from None
 
 
 def pairwise_margins(outputs: Tensor, y: Tensor) -> Tensor:
-    """`q_{ik} = f_{y_i} − f_k`, `k ≠ y_i`, shape (n, C−1); if binary `q_i = y_i f_i`, (n, 1)."""
-    outputs = _flat(outputs)
+    """`q_{ik} = f_{y_i} − f_k`, `k ≠ y_i`, shape (n, C−1); if binary `q_i = y_i f_i`, (n, 1).
+
+    Args:
+        outputs: (n,), (n, 1) or (n, C).
+        y: (n,) labels.
+
+    Raises:
+        TypeError, ValueError: see `check_labels`.
+    """
+    outputs = _outputs(outputs)
+    return _pairwise(outputs, _labels(outputs, y))
+
+
+def _pairwise(outputs: Tensor, y: Tensor) -> Tensor:
     if outputs.ndim == 1:
         return (y.to(outputs.dtype) * outputs)[:, None]
     n, classes = outputs.shape
@@ -83,12 +116,28 @@ def pairwise_margins(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def margins(outputs: Tensor, y: Tensor) -> Tensor:
-    """`q_i = min_k q_{ik}`, shape (n,): positive where the point is classified correctly."""
+    """`q_i = min_k q_{ik}`, shape (n,): positive where the point is classified correctly.
+
+    Args:
+        outputs: (n,), (n, 1) or (n, C).
+        y: (n,) labels.
+
+    Raises:
+        TypeError, ValueError: see `check_labels`.
+    """
     return pairwise_margins(outputs, y).amin(1)
 
 
 def log_softplus(a: Tensor) -> Tensor:
-    """`log log(1 + e^a)`, elementwise: a for a → −∞, log a for a → ∞."""
+    """`log log(1 + e^a)`, elementwise: a for a → −∞, log a for a → ∞.
+
+    Args:
+        a: any shape.
+
+    Raises:
+        TypeError: not a tensor of numbers.
+    """
+    a = _floats(a, "a")
     # Below the cut log softplus(a) = a − e^a/2 to rounding; softplus itself underflows at
     # a = −745 (float64), −103 (float32). The branches are clamped for the sake of autograd.
     cut = {torch.float64: -34.0, torch.float32: -15.0}.get(a.dtype, -5.0)
@@ -101,16 +150,17 @@ def log_loss_per_point(outputs: Tensor, y: Tensor, loss: Loss = "cross_entropy")
     """`log ℓ_i`, shape (n,).
 
     Args:
-        outputs: (n,) or (n, C), see `check_labels`.
+        outputs: (n,), (n, 1) or (n, C), see `check_labels`.
         y: (n,) labels.
         loss: "exponential", or "logistic" = "cross_entropy" (one formula, binary and multiclass).
 
     Raises:
-        ValueError: an unknown loss.
+        TypeError: outputs or labels that are not numbers, or a loss that is not text.
+        ValueError: an unknown loss, or labels that do not fit (see `check_labels`).
     """
-    if loss not in get_args(Loss):
-        raise ValueError(f"loss = {loss!r} is unknown; choose one of {list(get_args(Loss))}")
-    q = pairwise_margins(outputs, y)
+    as_choice(loss, "loss", get_args(Loss))
+    outputs = _outputs(outputs)
+    q = _pairwise(outputs, _labels(outputs, y))
     a = -q[:, 0] if q.shape[1] == 1 else torch.logsumexp(-q, dim=1)
     return a if loss == "exponential" else log_softplus(a)
 
@@ -127,17 +177,19 @@ def log_loss(
     Its gradient is the normalised gradient `∇ℓ/ℓ`, which does not vanish as `ℓ → 0`.
 
     Args:
-        outputs: (n,) or (n, C).
-        y: (n,) labels, ±1 or class indices.
+        outputs: (n,), (n, 1) or (n, C), n ≥ 1.
+        y: (n,) labels, ±1 or class indices, of any integer type.
         loss: see `log_loss_per_point`.
         reduction: "mean", the convention of training, or "sum", that of the theory.
 
     Raises:
-        ValueError: an unknown loss or reduction, or labels that do not fit (see `check_labels`).
+        TypeError: outputs or labels that are not numbers, or a name that is not text.
+        ValueError: an unknown loss or reduction, no points, or labels that do not fit (see
+            `check_labels`).
     """
-    if not torch.compiler.is_compiling():
-        check_labels(outputs, y)
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"reduction = {reduction!r}; choose one of {list(get_args(Reduction))}")
-    total = torch.logsumexp(log_loss_per_point(outputs, y, loss), dim=0)
-    return total - math.log(len(outputs)) if reduction == "mean" else total
+    as_choice(reduction, "reduction", get_args(Reduction))
+    each = log_loss_per_point(outputs, y, loss)
+    if not len(each):
+        raise ValueError("outputs have shape (0, ...): the loss of no points is not defined")
+    total = torch.logsumexp(each, dim=0)
+    return total - math.log(len(each)) if reduction == "mean" else total

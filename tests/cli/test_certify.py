@@ -78,6 +78,30 @@ def test_a_checkpoint_with_its_model_and_a_map_by_name(here):
         assert found["epsilon"] < 1e-12
 
 
+def test_a_checkpoint_of_a_wrapped_net(here):
+    net = Linear(2).double()
+    common = ("--model", "my_models:blank", "--data", "points.npz", "--map", "quadratic", "--json")
+    torch.save(net.state_dict(), here / "plain.pt")
+    want = json.loads(run("plain.pt", *common).stdout)["margin"]
+    torch.save(torch.nn.DataParallel(net).state_dict(), here / "ddp.pt")
+    torch.save({"model_state_dict": net.state_dict(), "epoch": 3}, here / "tutorial.pt")
+    assert want != 0
+    for name in ("ddp.pt", "tutorial.pt"):
+        assert json.loads(run(name, *common).stdout)["margin"] == want
+
+
+def test_labels_that_were_renumbered_are_said(here):
+    np.savez(here / "named.npz", x=np.array([[1.0, 2.0], [-1.0, -2.5]]), y=np.array([7, 3]))
+    (here / "two_outputs.py").write_text(
+        "import torch\nfrom mirrorflow.nets import Linear\n"
+        "net = Linear(2, classes=2).double()\n"
+        "net.weight.data = torch.tensor([[-1.0, -2.0], [1.0, 2.0]]).double()\n"
+    )
+    shown = run("two_outputs:net", "--data", "named.npz", "--map", "quadratic", "--json")
+    assert "note: y: the labels 3, 7 are the classes 0, 1 here" in shown.stderr
+    assert json.loads(shown.stdout)["separated"]
+
+
 def test_a_run_folder_brings_its_own_data_and_map(here):
     config = RunConfig(
         data="blobs", data_options={"n": 20, "d": 3, "seed": 0}, net="linear",

@@ -14,11 +14,10 @@ import tomli_w
 from typer.testing import CliRunner, Result
 
 from mirrorflow.cli import main
-from mirrorflow.cli import sweep as command
 from mirrorflow.cli.app import app
 from mirrorflow.cli.options import layer_maps
 from mirrorflow.data import find, locate
-from mirrorflow.experiments import RunConfig, RunFolder
+from mirrorflow.experiments import RunConfig, RunFolder, pool
 from mirrorflow.experiments.pool import this_process
 from mirrorflow.experiments.sweep import Member, read_plan, sweep
 
@@ -38,7 +37,7 @@ mirror_map = ["quadratic", "power(3)"]
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "local_processes", this_process, raising=True)
+    monkeypatch.setattr(pool, "local_processes", this_process, raising=True)
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -106,7 +105,7 @@ def test_a_member_that_fails_is_told_and_ends_with_code_1(tmp_path: Path) -> Non
     words = ["sweep", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out")]
     done = call(*words)
     assert done.exit_code == 1
-    assert "failed: ValueError: 'cubic'" in done.stdout
+    assert "failed: ValueError: mirror_map = 'cubic': 'cubic'" in done.stdout
     assert "2 members (1 steps, 1 failed)" in done.stdout
     assert "--retry" in done.stdout
 

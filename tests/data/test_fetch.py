@@ -78,7 +78,7 @@ def published(
         ),
     }
     monkeypatch.setattr(files, "VISION", sets)
-    monkeypatch.setattr("mirrorflow.cli.data.VISION", sets)
+    monkeypatch.setattr("mirrorflow.data.VISION", sets)
     monkeypatch.setenv("MIRRORFLOW_DATA", str(tmp_path / "data"))
     return root, tmp_path / "data"
 

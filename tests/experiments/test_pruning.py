@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from mirrorflow.cli.app import app
 from mirrorflow.experiments import pruning
 from mirrorflow.experiments.pruning import METHODS, SHARES, findings, prune_global, train_pruned
-from mirrorflow.experiments.sweep.records import read_rows
+from mirrorflow.experiments.statistics import welch_p
+from mirrorflow.experiments.tables import read_rows
 from mirrorflow.nets import MLP
 from mirrorflow.report import results
 
@@ -158,3 +159,15 @@ def test_an_unknown_data_set_leaves_no_folder(tmp_path: Path) -> None:
 def test_widths_are_numbers(tmp_path: Path) -> None:
     options = ["prune", "--hidden", "a,b", "--out", str(tmp_path)]
     assert isinstance(CliRunner().invoke(app, options).exception, ValueError)
+
+
+def test_the_verdicts_are_corrected_for_their_number() -> None:
+    """Alone the difference has p = 0.02; as one of eight it says nothing."""
+    made = rows([0.80, 0.82, 0.84, 0.83], [0.78, 0.79, 0.80, 0.785])
+    found = [f for f in findings(made) if "MirrorAdamW" in f.question]
+    p = welch_p([0.80, 0.82, 0.84, 0.83], [0.78, 0.79, 0.80, 0.785])
+    assert 0.0125 < p < 0.05
+    tests = int(found[0].rule.split(" for ")[1].split()[0])
+    assert tests >= 4
+    assert [f.verdict for f in found] == ["no"] * 4
+    assert all(f"p = {min(tests * p, 1):.2g}" in f.measured for f in found)

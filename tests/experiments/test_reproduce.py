@@ -127,22 +127,41 @@ def test_the_verdict_on_the_limit_can_be_each_of_three(
 
 
 def test_the_verdict_on_digits_follows_the_order() -> None:
-    def rows(value: float, accuracy: float) -> list[dict[str, float]]:
-        row = {"threshold": -2.0, "seed": 0, "train_accuracy": accuracy}
-        return [{**row, "weight_participation": value, "active_share": value}]
+    def judge(by_seed: list[list[float]], accuracy: float = 1.0) -> str:
+        seeds = len(by_seed)
+        made = {}
+        for k, task in enumerate(digits.tasks(seeds, 0, [-2.0], 10)):
+            seed, place = divmod(k, 5)
+            value = by_seed[seed][place]
+            row = {
+                "threshold": -2.0,
+                "seed": seed,
+                "train_accuracy": accuracy if place else 1.0,
+                "weight_participation": value,
+                "active_share": value,
+            }
+            made[task.name] = Record(task.name, {}, [row])
+        found = digits.findings(made, [-2.0], seeds, 0)
+        assert ("strictly ordered in every seed" in found[0].measured) == (
+            seeds > 1 and all(sorted(row) == row for row in by_seed)
+        )
+        return found[0].verdict
 
-    def judge(values: list[float], accuracy: float = 1.0) -> str:
-        tasks = digits.tasks(1, 0, [-2.0], 10)
-        made = {
-            t.name: Record(t.name, {}, rows(v, accuracy if k else 1.0))
-            for k, (t, v) in enumerate(zip(tasks, values, strict=True))
-        }
-        return digits.findings(made, [-2.0], 1, 0)[0].verdict
-
-    assert judge([0.1, 0.2, 0.3, 0.4, 0.5]) == "yes"
-    assert judge([0.1, 0.2, 0.3, 0.5, 0.4]) == "no"
-    assert judge([0.1, 0.2, 0.3, 0.4, 0.5], accuracy=0.9) == "no"
-    assert digits.findings({}, [-2.0], 1, 0)[0].verdict == "not yet reached"
+    rising = [[0.1 + e, 0.2 - e, 0.3 + e, 0.4, 0.5 - e] for e in (0.0, 0.001, -0.001)]
+    assert judge(rising) == "yes"
+    assert judge(rising, accuracy=0.9) == "no"
+    assert judge([[*row[:3], row[4], row[3]] for row in rising]) == "no"
+    # The last step flips with the seed: neither yes nor no.
+    assert judge([*rising[:2], [0.1, 0.2, 0.3, 0.5, 0.4]]) == "noise"
+    # Rising in every seed, by amounts that scatter too much for an interval.
+    scattered = [[0.1, 0.2, 0.3, 0.4, 0.4 + rise] for rise in (0.001, 0.02, 0.003)]
+    assert judge(scattered) == "noise"
+    # One seed decides what is larger than the scatter of seeds.
+    assert judge([[0.1, 0.2, 0.3, 0.4, 0.5]]) == "yes"
+    assert judge([[0.1, 0.2, 0.3, 0.5, 0.4]]) == "no"
+    assert judge([[0.489, 0.547, 0.597, 0.643, 0.624]]) == "noise"
+    assert judge([[0.557, 0.579, 0.607, 0.635, 0.639]]) == "noise"
+    assert digits.findings({}, [-2.0], 3, 0)[0].verdict == "not yet reached"
 
 
 def test_labels() -> None:

@@ -179,7 +179,7 @@ def test_what_has_ended_is_not_run_again_and_failures_only_if_asked(tmp_path: Pa
     found = sweep(members, tmp_path, engine=this_process)
     assert len(found.failed) == 6
     assert sum("diverged: " in text for text in found.failed.values()) == 2
-    assert sum("ValueError: 'cubic'" in text for text in found.failed.values()) == 4
+    assert sum("ValueError: mirror_map = 'cubic'" in text for text in found.failed.values()) == 4
     frame = table(tmp_path)
     assert len(frame) == 2 * 3 + 6
     assert set(frame["lr"]) == {"auto", "1e+30"}

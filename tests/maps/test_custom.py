@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow import maps
-from mirrorflow.errors import NoHorizonError
+from mirrorflow.errors import MirrorFlowError, NoHorizonError
 
 PAIRS = [
     (lambda x: x, maps.Quadratic()),
@@ -198,3 +198,122 @@ def test_kinks_cost_no_digits() -> None:
     torch.testing.assert_close(
         mine.bregman_entries(ends[1], ends[0]), torch.tensor(divergence), rtol=1e-14, atol=0
     )
+
+
+def test_what_the_function_does_far_out_decides_nothing() -> None:
+    """`2x³/(1+x²)` is ∞/∞ from x = 1e154 on, where `x² log(1+x²)` is ∞."""
+
+    def potential(x: Tensor) -> Tensor:
+        return x**2 * torch.log1p(x**2) + x**2
+
+    def gradient(x: Tensor) -> Tensor:
+        return 2 * x * torch.log1p(x**2) + 2 * x**3 / (1 + x**2) + 2 * x
+
+    def plain(x: float, u: float) -> float:
+        return float(gradient(torch.tensor(x, dtype=torch.float64))) - u
+
+    for mine in (maps.Custom(potential=potential), maps.Custom(gradient=gradient)):
+        for u in (1e-9, 5.0, 10.0, 1e4, 1e30):
+            true = scipy.optimize.brentq(plain, 0, 1e30, args=(u,), xtol=1e-320, rtol=1e-15)
+            for dtype, rtol in ((torch.float64, 1e-14), (torch.float32, 1e-7)):
+                got = float(mine.to_primal(torch.tensor([-u], dtype=dtype)))
+                assert got == pytest.approx(-true, rel=rtol)
+        moved = mine.step(torch.tensor([2.0]), torch.tensor([-0.1]))
+        true = scipy.optimize.brentq(plain, 0, 9, args=(plain(2.0, -0.1),), xtol=1e-15)
+        assert float(moved) == pytest.approx(true, rel=1e-14)
+        with pytest.raises(
+            MirrorFlowError, match=r"Custom.*has no x .* 1e\+300.*not finite beyond"
+        ):
+            mine.to_primal(torch.tensor([1.0, 1e300]))
+        with pytest.raises(MirrorFlowError, match=r"Custom.* = nan at x = 1e\+250"):
+            mine.dual_energy(torch.tensor([1e250]))
+        assert mine.to_primal(torch.tensor([0.0, torch.inf])).tolist() == [0.0, torch.inf]
+
+
+@pytest.mark.parametrize(
+    ("argument", "function", "text"),
+    [
+        (
+            "potential",
+            lambda x: x.abs() ** 1.5 + x.abs(),
+            r"kink at 0: r' jumps there from -1 to 1",
+        ),
+        ("gradient", lambda x: x + 0.5 * x.sign(), r"kink at 0: r' jumps there from -0.5 to 0.5"),
+        ("gradient", lambda x: x.sign() * (2 + x.abs() ** 0.1), r"kink at 0.* from -2 to 2"),
+        ("potential", lambda x: x**2 + (x.abs() - 1).clamp(min=0), r"jumps from 2 to 3 at x = "),
+        ("gradient", lambda x: x + (x / 3).floor() + (x / 3).ceil(), r"kink"),
+        ("gradient", lambda x: (x + x**3).detach(), r"r''\(1e-06\) = 0 by autograd"),
+        ("gradient", lambda x: x.float(), r"gives torch.float32 for float64"),
+        ("gradient", lambda x: x + 1e-3 * torch.rand_like(x) * x, r"another value at each call"),
+        ("gradient", lambda x: x * x.norm(), r"other values .* than for each entry by itself"),
+        ("potential", lambda x: x.detach() ** 2, r"not strictly convex.*differentiable"),
+        ("potential", lambda _: torch.ones(3), r"maps shape \(1, 1201\) to \(3,\)"),
+    ],
+)
+def test_no_legendre_function(
+    argument: str, function: Callable[[Tensor], Tensor], text: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{argument} .*{text}"):
+        maps.Custom(**{argument: function})
+
+
+def test_a_steep_or_slowly_varying_dual_at_0_is_no_kink() -> None:
+    for gradient in (
+        lambda x: x.sign() * x.abs() ** 0.02,
+        lambda x: x.sign() / (1 + torch.log1p(1 / x.abs())),
+        lambda x: torch.asinh(x / 1e-20),
+        lambda x: x / torch.sqrt(x * x + 1e-18) + x,
+    ):
+        mine = maps.Custom(gradient=gradient)
+        u = mine.to_dual(torch.tensor([1e-3, 2.0]))
+        torch.testing.assert_close(mine.to_primal(u), torch.tensor([1e-3, 2.0]), rtol=1e-12, atol=0)
+
+
+def test_the_second_derivative_at_0_is_its_limit() -> None:
+    zero = torch.zeros(1)
+    for gradient, known in PAIRS:
+        exact = float(known.hessian(zero))
+        assert maps.Custom(gradient=gradient).hessian(zero).item() == pytest.approx(
+            exact, rel=1e-12
+        )
+
+
+def test_a_bounded_dual_has_an_end() -> None:
+    bounded = maps.Custom(gradient=lambda x: x / torch.sqrt(1 + x * x))
+    with pytest.raises(
+        MirrorFlowError, match=r"no x with r'\(x\) = u for \|u\| = 1.5: r' is bounded"
+    ):
+        bounded.to_primal(torch.tensor([1.5]))
+
+
+@pytest.mark.parametrize("gradient", [torch.sinh, torch.asinh, lambda x: x + x**3, PAIRS[8][0]])
+def test_an_answer_is_its_own_whatever_was_asked_before_or_beside(
+    gradient: Callable[[Tensor], Tensor],
+) -> None:
+    u = torch.cat([torch.logspace(-9, 2, 160), -torch.logspace(-9, 2, 160)])
+    together = maps.Custom(gradient=gradient).to_primal(u)
+    other = maps.Custom(gradient=gradient)
+    other.to_primal(torch.tensor([1e-300, 1e50]))
+    for k in torch.randperm(320)[:40].tolist():
+        # Vector instructions may round a function of one entry in another way.
+        torch.testing.assert_close(other.to_primal(u[k]), together[k], rtol=5e-16, atol=0)
+    assert torch.equal(other.to_primal(u), together)
+
+
+def test_energy_against_the_closed_forms() -> None:
+    x = torch.cat([torch.logspace(-100, 0.8, 50), -torch.logspace(-5, 0.8, 50)])
+    for gradient, known in PAIRS:
+        mine = maps.Custom(gradient=gradient)
+        torch.testing.assert_close(
+            mine.dual_energy_entries(x), known.dual_energy_entries(x), rtol=1e-12, atol=1e-300
+        )
+    far = maps.Custom(gradient=torch.sinh)
+    assert far.dual_energy(torch.tensor([800.0])) == torch.inf
+
+
+def test_inference_mode_finds_the_derivatives() -> None:
+    mine = maps.Custom(potential=torch.cosh)
+    with torch.inference_mode():
+        x = torch.tensor([0.3, -2.0])
+        torch.testing.assert_close(mine.to_primal(mine.to_dual(x)), x)
+        torch.testing.assert_close(mine.hessian(x), torch.cosh(x))

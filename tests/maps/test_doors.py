@@ -48,7 +48,7 @@ def test_parameters_out_of_range(make: Callable[[], object], text: str) -> None:
         (lambda: maps.Mixed(3, None, 1), r"a = None "),
         (lambda: maps.Spectral(3), r"map = 3 .*separable"),
         (lambda: maps.Spectral(maps.NegativeEntropy()), r"map = NegativeEntropy\(\) .*even"),
-        (lambda: maps.Scaled(maps.PNorm(3), 2.0), r"map = PNorm\(p=3\) is not separable"),
+        (lambda: maps.Scaled(maps.PNorm(3), 2.0), r"map = PNorm\(p=3.0\) is not separable"),
         (lambda: maps.SimplexEntropy(1.5), r"dim = 1.5 "),
         (lambda: maps.Custom(), r"either gradient= .*or potential="),
         (lambda: maps.Custom(gradient=3), r"gradient = 3 is not callable"),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +14,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mirrorflow.errors import NotHomogeneousError
-from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer, check_degree
+from mirrorflow.nets import (
+    CNN,
+    MLP,
+    VGG,
+    ConvLayer,
+    ConvNet,
+    HomogeneousNet,
+    Linear,
+    ResidualNet,
+    TwoLayer,
+    check_degree,
+)
 
 NETS = {
     "linear": lambda: Linear(4),
@@ -151,7 +167,7 @@ def test_check_degree_refuses_nan_and_zero_outputs() -> None:
         check_degree(nn.Linear(4, 1, bias=False).double(), torch.ones(2, 3))
     with pytest.raises(TypeError, match="x is a list"):
         check_degree(Linear(4), [[1.0] * 4])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="net is a function"):
+    with pytest.raises(TypeError, match=r"net = <function .* is not a network"):
         check_degree(lambda x: x, torch.ones(2, 3))  # type: ignore[arg-type]
     broken = Linear(4)
     with torch.no_grad():
@@ -186,3 +202,92 @@ def test_wrong_points_are_named() -> None:
         net(torch.randn(7, 3))
     with pytest.raises(TypeError, match="int64"):
         net(torch.ones(7, 4, dtype=torch.int64))
+
+
+JUNK = (None, "abc", [], {}, object(), 1j, math.nan, math.inf, -1, 0, 1e300, 10**30, True, (1, 2))
+MAKE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "Linear": lambda k: Linear(**{"d": 3, **k}),
+    "TwoLayer": lambda k: TwoLayer(**{"d": 3, "m": 2, **k}),
+    "MLP": lambda k: MLP(**{"sizes": (3, 2, 1), **k}),
+    "CNN": lambda k: CNN(**{"image": (1, 4, 4), "channels": (2,), "hidden": (2,), **k}),
+    "VGG": lambda k: VGG(**{"image": (1, 4, 4), "width": 0.02, **k}),
+    "ResidualNet": lambda k: ResidualNet(**{"image": (1, 4, 4), "channels": (2,), **k}),
+    "ConvNet": lambda k: ConvNet(**{"image": (1, 4, 4), "layers": [ConvLayer(2)], **k}),
+}
+ARGUMENTS = {
+    "Linear": "d classes bias generator",
+    "TwoLayer": "d m activation eps classes bias init_scale generator",
+    "MLP": "sizes activation eps bias init_scale generator",
+    "CNN": "image channels hidden classes kernel pool init_scale generator",
+    "VGG": "image depth width hidden classes pool init_scale generator",
+    "ResidualNet": "image channels blocks classes init_scale generator",
+    "ConvNet": "image layers hidden classes kernel global_pool init_scale generator",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, a) for name, all_ in ARGUMENTS.items() for a in all_.split()]
+)
+def test_every_bad_argument_of_a_net_is_named(name: str, argument: str) -> None:
+    messages = []
+    for bad in JUNK:
+        try:
+            MAKE[name]({argument: bad})
+        except (ValueError, TypeError) as error:
+            messages.append(str(error))
+    assert [m for m in messages if argument not in m] == []
+    assert len(messages) >= 8
+
+
+def test_numpy_sizes_are_sizes() -> None:
+    net = MLP(np.array([3, 4, 1]), eps=np.float32(0.5), bias=np.bool_(True))  # type: ignore[arg-type]
+    assert net.sizes == (3, 4, 1)
+    assert all(type(size) is int for size in net.sizes)
+    assert type(Linear(np.int64(3)).d) is int  # type: ignore[arg-type]
+
+
+def test_a_net_beyond_the_memory_is_refused_before_it_is_made() -> None:
+    with pytest.raises(ValueError, match=r"sizes makes a weight .* memory"):
+        MLP((2**31 - 1, 2**31 - 1))
+
+
+def test_points_of_another_precision_are_named() -> None:
+    with pytest.raises(
+        TypeError, match=r"x is of torch\.float32, the weights are of torch\.float64"
+    ):
+        TwoLayer(4, 3)(torch.randn(7, 4, dtype=torch.float32))
+    with pytest.raises(ValueError, match="x = 1 has no dimension of points"):
+        TwoLayer(1, 3)(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("bad", [0, -1, math.nan, math.inf, "a", True, [], 1j, 2])
+def test_the_tolerance_of_the_check_is_checked(bad: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="rtol"):
+        check_degree(Linear(4), torch.randn(3, 4), rtol=bad)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e170])
+def test_the_degree_of_outputs_whose_squares_leave_the_float_range(scale: float) -> None:
+    net = Linear(4)
+    with torch.no_grad():
+        net.weight.mul_(scale)
+    assert check_degree(net, torch.randn(5, 4)).total == 1
+
+
+def test_a_normalisation_is_refused_in_single_precision_too() -> None:
+    net = nn.Sequential(nn.Linear(4, 5, bias=False), nn.BatchNorm1d(5)).float()
+    with pytest.raises(NotHomogeneousError, match="1 is a BatchNorm1d"):
+        check_degree(net, 100 * torch.randn(64, 4))
+
+
+def test_a_frozen_bias_is_named() -> None:
+    net = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2))
+    net[2].bias.requires_grad_(False)
+    with pytest.raises(NotHomogeneousError, match=r"2\.bias is a frozen bias"):
+        check_degree(net, torch.randn(6, 4))
+
+
+def test_points_that_are_indices_stay_so_for_an_embedding() -> None:
+    net = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, 1, bias=False))
+    found = check_degree(net, torch.tensor([[0, 1], [5, 6]]))
+    assert found.layers == {"0.weight": 1, "2.weight": 1}

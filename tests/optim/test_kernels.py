@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -167,11 +170,86 @@ def test_without_a_compiler_everything_works(monkeypatch, tmp_path, why):
         monkeypatch.setattr(build, "SOURCE", tmp_path / "broken.cpp")
         (tmp_path / "broken.cpp").write_text("this is no C++")
     build.library.cache_clear()
+    told = warnings.catch_warnings() if why == "switched off" else pytest.warns(RuntimeWarning)
     try:
-        assert build.library() is None
+        with told as caught:
+            assert build.library() is None
+            assert build.library() is None
+        if why != "switched off":
+            (warning,) = caught  # once
+            assert "compiled=True takes the eager steps" in str(warning.message)
+            text = "no C++ compiler" if why == "no compiler" else "ended with 1"
+            assert text in str(warning.message)
         p = nn.Parameter(torch.ones(3))
         p.grad = torch.ones(3)
         MirrorDescent([p], 0.1, mirror_map=maps.Quadratic(), compiled=True).step()
         torch.testing.assert_close(p.detach(), torch.full((3,), 0.9))
     finally:
         build.library.cache_clear()
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache, and a quick compilation."""
+    monkeypatch.setenv("MIRRORFLOW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "VARIANTS", ("-O0",))
+    build.library.cache_clear()
+    yield tmp_path / "cache"
+    build.library.cache_clear()
+
+
+def again():
+    build.library.cache_clear()
+    return build.library()
+
+
+@needs_compiler
+def test_the_cache_is_for_its_owner_alone(cache):
+    assert build.library() is not None
+    (file,) = cache.iterdir()
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert file.stat().st_mode & 0o777 == 0o700
+    assert hashlib.sha256(file.read_bytes()).hexdigest()[:32] in file.name
+    written = file.stat().st_mtime_ns
+    assert again() is not None
+    assert file.stat().st_mtime_ns == written  # taken, not built
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", ["text", "half", "one bit", "others may write", "a link"])
+def test_a_damaged_library_is_built_anew(cache, damage):
+    build.library()
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    if damage == "text":
+        file.write_text("text")
+    elif damage == "half":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif damage == "one bit":
+        file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 4]) + whole[5001:])
+    elif damage == "others may write":
+        file.chmod(0o777)
+    else:
+        file.rename(cache.parent / "elsewhere.so")
+        file.symlink_to(cache.parent / "elsewhere.so")
+    with pytest.warns(RuntimeWarning, match=r"is damaged, or may be written by others; it is buil"):
+        assert again() is not None
+    (file,) = cache.iterdir()
+    assert len(file.read_bytes()) == len(whole)
+    assert not file.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o700
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives away")
+def test_a_cache_of_somebody_else_is_not_loaded(cache):
+    build.library()
+    os.chown(cache, 65534, 65534)
+    with pytest.warns(RuntimeWarning, match=r"belongs to user 65534, not to user 0"):
+        assert again() is None
+
+
+@needs_compiler
+def test_the_compiler_may_have_words_before_it(cache, monkeypatch):
+    monkeypatch.setenv("CXX", "env LC_ALL=C c++")
+    assert build.library() is not None

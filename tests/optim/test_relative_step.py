@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import special
 from torch import nn
 
 from mirrorflow import maps
@@ -71,9 +73,21 @@ def test_schedules():
     assert LossScaled(0.02).factor(500) == pytest.approx(1 / math.sqrt(2))
     linear = LossScaled(0.01, "linear", 10)
     assert [linear.factor(t) for t in (0, 5, 10, 11)] == [1, 0.5, 0, 0]
-    with pytest.raises(TypeError, match="eta = 'fast' is no number"):
+    with pytest.raises(TypeError, match="eta = 'fast' is a str; pass a number"):
         LossScaled("fast")
-    for bad in ({"eta": 0}, {"eta": 1.0}, {"steps": 0}, {"decay": "cosine"}):
+    for bad in ({"curvature": "much"}, {"reject": "no"}, {"steps": 1.5}, {"decay": 3}):
+        with pytest.raises(TypeError, match=next(iter(bad))):
+            LossScaled(**bad)
+    with pytest.raises(ValueError, match="curvature = 0.5 takes steps back"):
+        LossScaled(reject=False, curvature=0.5)
+    for bad in (
+        {"eta": 0},
+        {"eta": 1.0},
+        {"eta": math.nan},
+        {"steps": 0},
+        {"decay": "cosine"},
+        {"curvature": 0},
+    ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             LossScaled(**bad)
 
@@ -223,3 +237,81 @@ def test_compiled_steps_are_those_of_the_default_path(mirror_map, optimizer, mon
         assert torch.equal(*ends)
     u, v = (mirror_map.to_dual(x.double()) for x in ends)
     torch.testing.assert_close(u, v, rtol=1e-4, atol=1e-5 * float(u.abs().max()))
+
+
+def _flow_margin(z, start, p, log_loss):
+    """The lp margin of mirror flow where its log loss is reached, by SciPy, in the dual."""
+    integrate = pytest.importorskip("scipy.integrate")
+
+    def weights(u):
+        return np.sign(u) * np.abs(u) ** (1 / (p - 1))
+
+    def value(u):
+        return special.logsumexp(-z @ weights(u))
+
+    def field(_, u):
+        q = -z @ weights(u)
+        return special.softmax(q) @ z
+
+    reached = lambda _, u: value(u) - log_loss  # noqa: E731
+    reached.terminal = True
+    u = np.sign(start) * np.abs(start) ** (p - 1)
+    found = integrate.solve_ivp(field, (0, 1e9), u, "DOP853", rtol=1e-8, atol=1e-10, events=reached)
+    w = weights(found.y_events[0][0])
+    return (z @ w).min() / np.sum(np.abs(w) ** p) ** (1 / p)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("p", [1.1, 2.0, 3.0])
+def test_a_step_that_looks_at_curvature_follows_the_flow(p, compiled):
+    """At loss 1e-100 within 2 % of the flow's margin; at p = 1.1 the plain step is not."""
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(15, 100, generator=g, dtype=torch.float64)
+    start = 0.1 * torch.randn(100, generator=g, dtype=torch.float64)
+    level = -100 * math.log(10)
+    wanted = _flow_margin(z.numpy(), start.numpy(), p, level)
+
+    def margin(curvature):
+        w = nn.Parameter(start.clone())
+        rule = LossScaled(curvature=curvature)
+        opt = MirrorDescent([w], rule, mirror_map=maps.Power(p), compiled=compiled)
+
+        def closure():
+            opt.zero_grad()
+            loss = torch.logsumexp(-(z @ w), 0)
+            loss.backward()
+            return loss
+
+        for _ in range(3000):
+            if float(opt.step(closure).detach()) < level:
+                break
+        at = opt.state[w]["previous_value"]  # where the loss was evaluated
+        return float((z @ at).min() / torch.linalg.vector_norm(at, p))
+
+    assert margin(0.5) == pytest.approx(wanted, rel=0.02)
+    if p == 1.1:
+        assert margin(None) < 0.98 * wanted
+
+
+def test_minibatches_keep_the_whole_step_when_curvature_is_asked_for():
+    """The gradient of another batch is no curvature: found out once, and the factor is 1 again."""
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(64, 5, generator=g) + 1.0
+    p = nn.Parameter(torch.randn(5, generator=g))
+    opt = MirrorDescent([p], LossScaled(0.1, curvature=0.5), mirror_map=maps.Quadratic())
+    evaluated = 0
+
+    def closure():
+        nonlocal evaluated
+        at = torch.randint(64, (2,), generator=g)
+        evaluated += 1
+        opt.zero_grad()
+        loss = torch.logsumexp(-(z[at] @ p), 0)
+        loss.backward()
+        return loss
+
+    for _ in range(60):
+        opt.step(closure)
+    assert opt.param_groups[0]["auto_noisy"]
+    assert opt.param_groups[0]["auto_backoff"] == 1.0
+    assert evaluated <= 63

@@ -100,6 +100,16 @@ def mixed(p: str, a: str, b: str) -> Reference:
     )
 
 
+def scaled(other: Reference, weight: str) -> Reference:
+    w = mp.mpf(weight)
+    return Reference(
+        lambda x: w * other.potential(x),
+        lambda x: w * other.to_dual(x),
+        lambda u: other.to_primal(u / w),
+        lambda x: w * other.hessian(x),
+    )
+
+
 def cosh(scale: str) -> Reference:
     s = mp.mpf(scale)
     return Reference(

@@ -17,7 +17,7 @@ from mirrorflow.experiments import RunConfig
 from mirrorflow.experiments.digits import LADDER
 from mirrorflow.experiments.finish import Finish
 from mirrorflow.experiments.sweep import read_plan
-from mirrorflow.experiments.sweep.records import write_rows
+from mirrorflow.experiments.tables import write_rows
 from mirrorflow.experiments.vision import MEASURES, answer, findings, ladder, levels
 from mirrorflow.report.results import blocks, rebuild, render, take_reproduction
 

@@ -7,27 +7,24 @@ import dataclasses
 import importlib
 import json
 import math
-import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-from rich.console import Console
-from rich.table import Table
-from torch import nn
 
 from mirrorflow.cli.options import data_options
-from mirrorflow.data import Dataset, load
-from mirrorflow.diagnostics import Certificate
-from mirrorflow.diagnostics import certify as certify_net
 from mirrorflow.errors import RunError
-from mirrorflow.exact import max_margin, two_layer_max_margin
-from mirrorflow.experiments import load_run
-from mirrorflow.maps import MapLike, MirrorMap, parse_map
-from mirrorflow.nets import Linear, TwoLayer
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from rich.console import Console
+    from rich.table import Table
+    from torch import nn
+
+    from mirrorflow.data import Dataset
+    from mirrorflow.diagnostics import Certificate
+    from mirrorflow.maps import MapLike, MirrorMap
 
 __all__ = ["certify"]
 
@@ -75,9 +72,15 @@ def certify(
 
     Exit code 1 if the net does not separate its training points.
     """
+    from rich.console import Console
+
+    from mirrorflow.diagnostics import certify as certify_net
+
     console = Console(stderr=as_json)
     with _status(console, "reading the net and its data"):
         net, points, chosen = _resolve(target, model, data, data_option or [], mirror_map or [])
+    for note in points.notes:
+        print(f"note: {note}", file=sys.stderr)
     with _status(console, f"fitting multipliers on {len(points.x)} points"):
         found = certify_net(
             net.eval(), points.x, points.y, chosen, band=band, max_points=max_points
@@ -100,8 +103,18 @@ def _resolve(
     target: str, model: str | None, data: str | None, options: list[str], texts: list[str]
 ) -> tuple[nn.Module, Dataset, MapLike]:
     """Net, data and map: the run's own where the command line does not say otherwise."""
+    from mirrorflow.data import load
+    from mirrorflow.experiments import load_run
+    from mirrorflow.nets import load_weights
+
     path = Path(target)
-    run = load_run(path) if path.is_dir() else None
+    run = None
+    if path.is_dir():
+        # A file of the user's may have other points than the run has seen; that is a note then.
+        own = data if data is not None and not options else None
+        run = load_run(path, data=own)
+        for note in run.notes:
+            print(f"note: {note}", file=sys.stderr)
     if run is not None:
         net: nn.Module = run.net
     elif path.is_file():
@@ -111,7 +124,7 @@ def _resolve(
                 "run folder that holds it"
             )
         net = _factory(model)
-        _load_weights(net, path)
+        load_weights(net, path)
     elif ":" in target:
         net = _factory(target)
     else:
@@ -121,6 +134,8 @@ def _resolve(
     if data is None:
         if run is None:
             raise ValueError("--data is missing: name a data set, or an .npz file with x and y")
+        points = run.data
+    elif run is not None and not options:
         points = run.data
     else:
         points = load(data, **data_options(options))
@@ -132,6 +147,8 @@ def _resolve(
 
 
 def _factory(text: str) -> nn.Module:
+    from torch import nn
+
     name, _, attribute = text.partition(":")
     if not name or not attribute:
         raise ValueError(f"{text!r} is no module:factory, such as mypackage.models:trained")
@@ -162,28 +179,9 @@ def _importable_from_here() -> Iterator[None]:
         sys.path.pop(0)
 
 
-def _load_weights(net: nn.Module, path: Path) -> None:
-    """A state dict, alone or under "net", "model" or "state_dict"; no code in it is run."""
-    try:
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        for key in ("net", "model", "state_dict"):
-            if isinstance(saved, dict) and isinstance(saved.get(key), dict):
-                saved = saved[key]
-        net.load_state_dict(saved)
-    except pickle.UnpicklingError as error:
-        raise RunError(
-            f"{path} does not fit the net: it is corrupt, or holds a pickled module or other code, "
-            "which is not run; save the weights alone: torch.save(net.state_dict(), path)"
-        ) from error
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{path} does not fit the net ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); it has to hold the state dict "
-            "of the net that --model makes"
-        ) from error
-
-
 def _map(texts: list[str]) -> MapLike:
+    from mirrorflow.maps import parse_map
+
     named: dict[str, MirrorMap] = {}
     for text in texts:
         head = text.split("(", 1)[0]
@@ -199,6 +197,12 @@ def _map(texts: list[str]) -> MapLike:
 
 
 def _exact(net: nn.Module, points: Dataset, mirror_map: MapLike) -> dict[str, Any]:
+    import torch
+
+    from mirrorflow.exact import max_margin, two_layer_max_margin
+    from mirrorflow.maps import MirrorMap, parse_map
+    from mirrorflow.nets import Linear, TwoLayer
+
     if isinstance(net, Linear) and isinstance(mirror_map, MirrorMap):
         x = points.x.flatten(1)
         if net.bias:
@@ -216,6 +220,8 @@ def _exact(net: nn.Module, points: Dataset, mirror_map: MapLike) -> dict[str, An
 
 
 def _table(found: Certificate, points: Dataset, exact: dict[str, Any] | None) -> Table:
+    from rich.table import Table
+
     table = Table(show_header=False, title=f"certificate on {points.name}", title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

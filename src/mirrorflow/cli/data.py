@@ -5,23 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
-from mirrorflow.data import VISION, cache_folder, check_file, find, locate
-from mirrorflow.data import fetch as fetch_set
 from mirrorflow.errors import DataError
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from rich.progress import Progress, TaskID
 
 __all__ = ["app"]
 
@@ -36,12 +27,18 @@ _Folder = Annotated[
     typer.Option("--data-dir", help="Data folder; default $MIRRORFLOW_DATA, else the user cache."),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-_Names = Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(VISION)}; default all.")]
+_SETS = "mnist, fashion_mnist, cifar10"
+_Names = Annotated[list[str] | None, typer.Argument(help=f"Of {_SETS}; default all.")]
 
 
 @app.command("list")
 def list_sets(data_dir: _Folder = None, as_json: _Json = False) -> None:
     """Which sets there are, their licence, and how many of their files are in the data folder."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mirrorflow.data import VISION, cache_folder, locate
+
     rows: list[dict[str, Any]] = [
         {
             "name": chosen.name,
@@ -68,11 +65,17 @@ def list_sets(data_dir: _Folder = None, as_json: _Json = False) -> None:
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(help=f"Of {', '.join(VISION)}, or all.")],
+    names: Annotated[list[str], typer.Argument(help=f"Of {_SETS}, or all.")],
     data_dir: _Folder = None,
     as_json: _Json = False,
 ) -> None:
     """Bring sets into the data folder; every file is compared with its published sha256."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mirrorflow.data import VISION, find
+    from mirrorflow.data import fetch as fetch_set
+
     wanted = list(VISION) if names == ["all"] else names
     for name in wanted:
         find(name)
@@ -105,6 +108,10 @@ def verify(names: _Names = None, data_dir: _Folder = None, as_json: _Json = Fals
 
     Exit code 1 if a file is corrupt, or if a set that was asked for has no file at all.
     """
+    from rich.console import Console
+
+    from mirrorflow.data import VISION, check_file, find, locate
+
     found: dict[str, dict[str, str]] = {}
     for name in names or list(VISION):
         chosen = find(name)

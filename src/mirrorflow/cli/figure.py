@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mirrorflow.experiments.atomic import write_atomic
-
 if TYPE_CHECKING:  # commands that draw nothing need no matplotlib
     from matplotlib.figure import Figure
 
@@ -21,6 +19,8 @@ def write_figure(figure: Figure, path: Path) -> None:
     Raises:
         RunError: the file cannot be written; one that was there stays as it was.
     """
+    from mirrorflow.files import write_atomic
+
     kind = path.suffix[1:].lower()
     write_atomic(path, lambda file: figure.savefig(file, format=kind, dpi=150))
     typer.echo(f"wrote {path}", err=True)

@@ -6,21 +6,19 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mirrorflow.cli.figure import write_figure
 from mirrorflow.cli.options import data_options, widths
-from mirrorflow.data import Dataset, load
-from mirrorflow.experiments.atomic import make_folder
-from mirrorflow.flow import FlowPoint, Trajectory, mirror_flow
-from mirrorflow.maps import parse_map
-from mirrorflow.nets import MLP, HomogeneousNet, Linear
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from rich.table import Table
+
+    from mirrorflow.data import Dataset
+    from mirrorflow.flow import FlowPoint, Trajectory
+    from mirrorflow.nets import HomogeneousNet
 
 __all__ = ["flow"]
 
@@ -80,6 +78,13 @@ def flow(
 
     Exit code 1 if a flow stalled or the points are not separable.
     """
+    from rich.console import Console
+
+    from mirrorflow.data import load
+    from mirrorflow.files import make_folder
+    from mirrorflow.flow import mirror_flow
+    from mirrorflow.maps import parse_map
+
     if figure is not None:
         if figure.suffix.lower() not in _FORMATS:
             raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
@@ -152,6 +157,10 @@ def flow(
 def _net(
     points: Dataset, hidden: list[int], bias: bool, init_scale: float, eps: float, seed: int
 ) -> HomogeneousNet:
+    import torch
+
+    from mirrorflow.nets import MLP, Linear
+
     generator = torch.Generator().manual_seed(seed)
     if not hidden:
         net: HomogeneousNet = Linear(
@@ -186,6 +195,8 @@ def _note(flow: Trajectory) -> str:
 
 
 def _record(flow: Trajectory) -> dict[str, Any]:
+    import numpy as np
+
     last = flow[-1]
     names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta", "slack")
     values = {name: getattr(last, name) for name in names}
@@ -197,6 +208,9 @@ def _record(flow: Trajectory) -> dict[str, Any]:
 def _table(flows: dict[str, Trajectory]) -> Table:
     """Two lines a map, so that no number is cut in a terminal of 80 columns; KKT is the largest
     of the three residuals, which has to be small for an end to count as converged."""
+    import numpy as np
+    from rich.table import Table
+
     table = Table(pad_edge=False, show_lines=True)
     table.add_column("map, outcome", overflow="fold")
     for title in ("margin", "log₁₀ t, steps", "gap, KKT", "balance, seconds"):

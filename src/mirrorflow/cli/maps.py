@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from mirrorflow.cli.figure import write_figure
-from mirrorflow.maps import Entry, catalog, describe, parse_map
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from rich.table import Table
+
+    from mirrorflow.maps import Entry
 
 __all__ = ["maps"]
 
@@ -45,6 +47,10 @@ def maps(
     With --plot, also a figure: the potentials, the dual maps, and how the unit balls of finite
     levels Q_c become that of the horizon Q.
     """
+    from rich.console import Console
+
+    from mirrorflow.maps import catalog, describe, parse_map
+
     if plot is not None and plot.suffix.lower() not in _FORMATS:
         raise ValueError(f"plot = {str(plot)!r} has no known format; end it in {_FORMATS}")
     chosen = [parse_map(name) for name in names or []]
@@ -76,6 +82,8 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 def _table(entries: list[Entry], width: int) -> Table:
     """All columns on a wide terminal; on a narrow one the equations go below the name."""
+    from rich.table import Table
+
     wide = width >= 140
     table = Table(show_lines=not wide, pad_edge=False)
     equations = ("u = ∇R(x)", "x = ∇R*(u)") if wide else ()

@@ -35,12 +35,13 @@ def set_field(values: dict[str, Any], text: str) -> None:
         ValueError: a text of another form, or a field that is no table.
     """
     key, sign, value = text.partition("=")
-    field, dot, inner = key.strip().partition(".")
+    field, dot, inner = (part.strip() for part in key.partition("."))
     if not sign or not field or (dot and not inner):
         raise ValueError(f"--set {text!r} is not of the form field=value or field.key=value")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        tables = tomllib.loads(f"value = {value}")
+        parsed = tables["value"] if set(tables) == {"value"} else value.strip()
+    except (ValueError, RecursionError):
         parsed = value.strip()
     if dot:
         table = values.get(field, {})

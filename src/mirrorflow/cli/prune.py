@@ -8,17 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from mirrorflow.cli.options import widths
-from mirrorflow.cli.progress import bar_columns
-from mirrorflow.data import load
-from mirrorflow.experiments.atomic import make_folder
-from mirrorflow.experiments.pruning import compare, findings
-from mirrorflow.experiments.sweep.records import write_rows
 
 __all__ = ["prune"]
 
@@ -43,12 +34,19 @@ def prune(
     learning rates each, tried on held-out training points, then so many seeds on all of them.
     Interrupted and run again, it goes on where it was. OUT/pruning.parquet has the rows.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+    from rich.text import Text
+
+    from mirrorflow.cli.progress import bar_columns
+    from mirrorflow.experiments.pruning import compare, findings
+    from mirrorflow.experiments.tables import write_rows
+
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
     layers = tuple(widths([hidden]))
     console = Console(stderr=as_json)
-    load(data, **({"n": n} if n else {}))  # a wrong name or number of points, before any folder
-    make_folder(out)
     with Progress(*bar_columns("runs"), console=console, speed_estimate_period=1e9) as bar:
         task = bar.add_task("runs", total=None, note="")
 

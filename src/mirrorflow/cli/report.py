@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
-
-from mirrorflow.report import write_page
 
 __all__ = ["report"]
 
@@ -18,5 +14,10 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished mirrorflow reproduce.")],
 ) -> None:
     """Write the HTML page of a reproduction again from its records; nothing is computed."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from mirrorflow.report import write_page
+
     page = write_page(folder)
     Console().print(Text(f"page: {page.resolve()}"), soft_wrap=True)

@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from mirrorflow.errors import RunError
-from mirrorflow.report.results import rebuild, render, take_reproduction
 
 __all__ = ["results"]
 
@@ -30,6 +27,11 @@ def results(
     ] = False,
 ) -> None:
     """Make the tables and figures of docs/results.md again from results/; nothing is trained."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from mirrorflow.report.results import rebuild, render, take_reproduction
+
     console = Console()
     if reproduction is not None:
         take_reproduction(reproduction, tables)

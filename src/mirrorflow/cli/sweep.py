@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Column, Table
-from rich.text import Text
 
-from mirrorflow.cli.progress import bar_columns
 from mirrorflow.errors import MirrorFlowError
-from mirrorflow.experiments.config import RunConfig, flatten
-from mirrorflow.experiments.pool import local_processes
-from mirrorflow.experiments.sweep import Member, Record, Sweep, read_plan
-from mirrorflow.experiments.sweep import sweep as run_sweep
-from mirrorflow.experiments.sweep.ray_engine import ray_engine
-from mirrorflow.experiments.sweep.run import Engine, most_threads
-from mirrorflow.experiments.track import tracking
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from rich.console import Console
+
+    from mirrorflow.experiments.sweep import Member, Record, Sweep
+    from mirrorflow.experiments.sweep.run import Engine
 
 __all__ = ["choose_engine", "sweep"]
 
@@ -62,6 +56,13 @@ def sweep(
     threshold, and one for its end. Members that fail are reported, and the others go on. Exit code
     0 if every member ended well, 1 if one failed.
     """
+    from rich.console import Console
+    from rich.text import Text
+
+    from mirrorflow.experiments.sweep import read_plan
+    from mirrorflow.experiments.sweep.run import most_threads
+    from mirrorflow.experiments.track import tracking
+
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
     members = read_plan(file)
@@ -90,6 +91,9 @@ def choose_engine(name: str, address: str | None, threads: int) -> Engine:
         ValueError: an unknown name, or an address of another engine than Ray.
         MissingExtraError: Ray is not installed.
     """
+    from mirrorflow.experiments.pool import local_processes
+    from mirrorflow.experiments.sweep.ray_engine import ray_engine
+
     if name not in ("local", "ray"):
         raise ValueError(f"engine = {name!r} is unknown; choose local or ray")
     if name == "ray":
@@ -100,6 +104,10 @@ def choose_engine(name: str, address: str | None, threads: int) -> Engine:
 
 
 def _list(members: list[Member], console: Console, as_json: bool) -> None:
+    from rich.table import Column, Table
+
+    from mirrorflow.experiments.config import flatten
+
     flat = {m.name: flatten(m.settings) for m in members}
     if as_json:
         print(json.dumps(flat))
@@ -115,6 +123,8 @@ def _list(members: list[Member], console: Console, as_json: bool) -> None:
 
 def _refusal(member: Member) -> str:
     """Why its settings are no configuration of a run; empty if they are one."""
+    from mirrorflow.experiments.config import RunConfig
+
     try:
         RunConfig.from_dict(member.settings)
     except (TypeError, ValueError, MirrorFlowError) as error:
@@ -124,6 +134,12 @@ def _refusal(member: Member) -> str:
 
 def _run(members: list[Member], out: Path, console: Console, options: dict[str, Any]) -> Sweep:
     # A member may take an hour: the rate is that of the whole session.
+    from rich.progress import Progress
+    from rich.text import Text
+
+    from mirrorflow.cli.progress import bar_columns
+    from mirrorflow.experiments.sweep import sweep as run_sweep
+
     with Progress(*bar_columns("members"), console=console, speed_estimate_period=1e9) as bar:
         task = bar.add_task("members", total=len(members), note="")
         failed = 0
@@ -145,6 +161,8 @@ def _line(done: int, total: int, record: Record) -> str:
 
 
 def _tell(found: Sweep, console: Console, as_json: bool) -> None:
+    from rich.text import Text
+
     outcomes = [record.outcome for record in found.records]
     if as_json:
         members = {record.name: record.outcome for record in found.records}

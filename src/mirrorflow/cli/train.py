@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from mirrorflow.cli.options import layer_maps, set_field, widths
-from mirrorflow.cli.progress import bar_columns
-from mirrorflow.experiments import LoadedRun, RunConfig, RunFolder
-from mirrorflow.experiments import train as run_training
-from mirrorflow.experiments.distributed import is_first
-from mirrorflow.experiments.runner import Progress as At
-from mirrorflow.experiments.track import Tracking, tracking
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from rich.console import Console
+    from rich.table import Table
+
+    from mirrorflow.experiments import LoadedRun, RunConfig
+    from mirrorflow.experiments.runner import Progress as At
+    from mirrorflow.experiments.track import Tracking
 
 __all__ = ["train"]
 
@@ -106,6 +105,12 @@ def train(
     Options override the fields of --config. The folder holds config.toml, manifest.json,
     metrics.parquet, checkpoint.pt and log.txt.
     """
+    from rich.console import Console
+
+    from mirrorflow.experiments import RunConfig, RunFolder
+    from mirrorflow.experiments.distributed import is_first
+    from mirrorflow.experiments.track import tracking
+
     if data_dir is not None:
         # Where the files lie is no part of the run: its folder can move to another machine.
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
@@ -135,12 +140,12 @@ def train(
         values["net_options"] = {**values["net_options"], "hidden": layers}
     for text in option or []:
         set_field(values, text)
-    chosen = RunConfig.from_dict(values)
+    chosen = RunConfig.from_dict(values).placed()
     console = Console(stderr=as_json, quiet=not is_first())
     run = _train(chosen, out, console, tracking(track or [], out))
     if not is_first():
         return
-    for note in run.data.notes:
+    for note in (*run.notes, *run.data.notes):
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     last = run.rows[-1]
     if as_json:
@@ -167,6 +172,11 @@ def _numbers(text: str, name: str) -> list[float]:
 
 
 def _train(config: RunConfig, out: Path, console: Console, track: Tracking | None) -> LoadedRun:
+    from rich.progress import Progress
+
+    from mirrorflow.cli.progress import bar_columns
+    from mirrorflow.experiments import train as run_training
+
     with Progress(*bar_columns("steps", unit="s"), console=console, transient=True) as bar:
         task = bar.add_task("training", total=config.steps, note="")
 
@@ -179,6 +189,8 @@ def _train(config: RunConfig, out: Path, console: Console, track: Tracking | Non
 
 
 def _table(run: LoadedRun) -> Table:
+    from rich.table import Table
+
     table = Table(
         "step", "log10 loss", "train accuracy", "test accuracy", "Q-margin", "weights used"
     )

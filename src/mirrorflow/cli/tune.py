@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from mirrorflow.cli.options import set_field
-from mirrorflow.cli.progress import bar_columns
 from mirrorflow.cli.sweep import choose_engine
-from mirrorflow.experiments import RunConfig
-from mirrorflow.experiments.finding import plain
-from mirrorflow.experiments.tune import FAMILIES, OBJECTIVES, Tuned
-from mirrorflow.experiments.tune import tune as run_tune
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from rich.console import Console
+
+    from mirrorflow.experiments.tune import Tuned
 
 __all__ = ["tune"]
 
-_DEFAULT = RunConfig(until=(-2.0, -10.0), steps=30_000)
+_FAMILIES = "power, hyperbolic_entropy, cosh"
 
 
 def tune(
@@ -34,7 +30,7 @@ def tune(
     ] = None,
     trials: Annotated[int, typer.Option(help="In all, earlier ones included.")] = 30,
     family: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(FAMILIES)}; repeatable, all.")
+        list[str] | None, typer.Option(help=f"One of {_FAMILIES}; repeatable, all.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each trial.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
@@ -58,9 +54,19 @@ def tune(
     Speed is how many decades the loss falls in 1000 steps. Killed and run again it goes on. Every
     trial is a run folder under OUT/trials/members; OUT/tune.parquet has a row a trial.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.text import Text
+
+    from mirrorflow.cli.progress import bar_columns
+    from mirrorflow.experiments import RunConfig
+    from mirrorflow.experiments.tune import FAMILIES
+    from mirrorflow.experiments.tune import tune as run_tune
+
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
-    values = (RunConfig.read(config) if config else _DEFAULT).to_dict()
+    default = RunConfig(until=(-2.0, -10.0), steps=30_000)
+    values = (RunConfig.read(config) if config else default).to_dict()
     for text in option or []:
         set_field(values, text)
     base = RunConfig.from_dict(values)
@@ -99,6 +105,9 @@ def tune(
 
 
 def _line(row: dict[str, Any]) -> str:
+    from mirrorflow.experiments.finding import plain
+    from mirrorflow.experiments.tune import OBJECTIVES
+
     if row["error"]:
         return f"{row['mirror_map']}: {row['error']}"
     shown = ", ".join(f"{name} {plain(row[name], 4)}" for name in OBJECTIVES)
@@ -106,6 +115,12 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _tell(found: Tuned, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from mirrorflow.experiments.finding import plain
+    from mirrorflow.experiments.tune import OBJECTIVES
+
     table = Table("map", "test accuracy", "sparsity", "decades / 1000 steps", "trial")
     for row in found.front:
         cells = [plain(row[name], 4) for name in OBJECTIVES]

@@ -5,6 +5,7 @@ from mirrorflow.data.base import Dataset, check_points
 from mirrorflow.data.digits import digits
 from mirrorflow.data.fetch import fetch
 from mirrorflow.data.files import VISION, cache_folder, check_file, find, locate
+from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.data.images import Images
 from mirrorflow.data.load import SOURCES, load
 from mirrorflow.data.synthetic import blobs, one_point, random_labels, teacher
@@ -25,6 +26,7 @@ __all__ = [
     "fashion_mnist",
     "fetch",
     "find",
+    "fingerprint",
     "load",
     "locate",
     "mnist",

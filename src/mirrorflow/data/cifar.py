@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import shown
+from mirrorflow.data.files import as_path, read_bytes
 from mirrorflow.errors import DataError
 
 __all__ = ["read_cifar_batch"]
@@ -75,13 +77,15 @@ def read_cifar_batch(path: Path, content: bytes | None = None) -> tuple[Tensor, 
         content: its bytes, if they are at hand (checked against the published hash).
 
     Raises:
+        TypeError: not a path, or content that is not bytes.
         DataError: it cannot be read, asks for anything but data, or is no CIFAR batch.
     """
+    path = as_path(path, "path")
+    raw = read_bytes(path) if content is None else content
+    if not isinstance(raw, bytes):
+        raise TypeError(f"content = {shown(raw)} is a {type(raw).__name__}; pass bytes")
     try:
-        raw = path.read_bytes() if content is None else content
         batch = _Restricted(io.BytesIO(raw), encoding="bytes").load()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} is refused: a pickle that holds more than data ({error}). Fetch the "

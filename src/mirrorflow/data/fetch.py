@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mirrorflow.checks import as_function
 from mirrorflow.data.files import VisionFile, VisionSet, cache_folder, check_file, find, locate
 from mirrorflow.errors import DataError, MissingExtraError
 
@@ -36,9 +37,11 @@ def fetch(
     Raises:
         DataError: no address gave the published file, or the folder cannot be written; the
             message lists each address with what went wrong.
-        ValueError: unknown name.
+        TypeError, ValueError: unknown name, not a path, or a `progress` that cannot be called.
         MissingExtraError: pooch is not installed.
     """
+    if progress is not None:
+        as_function(progress, "progress", "(file, bytes so far, bytes in all)")
     chosen = find(name)
     there = locate(chosen, data_dir)
     for file in chosen.files:

@@ -6,7 +6,9 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mirrorflow.checks import as_choice, shown
 from mirrorflow.errors import DataError
 
 __all__ = ["VISION", "VisionFile", "VisionSet", "cache_folder", "check_file", "find", "locate"]
@@ -123,12 +125,45 @@ VISION: dict[str, VisionSet] = {
 }
 
 
+def as_path(value: Any, name: str) -> Path:
+    """A path, from text or a path.
+
+    Raises:
+        TypeError: something else.
+        ValueError: with a zero byte, which no file name has.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} = {shown(value)} is a {type(value).__name__}; pass text or a path")
+    if "\0" in os.fspath(value):
+        raise ValueError(f"{name} = {shown(value)} holds a zero byte; pass the path of a file")
+    return Path(value)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); check its name and rights"
+        ) from error
+
+
 def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
     """The data folder: `data_dir`, else `$MIRRORFLOW_DATA`, else the user's cache.
 
     Args:
         data_dir: wins over everything.
+
+    Raises:
+        TypeError: neither text nor a path.
     """
+    if data_dir is not None:
+        as_path(data_dir, "data_dir")
     chosen = data_dir or os.environ.get("MIRRORFLOW_DATA")
     if chosen:
         return Path(chosen).expanduser()
@@ -139,15 +174,24 @@ def find(name: str) -> VisionSet:
     """The set of that name.
 
     Raises:
+        TypeError: not text.
         ValueError: there is none.
     """
-    if name not in VISION:
-        raise ValueError(f"data set {name!r} is unknown; choose one of {sorted(VISION)}")
-    return VISION[name]
+    return VISION[as_choice(name, "name", sorted(VISION))]
 
 
 def locate(chosen: VisionSet, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Path]:
-    """The files of the set that are there, by name: below the data folder, or right in it."""
+    """The files of the set that are there, by name: below the data folder, or right in it.
+
+    Args:
+        chosen: one of `VISION.values()`.
+        data_dir: see `cache_folder`.
+
+    Raises:
+        TypeError: not a `VisionSet`, or not a path.
+    """
+    if not isinstance(chosen, VisionSet):
+        raise TypeError(f"chosen = {shown(chosen)}; pass a set, such as data.find('mnist')")
     root = cache_folder(data_dir)
     last = chosen.folder.rsplit("/", 1)[-1]
     for folder in (root / chosen.folder, root / last, root):
@@ -160,13 +204,18 @@ def locate(chosen: VisionSet, data_dir: str | os.PathLike[str] | None = None) ->
 def check_file(path: Path, expected: VisionFile) -> bytes:
     """The content of a file, after its sha256 was compared.
 
+    Args:
+        path: the file.
+        expected: what its authors publish.
+
     Raises:
+        TypeError: not a path, or not a `VisionFile`.
         DataError: it cannot be read, or one bit differs from what its authors publish.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check its rights") from error
+    path = as_path(path, "path")
+    if not isinstance(expected, VisionFile):
+        raise TypeError(f"expected = {shown(expected)}; pass a file of data.find(...).files")
+    content = read_bytes(path)
     found = hashlib.sha256(content).hexdigest()
     if found != expected.sha256:
         raise DataError(

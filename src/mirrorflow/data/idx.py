@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import shown
+from mirrorflow.data.files import as_path, read_bytes
 from mirrorflow.errors import DataError
 
 __all__ = ["read_idx"]
@@ -31,12 +33,13 @@ def read_idx(path: Path, content: bytes | None = None) -> Tensor:
         content: its bytes, if they are at hand.
 
     Raises:
+        TypeError: not a path, or content that is not bytes.
         DataError: missing, truncated, longer than its header says, or no IDX file of bytes.
     """
-    try:
-        raw = path.read_bytes() if content is None else content
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    path = as_path(path, "path")
+    raw = read_bytes(path) if content is None else content
+    if not isinstance(raw, bytes):
+        raise TypeError(f"content = {shown(raw)} is a {type(raw).__name__}; pass bytes")
     stream: io.BufferedIOBase = io.BytesIO(raw)
     if path.suffix == ".gz":
         stream = gzip.GzipFile(fileobj=stream)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from mirrorflow.checks import as_number, as_tensor, shown
+
 __all__ = ["Images"]
+
+
+def _numbers(values: Any, name: str, above: float = -math.inf) -> tuple[float, ...]:
+    if isinstance(values, (Tensor, np.ndarray)):
+        if isinstance(values, Tensor) and values.device.type == "meta":
+            raise TypeError(f"{name} is on the device meta, where it has no values")
+        values = as_tensor(values, name).flatten().double().cpu().tolist()
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        raise TypeError(
+            f"{name} = {shown(values)} is a {type(values).__name__}; pass a number for each channel"
+        )
+    return tuple(as_number(v, name, above=above) for v in values)
 
 
 class Images(Tensor):
@@ -27,8 +43,8 @@ class Images(Tensor):
         dtype: what it reads as.
 
     Raises:
-        TypeError: raw is not uint8.
-        ValueError: wrong shapes.
+        TypeError: raw is not uint8, dtype not floating-point, or moments that are not numbers.
+        ValueError: wrong shapes, or a deviation that is not positive.
     """
 
     raw: Tensor
@@ -42,17 +58,21 @@ class Images(Tensor):
         std: Sequence[float],
         dtype: torch.dtype = torch.float32,
     ) -> Images:
+        raw = as_tensor(raw, "raw")
+        if not isinstance(dtype, torch.dtype):
+            raise TypeError(f"dtype = {shown(dtype)}; pass a floating-point torch.dtype")
         if raw.dtype != torch.uint8 or not dtype.is_floating_point:
             raise TypeError(f"raw has dtype {raw.dtype}, dtype = {dtype}; pass uint8 and a float")
-        if raw.ndim != 4 or not len(mean) == len(std) == raw.shape[1] or not min(std) > 0:
+        means, stds = _numbers(mean, "mean"), _numbers(std, "std", above=0.0)
+        if raw.ndim != 4 or not len(means) == len(stds) == raw.shape[1]:
             raise ValueError(
-                f"raw has shape {tuple(raw.shape)}, mean {list(mean)}, std {list(std)}; pass "
-                "(n, C, H, W), C means and C positive deviations"
+                f"raw has shape {tuple(raw.shape)}, mean {shown(means)}, std {shown(stds)}; "
+                "pass (n, C, H, W), C means and C positive deviations"
             )
         made: Images = torch.Tensor._make_wrapper_subclass(
             cls, raw.shape, dtype=dtype, device=raw.device, requires_grad=False
         )
-        made.raw, made.moments = raw, (tuple(mean), tuple(std))
+        made.raw, made.moments = raw, (means, stds)
         return made
 
     def _floats(self, values: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from mirrorflow.checks import shown
 from mirrorflow.data.base import Dataset
 from mirrorflow.data.digits import digits
 from mirrorflow.data.synthetic import blobs, one_point, random_labels, teacher
 from mirrorflow.data.vision import cifar10, fashion_mnist, mnist
 from mirrorflow.errors import DataError
+from mirrorflow.labels import read_labels
 
 __all__ = ["SOURCES", "load"]
 
@@ -31,24 +36,32 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def load(name: str, **options: Any) -> Dataset:
+def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
     """The data set `name`, or the arrays `x` and `y` (and `x_test`, `y_test`) of an .npz file.
+
+    Points of a file are read as float64 and not scaled; what its labels may be and how they are
+    numbered says `mirrorflow.labels.read_labels`. `notes` of the result says what was changed or
+    left out, and `source` is the absolute path.
 
     Args:
         name: a key of `SOURCES`, or a path that ends in ".npz".
         **options: arguments of the source, such as `n`, `d` and `seed`.
 
     Raises:
+        TypeError: a name that is neither text nor a path.
         ValueError: unknown name or option, NaN, wrong shapes or labels.
         DataError: a file that is missing or cannot be read.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"name = {shown(name)} is a {type(name).__name__}; pass text or a path")
+    name = os.fspath(name)
     if name.endswith(".npz"):
         if options:
             raise ValueError(f"data options {sorted(options)} do not apply to the file {name}")
-        return _from_file(Path(name))
+        return _from_file(Path(os.path.expanduser(name)).absolute())
     if name not in SOURCES:
         raise ValueError(
-            f"data = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
+            f"name = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
             "file with the arrays x and y"
         )
     source = SOURCES[name]
@@ -60,32 +73,64 @@ def load(name: str, **options: Any) -> Dataset:
 
 
 def _from_file(path: Path) -> Dataset:
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; pass a path to an .npz file") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); write it with numpy.savez(path, x=x, y=y)"
-        ) from error
+    arrays = _arrays(path)
     missing = {"x", "y"} - set(arrays)
     if missing:
         raise DataError(f"{path} has no array {sorted(missing)}; it holds {sorted(arrays)}")
-    x, x_test = (_points(arrays, key, path) for key in ("x", "x_test"))
-    if not len(x_test):
-        x_test = x[:0]
-    y, y_test = (torch.as_tensor(arrays.get(key, np.zeros(0))) for key in ("y", "y_test"))
-    binary = bool(((y == 1) | (y == -1)).all())
-    if y.is_floating_point() and not bool((y == y.round()).all()):
-        raise ValueError(f"y in {path} holds fractions; labels are -1/+1 or 0 ... C-1")
-    y, y_test = y.to(torch.int64), y_test.to(torch.int64)
-    classes = None if binary else max(int(y.max()) + 1, 2) if len(y) else None
-    return Dataset(path.stem, x, y, x_test, y_test, classes)
+    alone = {"x_test", "y_test"} & set(arrays)
+    if len(alone) == 1:
+        raise DataError(
+            f"{path} holds {alone.pop()} alone; write x_test and y_test together, or neither"
+        )
+    notes = []
+    others = sorted(set(arrays) - {"x", "y", "x_test", "y_test"})
+    if others:
+        notes.append(f"the arrays {', '.join(others)} of {path.name} are not read")
+    x = _points(arrays["x"], "x", path)
+    none = x.new_zeros(0, *x.shape[1:])
+    x_test = _points(arrays["x_test"], "x_test", path) if "x_test" in arrays else none
+    if x_test.ndim and not len(x_test):
+        x_test = none
+    if arrays["x"].dtype == np.uint8:
+        notes.append("x holds bytes: they are read as the numbers 0 ... 255 and not scaled")
+    try:
+        labels = read_labels(arrays["y"], arrays.get("y_test"))
+        return Dataset(
+            path.stem, x, labels.y, x_test, labels.y_test, labels.classes,
+            (*notes, *labels.notes), str(path),
+        )  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
-def _points(arrays: dict[str, np.ndarray[Any, Any]], key: str, path: Path) -> torch.Tensor:
-    array = arrays.get(key, np.zeros((0, 1)))
+def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name")
+            with file:
+                return {key: file[key] for key in file.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; pass a path to an .npz file") from error
+    # A damaged file can fail in any of these ways within zipfile and numpy.
+    except (ArithmeticError, EOFError, LookupError, MemoryError, OSError) as error:
+        raise _unreadable(path, error) from error
+    except (RuntimeError, SyntaxError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    except (struct.error, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} cannot be read ({error}); write it with numpy.savez(path, x=x, y=y), in numbers "
+        "or text and not in objects"
+    )
+
+
+def _points(array: np.ndarray[Any, Any], key: str, path: Path) -> torch.Tensor:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{key} in {path} has dtype {array.dtype}; numbers are needed")
-    return torch.as_tensor(array.astype(np.float64))
+    with np.errstate(over="ignore"):  # beyond doubles is infinite, and refused as that
+        return torch.from_numpy(np.array(array, dtype=np.float64, order="C"))

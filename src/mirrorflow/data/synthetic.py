@@ -5,17 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import as_integer, as_number
 from mirrorflow.data.base import Dataset
 from mirrorflow.nets import TwoLayer
 
 __all__ = ["blobs", "one_point", "random_labels", "teacher"]
 
 
-def _generator(n: int, d: int, seed: int) -> torch.Generator:
-    for name, value in (("n", n), ("d", d)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} = {value!r}; pass an int >= 1")
-    return torch.Generator().manual_seed(seed)
+_LARGEST = 2**27  # numbers: 1 GiB of points
+
+
+def as_seed(seed: int) -> int:
+    """A seed of `torch.Generator`.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: not in 64 bits.
+    """
+    return as_integer(seed, "seed", least=-(2**63), most=2**64 - 1)
+
+
+def _sizes(n: int, d: int, n_test: int) -> tuple[int, int, int]:
+    d = as_integer(d, "d", least=1, most=_LARGEST)
+    n = as_integer(n, "n", least=1, most=_LARGEST // d)
+    return n, d, as_integer(n_test, "n_test", least=0, most=_LARGEST // d)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(as_seed(seed))
 
 
 def _make(name: str, x: Tensor, y: Tensor, n: int) -> Dataset:
@@ -38,10 +55,13 @@ def blobs(n: int = 40, d: int = 2, *, gap: float = 0.5, n_test: int = 0, seed: i
         gap: the margin that w has, > 0.
         n_test: number of further points for test.
         seed: of all random draws.
+
+    Raises:
+        TypeError, ValueError: an argument outside what is allowed.
     """
-    g = _generator(n, d, seed)
-    if not gap > 0:
-        raise ValueError(f"gap = {gap} leaves the clouds inseparable; choose gap > 0")
+    n, d, n_test = _sizes(n, d, n_test)
+    g = _generator(seed)
+    gap = as_number(gap, "gap", above=0, most=1e100)
     total = n + n_test
     w = _normal(g, d)
     w = w / w.norm()
@@ -60,8 +80,12 @@ def random_labels(n: int = 20, d: int = 40, *, seed: int = 0) -> Dataset:
         n: number of points.
         d: number of features.
         seed: of all random draws.
+
+    Raises:
+        TypeError, ValueError: an argument outside what is allowed.
     """
-    g = _generator(n, d, seed)
+    n, d, _ = _sizes(n, d, 0)
+    g = _generator(seed)
     x = _normal(g, n, d)
     y = torch.where(torch.rand(n, generator=g) < 0.5, -1, 1)
     if n > 1 and bool((y == y[0]).all()):
@@ -81,8 +105,13 @@ def teacher(n: int = 100, d: int = 5, *, units: int = 3, n_test: int = 0, seed: 
         units: hidden units of the teacher.
         n_test: number of further points for test.
         seed: of all random draws.
+
+    Raises:
+        TypeError, ValueError: an argument outside what is allowed.
     """
-    g = _generator(n, d, seed)
+    n, d, n_test = _sizes(n, d, n_test)
+    g = _generator(seed)
+    units = as_integer(units, "units", least=1, most=_LARGEST // max(n + n_test, d))
     net = TwoLayer(d, units, generator=g).double()
     with torch.no_grad():
         net.weights[1].copy_(torch.where(torch.arange(units) % 2 == 0, 1.0, -1.0)[None])

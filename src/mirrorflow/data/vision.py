@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import as_choice, as_integer, as_number, shown
 from mirrorflow.data.base import Dataset
 from mirrorflow.data.cifar import read_cifar_batch
 from mirrorflow.data.files import VisionSet, cache_folder, check_file, find, locate
 from mirrorflow.data.idx import read_idx
 from mirrorflow.data.images import Images
+from mirrorflow.data.synthetic import as_seed
 from mirrorflow.errors import DataError
 
 __all__ = ["Normalise", "cifar10", "fashion_mnist", "mnist"]
@@ -60,8 +63,8 @@ def mnist(
 
     Source: LeCun, Bottou, Bengio & Haffner 1998; CC BY-SA 3.0.
     """
-    parts = _read_idx_set("mnist", data_dir)
-    return _dataset("mnist", parts, classes, n, n_test, label_noise, normalise, seed, ())
+    chosen = _Choice(classes, n, n_test, label_noise, normalise, seed)
+    return _dataset("mnist", _read_idx_set("mnist", data_dir), chosen, ())
 
 
 def fashion_mnist(
@@ -80,8 +83,8 @@ def fashion_mnist(
 
     Source: Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747; MIT licence.
     """
-    parts = _read_idx_set("fashion_mnist", data_dir)
-    return _dataset("fashion_mnist", parts, classes, n, n_test, label_noise, normalise, seed, ())
+    chosen = _Choice(classes, n, n_test, label_noise, normalise, seed)
+    return _dataset("fashion_mnist", _read_idx_set("fashion_mnist", data_dir), chosen, ())
 
 
 def cifar10(
@@ -103,19 +106,20 @@ def cifar10(
 
     Source: Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
     """
-    chosen = find("cifar10")
-    there = locate(chosen, data_dir)
+    chosen = _Choice(classes, n, n_test, label_noise, normalise, seed)
+    published = find("cifar10")
+    there = locate(published, data_dir)
     read = {
         file.name: read_cifar_batch(there[file.name], check_file(there[file.name], file))
-        for file in chosen.files
+        for file in published.files
         if file.name in there
     }
     test = read.pop("test_batch", None)
     if not read:
-        raise _missing(chosen, there, data_dir)
+        raise _missing(published, there, data_dir)
     notes = []
     if len(read) < 5:
-        absent = [f.name for f in chosen.files[:5] if f.name not in read]
+        absent = [f.name for f in published.files[:5] if f.name not in read]
         notes.append(
             f"cifar10: {len(read)} of 5 training batches found, "
             f"{sum(len(y) for _, y in read.values())} of 50000 points ({', '.join(absent)} missing)"
@@ -125,9 +129,7 @@ def cifar10(
         test = (torch.zeros(0, 3, 32, 32, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
     images, labels = zip(*read.values(), strict=True)
     parts = ((torch.cat(images), torch.cat(labels)), test)
-    return _dataset(
-        "cifar10", parts, classes, n, n_test, label_noise, normalise, seed, tuple(notes)
-    )
+    return _dataset("cifar10", parts, chosen, tuple(notes))
 
 
 def _read_idx_set(name: str, data_dir: _Folder) -> tuple[_Part, _Part]:
@@ -151,37 +153,43 @@ def _missing(chosen: VisionSet, there: dict[str, Path], data_dir: _Folder) -> Da
     )
 
 
+class _Choice:
+    """Which part of a set is wanted; checked before any file is read."""
+
+    def __init__(
+        self,
+        classes: Sequence[int] | None,
+        n: int | None,
+        n_test: int | None,
+        label_noise: float,
+        normalise: str,
+        seed: int,
+    ) -> None:
+        self.classes = _check_classes(classes)
+        self.n = None if n is None else as_integer(n, "n")
+        self.n_test = None if n_test is None else as_integer(n_test, "n_test")
+        self.label_noise = as_number(label_noise, "label_noise", least=0, most=1)
+        self.normalise = as_choice(normalise, "normalise", get_args(Normalise))
+        self.seed = as_seed(seed)
+
+
 def _dataset(
-    name: str,
-    parts: tuple[_Part, _Part],
-    classes: Sequence[int] | None,
-    n: int | None,
-    n_test: int | None,
-    label_noise: float,
-    normalise: str,
-    seed: int,
-    notes: tuple[str, ...],
+    name: str, parts: tuple[_Part, _Part], chosen: _Choice, notes: tuple[str, ...]
 ) -> Dataset:
-    if normalise not in get_args(Normalise):
-        raise ValueError(f"normalise = {normalise!r}; choose one of {list(get_args(Normalise))}")
-    wanted = _check_classes(classes)
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"label_noise = {label_noise}; choose a share in [0, 1]")
-    g = torch.Generator().manual_seed(seed)
+    g = torch.Generator().manual_seed(chosen.seed)
     (x, y), (x_test, y_test) = (
-        _subset(part, wanted, size, g, key)
-        for part, size, key in zip(parts, (n, n_test), ("n", "n_test"), strict=True)
+        _subset(part, chosen.classes, size, g, key)
+        for part, size, key in zip(parts, (chosen.n, chosen.n_test), ("n", "n_test"), strict=True)
     )
-    count = len(wanted)
-    wrong = torch.rand(len(y), generator=g) < label_noise
+    count = len(chosen.classes)
+    wrong = torch.rand(len(y), generator=g) < chosen.label_noise
     shift = torch.randint(1, count, (len(y),), generator=g)
     y = torch.where(wrong, (y + shift) % count, y)
     if count == 2:
         y, y_test = 2 * y - 1, 2 * y_test - 1
     channels = x.shape[1]
-    mean, std = (
-        _MOMENTS[name] if normalise == "standard" else ((0.0,) * channels, (1.0,) * channels)
-    )
+    unit = ((0.0,) * channels, (1.0,) * channels)
+    mean, std = _MOMENTS[name] if chosen.normalise == "standard" else unit
     points = (Images(part, mean, std) for part in (x, x_test))
     return Dataset(
         name, next(points), y, next(points), y_test, None if count == 2 else count, notes
@@ -191,12 +199,24 @@ def _dataset(
 def _check_classes(classes: Sequence[int] | None) -> list[int]:
     if classes is None:
         return list(range(10))
-    wanted = list(classes)
+    if isinstance(classes, (str, bytes)) or not isinstance(classes, Iterable):
+        raise TypeError(
+            f"classes = {shown(classes)} is a {type(classes).__name__}; pass a list of integers"
+        )
+    wanted = [as_integer(v, "an entry of classes") for v in _ten(classes)]
+    if not all(0 <= v < 10 for v in wanted):
+        raise ValueError(f"classes = {shown(wanted)}; the classes are the integers 0 ... 9")
     if len(wanted) < 2 or len(set(wanted)) < len(wanted):
         raise ValueError(f"classes = {wanted}; pass two or more different ones")
-    if not all(type(v) is int and 0 <= v < 10 for v in wanted):
-        raise ValueError(f"classes = {wanted}; the classes are the integers 0 ... 9")
     return wanted
+
+
+def _ten(classes: Iterable[int]) -> list[int]:
+    """At most eleven, since there are ten and an iterable may have no end."""
+    try:
+        return list(islice(classes, 11))
+    except TypeError as error:  # an array or a tensor without a dimension
+        raise TypeError(f"classes = {shown(classes)}; pass a list of integers") from error
 
 
 def _subset(
@@ -208,11 +228,9 @@ def _subset(
     y = number[y]
     keep = (y >= 0).nonzero()[:, 0]
     if size is not None:
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"{key} = {size!r}; pass an int")
         least = 1 if key == "n" else 0
         # An absent test set stays absent, whatever is asked of it.
-        if not least <= size <= len(keep) and len(y):
+        if not least <= size <= len(keep) and (len(y) or size < least):
             raise ValueError(f"{key} = {size}; there are {len(keep)} points of these classes")
         keep = keep[torch.randperm(len(keep), generator=g)[:size]]
     elif len(keep) == len(y):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from mirrorflow.diagnostics.geometry import check_parameters
-from mirrorflow.diagnostics.structure import structure
-from mirrorflow.maps import MapLike, SeparableMap, assign
+from mirrorflow.checks import shown
+from mirrorflow.diagnostics.geometry import check_parameters, trained_maps
+from mirrorflow.diagnostics.structure import Units, structure
+from mirrorflow.maps import MapLike, SeparableMap
+from mirrorflow.nets.evaluate import trained_parameters, undisturbed
 
 __all__ = ["Balance", "Drift", "balance", "drift"]
 
@@ -23,13 +25,16 @@ class Balance:
     Attributes:
         layers: `E_l(W_l)/k_l` by the layer's first parameter; every difference is conserved.
         units: per hidden layer, by the name of its incoming parameter, the conserved
-            `Σ e(W_in[j])/s − Σ e(W_out[j])` of every unit or channel j, shape (units,).
+            `Σ e(W_in[j])/s − Σ e(W_out[j])` of every unit or channel j, shape (units,). Hidden
+            layers that share a weight have one entry, with the sums over all their weights.
         unit_energies: per hidden layer the sum (not the difference) of the two terms.
+        fixed: the frozen parameters, which have no part in it.
     """
 
     layers: dict[str, float]
     units: dict[str, Tensor]
     unit_energies: dict[str, Tensor]
+    fixed: tuple[str, ...] = ()
 
     @property
     def differences(self) -> dict[tuple[str, str], float]:
@@ -58,7 +63,7 @@ class Drift:
         return max(self.layers, self.units)
 
 
-@torch.no_grad()
+@undisturbed
 def balance(net: nn.Module, mirror_map: MapLike, *, x: Tensor | None = None) -> Balance:
     """The invariants of mirror flow: `E_l(W_l)/k_l` per layer, and their split per hidden unit.
 
@@ -69,24 +74,31 @@ def balance(net: nn.Module, mirror_map: MapLike, *, x: Tensor | None = None) -> 
     incoming weight. With "smooth_relu" the units of the last hidden layer balance exactly, those
     of earlier ones only up to `O(eps²)`, because the next layer's smoothing sees `‖h‖`.
 
+    A weight that is used k times has degree k, and its energy counts once. Hidden layers that
+    share it are balanced together: with `h₁ = σ(A x)`, `h₂ = σ(H h₁)`, `h₃ = σ(H h₂)`, `f = B h₃`
+    the energies of row j of A and of H, less those of column j of H and of B, are conserved.
+    Frozen parameters are held fixed and left out, with the hidden layers that they bound.
+
     Args:
         net: a `HomogeneousNet`, a plain `Sequential`, or any homogeneous module together with x.
         mirror_map: one map, or a mapping from parameter names to maps.
         x: points (n, …) to measure the degrees on, needed only for a net that declares none.
 
     Returns:
-        A `Balance`; hidden layers whose maps are not separable have no entry in `units`.
+        A `Balance`; hidden layers whose maps are not separable, whose weights are frozen, or that
+        share weights with the input or the output, have no entry in `units`.
 
     Raises:
         NotHomogeneousError: the net is not homogeneous.
-        ValueError, TypeError: NaN parameters, a map that fits no parameter, or no degrees and no x.
+        ValueError, TypeError: NaN parameters, a map that fits no parameter, or no degrees and no x;
+            all parameters frozen; weights that are computed (pruning masks, weight norm).
 
     Source: arXiv 2605.19458; for p = 2 Du, Hu & Lee, NeurIPS 2018.
     """
     check_parameters(net)
     found = structure(net, x)
-    parameters = {k: p.detach().to(torch.float64) for k, p in net.named_parameters()}
-    maps = assign(mirror_map, parameters)
+    maps = trained_maps(mirror_map, net)
+    parameters = {k: p.to(torch.float64) for k, p in trained_parameters(net).items()}
     layers = {
         layer.name: sum(float(maps[k].dual_energy(parameters[k])) for k in layer.names)
         / layer.degree
@@ -98,14 +110,66 @@ def balance(net: nn.Module, mirror_map: MapLike, *, x: Tensor | None = None) -> 
         for k, m in maps.items()
         if isinstance(m, SeparableMap)
     }
+    # A frozen bias that is zero is no bias.
+    zero = {k for k, p in net.named_parameters() if k in found.fixed and not bool(p.any())}
+    bounded = [
+        replace(
+            hidden,
+            incoming=(hidden.incoming[0], *(k for k in hidden.incoming[1:] if k not in zero)),
+        )
+        for hidden in found.units
+    ]
     units, energies = {}, {}
-    for hidden in found.units:
-        if not all(name in entries for name in (*hidden.incoming, hidden.outgoing)):
-            continue
-        fan_in, fan_out = hidden.fan_in(entries) / hidden.degree, hidden.fan_out(entries)
-        units[hidden.incoming[0]] = (fan_in - fan_out).cpu()
-        energies[hidden.incoming[0]] = (fan_in + fan_out).cpu()
-    return Balance(layers, units, energies)
+    for linked in _linked(bounded):
+        # Once for a weight, however often it is used.
+        into = {hidden.incoming: hidden for hidden in linked}.values()
+        out = {hidden.outgoing: hidden for hidden in linked}.values()
+        names = {k for hidden in linked for k in (*hidden.incoming, hidden.outgoing)}
+        if names <= set(entries):
+            fan_in = _sum([hidden.fan_in(entries) / hidden.degree for hidden in into])
+            fan_out = _sum([hidden.fan_out(entries) for hidden in out])
+            units[linked[0].incoming[0]] = (fan_in - fan_out).cpu()
+            energies[linked[0].incoming[0]] = (fan_in + fan_out).cpu()
+    return Balance(layers, units, energies, found.fixed)
+
+
+def _linked(units: list[Units]) -> list[list[Units]]:
+    """Hidden layers that have an incoming or an outgoing weight in common, if they balance.
+
+    Along the flow the energy of row j of W grows by the flux through unit j of every layer that W
+    leads into, that of column j by the flux of every layer that it leads out of. All fluxes cancel
+    in the sum over linked layers of incoming less outgoing energies, each weight once, unless a
+    weight leads out of the input or into the output as well.
+    """
+    groups: list[list[Units]] = []
+    for hidden in units:
+        group = [hidden]
+        for other in [g for g in groups if any(_share(hidden, h) for h in g)]:
+            groups.remove(other)
+            group = other + group
+        groups.append(group)
+    chain = all(a.outgoing == b.incoming[0] for a, b in pairwise(units))
+    names = [units[0].incoming[0], *(hidden.outgoing for hidden in units)] if units else []
+    repeated = {name for name in names if names.count(name) > 1}
+
+    def balanced(group: list[Units]) -> bool:
+        ends = any(
+            hidden.outgoing == units[0].incoming[0] or hidden.incoming[0] == units[-1].outgoing
+            for hidden in group
+        )
+        alike = len({(hidden.units, hidden.degree) for hidden in group}) == 1
+        shares = any({hidden.incoming[0], hidden.outgoing} & repeated for hidden in group)
+        return (len(group) == 1 or alike) and not (shares and (ends or not chain))
+
+    return [group for group in groups if balanced(group)]
+
+
+def _share(one: Units, other: Units) -> bool:
+    return one.incoming[0] == other.incoming[0] or one.outgoing == other.outgoing
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum(0)
 
 
 def drift(before: Balance, after: Balance) -> Drift:
@@ -119,7 +183,11 @@ def drift(before: Balance, after: Balance) -> Drift:
 
     Raises:
         ValueError: the two do not have the same layers and units.
+        TypeError: something else than a `Balance`.
     """
+    for which, given in (("before", before), ("after", after)):
+        if not isinstance(given, Balance):
+            raise TypeError(f"{which} = {shown(given)} is not a Balance; pass what balance() gave")
     if list(before.layers) != list(after.layers) or list(before.units) != list(after.units):
         raise ValueError(
             f"before has layers {list(before.layers)}, after has {list(after.layers)}; "

@@ -38,8 +38,8 @@ class Certificate:
         margin: the Q-margin `min q/Q(θ)^L`.
         product_margin: `min q/Π_l Q_l(W_l)^{k_l}`; None if a parameter has no degree of its own.
         log_gauge: `log Q(θ)`.
-        epsilon: `min ‖s − Σ λ_i ∇q_i‖₂/‖s‖₂` over λ >= 0, the whole subdifferential `s ∈ ∂Q(θ)`
-            and the kink coefficients: 0 at a KKT point.
+        epsilon: `‖s − Σ λ_i ∇q_i‖₂/‖s‖₂` of the fitted λ >= 0, `s ∈ ∂Q(θ)` and kink coefficients:
+            0 at a KKT point.
         delta: `max_i λ_i (q_i − 1)/Σλ` at min q = 1: 0 if only support points carry weight.
         slack: `κ = 1 − ⟨s, θ⟩/Q(θ)` of the fitted s: 0 if it is a subgradient at θ itself, small
             if it is one of a nearby point. Always 0 where Q is smooth.
@@ -56,14 +56,16 @@ class Certificate:
         left_out: number of points left out because of `max_points`; 0 if the widest band fitted.
         cut: the first `q_i/min q` that was left out, inf if none was. Multipliers beyond it are
             forced to 0, so epsilon is an upper bound of the unrestricted fit.
-        band: the band chosen, `q <= (1 + band) min q`.
-        tradeoff: every (band, tolerance) that was tried, with what came out.
+        band: the narrowest band tried that holds the multipliers, `q <= (1 + band) min q`.
+        tradeoff: every (band, tolerance) that was fitted, with what came out.
         free: entries of the subdifferential that are free (zeros at ℓ1, maximal ones at ℓ∞).
         zero_tolerance: relative size below which an entry counts as zero (as equal to the largest).
         kinks: ReLU kinks (unit, point) in the fit.
         more_kinks: True if there were more kinks than `max_kinks`.
         kink_tolerance: size of a ReLU input, relative to the layer's largest at that point, below
             which it is at its kink.
+        at_best: True if `max(ε, δ, κ)` (with a given band `max(ε, κ)`) is the smallest over all
+            multipliers and subgradients, up to 0.2 %; False if it is the best of `tradeoff`.
     """
 
     degree: float
@@ -94,6 +96,7 @@ class Certificate:
     kinks: int
     more_kinks: bool
     kink_tolerance: float
+    at_best: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON; tensors become lists."""
@@ -127,6 +130,12 @@ class Certificate:
             + (f" (from q = {self.cut:.4g} min q on)" if self.left_out else ""),
             f"set-valued     {self.free} free entries of the subdifferential, {self.kinks} ReLU "
             f"kinks" + (" (the strongest; there are more)" if self.more_kinks else ""),
+            "at best        "
+            + (
+                "no other multipliers lower the largest of epsilon, delta and slack"
+                if self.at_best
+                else "the best of those tried; others may be better"
+            ),
             "largest shares "
             + ", ".join(f"#{int(i)}: {float(share[i]):.3f}" for i in self.support[:8]),
         ]

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.checks import as_integer, as_net
 from mirrorflow.diagnostics.geometry import check_parameters
-from mirrorflow.diagnostics.structure import Structure, Units, structure, weight_modules
+from mirrorflow.diagnostics.structure import Units, hidden_units, steps
+from mirrorflow.errors import MirrorFlowError
 from mirrorflow.nets import HomogeneousNet
+from mirrorflow.nets.evaluate import copied, largest, points, undisturbed
 
 __all__ = ["Features", "HiddenFeatures", "WeightFeatures", "features"]
 
@@ -39,7 +42,8 @@ class HiddenFeatures:
         effective_rank: `exp(H)`, H the entropy of the normalised singular values of the feature
             matrix (for a convolution every position is a row).
         cka_movement: `1 − CKA` (linear kernel of the features, centred; for a convolution of
-            their mean over positions) against the initial net; None without one.
+            their mean over positions) against the initial net; None without one. 0 where both
+            are constant over the points, 1 where one is.
         strengths: `s_j`, (m,).
     """
 
@@ -54,19 +58,24 @@ class HiddenFeatures:
 
 @dataclass(frozen=True)
 class Features:
-    """All measures, per hidden layer by the name of its incoming weight, and per weight tensor."""
+    """All measures, per hidden layer by the name of its incoming weight, and per weight tensor.
+
+    A module that stands twice has two hidden layers, each under the name of its place, and one
+    weight tensor. Frozen weights are measured as the others are.
+    """
 
     hidden: dict[str, HiddenFeatures]
     weights: dict[str, WeightFeatures]
 
 
-@torch.no_grad()
+@undisturbed
 def features(
     net: nn.Module, x: Tensor, *, initial: nn.Module | None = None, batch_size: int = 1024
 ) -> Features:
     """Measure sparsity and rank of the hidden layers on the points x, batch by batch.
 
-    Only sums over points are kept: memory is `O(batch·units + units²)`.
+    Only sums over points are kept: memory is `O(batch·units + units²)`. A copy of the net is
+    called, in its own dtype and in eval mode; your net is left as it was.
 
     Args:
         net: a `HomogeneousNet`, or a plain `Sequential` of the kinds that `structure` reads.
@@ -75,55 +84,58 @@ def features(
         batch_size: points at a time.
 
     Returns:
-        A `Features`.
+        A `Features`; only a net of one layer has no hidden ones.
 
     Raises:
-        TypeError: a module whose hidden layers cannot be found.
-        ValueError: no points, or parameters that are NaN or infinite.
+        TypeError: a module whose hidden layers cannot be found; the message says why.
+        ValueError: no points, parameters that are NaN or infinite, weights that are computed
+            (pruning masks, weight norm), or an `initial` of other hidden layers.
 
     Source: effective rank: Roy & Vetterli, EUSIPCO 2007; CKA: Kornblith et al., ICML 2019.
     """
-    if not isinstance(net, HomogeneousNet | nn.Sequential):
+    check_parameters(net)
+    batch_size = as_integer(batch_size, "batch_size", least=1)
+    nets = [_readable(net, "net")]
+    x = points(nets[0], x)
+    hidden = hidden_units(nets[0])
+    if initial is not None:
+        as_net(initial, "initial")
+        check_parameters(initial, "initial")
+        nets.append(_readable(initial, "initial"))
+        other = hidden_units(nets[1])
+        if [h.units for h in hidden] != [h.units for h in other]:
+            raise ValueError(
+                f"initial has hidden layers of {[h.units for h in other]} units, net of "
+                f"{[h.units for h in hidden]}; pass the same net at its start"
+            )
+    sums = [_Sums(units) for units in hidden]
+    for start in range(0, len(x), batch_size):
+        batch = x[start : start + batch_size]
+        layers = [_activations(each, batch, hidden) for each in nets]
+        for i, total in enumerate(sums):
+            total.add(layers[0][i], layers[1][i] if initial is not None else None)
+    parameters = {k: p.detach().to(torch.float64) for k, p in nets[0].named_parameters()}
+    measured = {total.hidden.name: total.result(parameters) for total in sums}
+    return Features(measured, {k: _weight(p) for k, p in parameters.items()})
+
+
+def _readable(net: nn.Module, name: str) -> HomogeneousNet | nn.Sequential:
+    twin = copied(net)
+    if not isinstance(twin, HomogeneousNet | nn.Sequential):
         raise TypeError(
-            f"net is a {type(net).__name__}; features() reads a mirrorflow.nets.HomogeneousNet or "
-            "a Sequential of Linear, Conv, ReLU, pooling and Flatten. Derive the net from "
+            f"{name} is a {type(net).__name__}; features() reads a mirrorflow.nets.HomogeneousNet "
+            "or a Sequential of Linear, Conv, ReLU, pooling and Flatten. Derive the net from "
             "HomogeneousNet with `junctions` and `activations`"
         )
-    check_parameters(net)
-    if len(x) == 0:
-        raise ValueError(f"x has shape {tuple(x.shape)}: there are no points to measure on")
-    found = structure(net, x[:8])
-    nets: list[HomogeneousNet | nn.Sequential] = [net]
-    if initial is not None:
-        if not isinstance(initial, HomogeneousNet | nn.Sequential):
-            raise TypeError(f"initial is a {type(initial).__name__}; pass a net like `net`")
-        nets.append(initial)
-    modes = [(n, n.training) for n in nets]
-    sums: list[_Sums] | None = None
-    try:
-        for each in nets:
-            each.eval()
-        for start in range(0, len(x), batch_size):
-            batch = x[start : start + batch_size]
-            layers = [_activations(each, batch, found) for each in nets]
-            if sums is None:
-                sums = [_Sums(hidden) for hidden in found.units]
-            for i, total in enumerate(sums):
-                total.add(layers[0][i], layers[1][i] if initial is not None else None)
-    finally:
-        for each, mode in modes:
-            each.train(mode)
-    parameters = {k: p.detach().to(torch.float64) for k, p in net.named_parameters()}
-    hidden = {t.hidden.incoming[0]: t.result(parameters) for t in sums or []}
-    return Features(hidden, {k: _weight(p) for k, p in parameters.items()})
+    return twin
 
 
 def _weight(p: Tensor) -> WeightFeatures:
     magnitude = p.abs().reshape(-1)
-    largest = magnitude.max()
-    if largest == 0:
+    peak = largest([p])
+    if peak == 0:
         return WeightFeatures(0.0, 0.0)
-    magnitude = magnitude / largest
+    magnitude = magnitude / peak
     root = len(magnitude) ** 0.5
     ratio = float(magnitude.sum() / magnitude.norm())
     hoyer = (root - ratio) / (root - 1) if root > 1 else 0.0
@@ -131,24 +143,64 @@ def _weight(p: Tensor) -> WeightFeatures:
 
 
 def _activations(
-    net: HomogeneousNet | nn.Sequential, x: Tensor, found: Structure
+    net: HomogeneousNet | nn.Sequential, x: Tensor, hidden: tuple[Units, ...]
 ) -> tuple[Tensor, ...]:
-    if isinstance(net, HomogeneousNet):
-        return net.activations(x)
-    # After the last activation before the next weights; pooling afterwards is not counted.
-    names = {hidden.incoming[0].rsplit(".", 1)[0] for hidden in found.units}
+    """Features of every hidden layer, (n, units, …) each.
+
+    Raises:
+        ValueError: the net does not take x, or returns NaN or infinity.
+        TypeError: `activations` that do not fit the declared hidden layers.
+    """
+    try:
+        if isinstance(net, HomogeneousNet):
+            layers = net.activations(x)
+        else:
+            layers = _of_sequential(net, x, hidden)
+    except MirrorFlowError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"x: the net does not take points of shape {tuple(x.shape)}, {x.dtype}: {error}"
+        ) from error
+    units = [h.units for h in hidden]
+    if [h.shape[1] for h in layers] != units:
+        raise TypeError(
+            f"net (a {type(net).__name__}) returns activations of shapes "
+            f"{[tuple(h.shape) for h in layers]}, but declares hidden layers of {units} units"
+        )
+    if not all(bool(torch.isfinite(h).all()) for h in layers):
+        raise ValueError(
+            "the features of net hold NaN or infinity on x; check x and the parameters"
+        )
+    return layers
+
+
+def _of_sequential(net: nn.Sequential, x: Tensor, hidden: tuple[Units, ...]) -> tuple[Tensor, ...]:
+    """After the last activation before the next weights; pooling afterwards is not counted."""
+    waiting = list(hidden)
     out: list[Tensor] = []
-    h, inside = x, False
-    for name, module in weight_modules(net):
+    h, inside, units, form = x, False, 0, ""
+    for place, module in steps(net):
         h = module(h.clone() if getattr(module, "inplace", False) else h)
-        if name in names:
-            out.append(h)
-            inside = True
+        if isinstance(module, nn.Flatten) and form == "map":
+            form = "flat"
+        elif isinstance(module, nn.Unflatten):
+            form = "map"
+        if hasattr(module, "weight"):
+            inside = bool(waiting) and waiting[0].name == f"{place}.weight"
+            form = "vector" if isinstance(module, nn.Linear) else "map"
+            if inside:
+                units = waiting.pop(0).units
+                out.append(_by_unit(h, units, form))
         elif isinstance(module, nn.ReLU | nn.LeakyReLU) and inside:
-            out[-1] = h
-        elif hasattr(module, "weight"):
-            inside = False
+            out[-1] = _by_unit(h, units, form)
     return tuple(out)
+
+
+def _by_unit(h: Tensor, units: int, form: str) -> Tensor:
+    """(n, units, …): from the last entries of a vector, the channels of a map, the flat map."""
+    h = h.movedim(-1, 1) if form == "vector" else h
+    return h if h.shape[1] == units else h.reshape(len(h), units, -1, *h.shape[2:])
 
 
 class _Sums:
@@ -161,9 +213,14 @@ class _Sums:
         self.gram = torch.zeros(hidden.units, hidden.units, dtype=torch.float64)
         self.cross: list[Tensor] = []
         self.means: list[Tensor] = []
+        self.scales: list[float] = []  # of the first batch: squares can leave the float range
 
     def add(self, h: Tensor, other: Tensor | None) -> None:
-        rows = h.to(torch.float64)
+        both = [v.to(torch.float64) for v in (h, other) if v is not None]
+        if not self.scales:
+            self.scales = [largest([v]) or 1.0 for v in both]
+        both = [v / scale for v, scale in zip(both, self.scales, strict=True)]
+        rows = both[0]
         rows = rows.movedim(1, -1).reshape(-1, self.hidden.units)
         self.active |= (rows != 0).any(0).cpu()
         self.zeros += int((rows == 0).sum())
@@ -172,10 +229,7 @@ class _Sums:
         if other is None:
             return
         self.points += len(h)
-        a, b = (
-            v.to(torch.float64).flatten(2).mean(2) if v.ndim > 2 else v.to(torch.float64)
-            for v in (h, other)
-        )
+        a, b = (v.flatten(2).mean(2) if v.ndim > 2 else v for v in both)
         cross, means = [a.T @ a, b.T @ b, a.T @ b], [a.sum(0), b.sum(0)]
         if not self.cross:
             self.cross, self.means = cross, means
@@ -199,7 +253,7 @@ class _Sums:
             participation=float(s.sum()) ** 2 / (len(s) * total) if total > 0 else 0.0,
             effective_rank=math.exp(entropy) if float(values.sum()) > 0 else 0.0,
             cka_movement=self._movement(),
-            strengths=s,
+            strengths=s * peak * peak,
         )
 
     def _movement(self) -> float | None:
@@ -210,5 +264,6 @@ class _Sums:
             c - torch.outer(p, q) / n
             for c, (p, q) in zip(self.cross, [(u, u), (v, v), (u, v)], strict=True)
         ]
-        own = float(centred[0].norm() * centred[1].norm())
-        return 1.0 - float(centred[2].norm()) ** 2 / own if own > 0 else float("nan")
+        sizes = [float(c.norm()) for c in centred]
+        own = sizes[0] * sizes[1]
+        return 1.0 - sizes[2] ** 2 / own if own > 0 else float(sizes[0] != sizes[1])

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.checks import as_tensor
 from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.maps import Horizon, MapLike, MirrorMap, assign
+from mirrorflow.nets.evaluate import check_plain, points, trained_parameters
 
-__all__ = ["Block", "Geometry", "Group", "check_finite", "geometry"]
+__all__ = [
+    "Block",
+    "Geometry",
+    "Group",
+    "check_finite",
+    "check_parameters",
+    "check_tensors",
+    "geometry",
+    "trained_maps",
+]
 
 
 @dataclass(frozen=True)
@@ -129,13 +141,13 @@ class Geometry:
 def geometry(
     net: nn.Module, mirror_map: MapLike, x: Tensor | None = None, *, found: Structure | None = None
 ) -> Geometry:
-    """Group the parameters of a net by map.
+    """Group the trained parameters of a net by map; frozen ones are no part of Q.
 
     Raises:
         NoHorizonError: a map without a horizon function.
         ValueError: maps differ, but the degree in the parameters of one of them is unknown.
     """
-    maps = assign(mirror_map, [name for name, _ in net.named_parameters()])
+    maps = trained_maps(mirror_map, net)
     found = found or structure(net, x)
     members: dict[MirrorMap, list[str]] = {}
     for name, mirror in maps.items():
@@ -165,37 +177,57 @@ def _degree(names: list[str], found: Structure) -> float:
     return total
 
 
-def check_tensors(x: Tensor, y: Tensor) -> None:
-    """Refuse points and labels that are no tensors, empty, or not finite.
+def trained_maps(mirror_map: MapLike, net: nn.Module) -> dict[str, MirrorMap]:
+    """The map of every trained parameter; a mapping may name frozen ones too, or leave them out.
 
     Raises:
-        TypeError: x or y is no tensor.
+        TypeError, ValueError: see `maps.assign`; all parameters frozen.
+    """
+    trained = list(trained_parameters(net))
+    names = [name for name, _ in net.named_parameters()]
+    if len(trained) < len(names):
+        try:
+            maps = assign(mirror_map, names)
+        except ValueError:  # the mapping names the trained ones only
+            return assign(mirror_map, trained)
+        return {name: maps[name] for name in trained}
+    return assign(mirror_map, names)
+
+
+def check_tensors(net: nn.Module, x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Points in float64 and labels as tensors; NumPy arrays are taken.
+
+    Raises:
+        TypeError: x or y is neither tensor nor array, or not of real numbers.
         ValueError: no points, or NaN or infinity among them.
     """
-    for name, value in (("x", x), ("y", y)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} is a {type(value).__name__}; pass a torch.Tensor")
-    if len(x) == 0:
-        raise ValueError(f"x has shape {tuple(x.shape)}: there are no points")
-    if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds NaN or infinity; drop or impute those points")
+    rows = points(net, x, dtype=torch.float64)
+    if isinstance(y, list | tuple):
+        raise TypeError(f"y is a {type(y).__name__}; pass a torch.Tensor of labels, (n,)")
+    labels = as_tensor(y, "y").detach()
+    if labels.ndim == 0 or len(labels) != len(rows):
+        raise ValueError(
+            f"y has shape {tuple(labels.shape)}, but x of shape {tuple(rows.shape)} is "
+            f"{len(rows)} points; pass one label a point, shape ({len(rows)},)"
+        )
+    return rows, labels.clone() if labels.is_inference() else labels
 
 
-def check_parameters(net: nn.Module) -> None:
-    """Refuse what is no module, and parameters that are missing, NaN or infinite.
+def check_parameters(net: nn.Module, name: str = "net") -> None:
+    """Refuse what is no module, and parameters that are missing, computed, NaN or infinite.
 
     Raises:
         TypeError: not a module.
-        ValueError: naming the parameter; no parameters.
+        ValueError: naming the parameter; no parameters; see `nets.evaluate.check_plain`.
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net is a {type(net).__name__}; pass a torch.nn.Module")
+    check_plain(net)
     if not any(True for _ in net.parameters()):
-        raise ValueError("net has no parameters, so there is nothing to measure")
-    for name, parameter in net.named_parameters():
+        raise ValueError(f"{name} has no parameters, so there is nothing to measure")
+    for key, parameter in net.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ValueError(
-                f"the parameter {name!r} holds NaN or infinity; load the last finite checkpoint"
+                f"{name}: the parameter {key!r} holds NaN or infinity; "
+                "load the last finite checkpoint"
             )
 
 
@@ -208,8 +240,15 @@ def check_finite(net: nn.Module) -> None:
     """
     check_parameters(net)
     for name, module in net.named_modules():
-        if module.training and isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+        if not module.training:
+            continue
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise ValueError(
-                f"{name} is a {type(module).__name__} in train mode, so the margins are random; "
-                "call net.eval() first"
+                f"net: {name} is a {type(module).__name__} in train mode, so the margins are "
+                "random; call net.eval() first"
+            )
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"net: {name} is a {type(module).__name__} in train mode, so the margins depend "
+                "on the batch; call net.eval() first"
             )

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.overrides import TorchFunctionMode
+
+from mirrorflow.nets.evaluate import call as net_call
 
 __all__ = ["Kinks", "Rows", "find_kinks", "kink_gradients", "margin_gradients", "weighted_gradient"]
 
@@ -72,9 +74,8 @@ def weighted_gradient(
     net: nn.Module, parameters: dict[str, Tensor], rows: Rows
 ) -> NDArray[np.float64]:
     """`Σ_i ∇⟨w_i, f(x_i)⟩`, (d,), in one backward pass."""
-    buffers = dict(net.named_buffers())
     leaves = {k: p.detach().requires_grad_() for k, p in parameters.items()}
-    out = functional_call(net, {**leaves, **buffers}, (rows.x,)).reshape(rows.weights.shape)
+    out = net_call(net, leaves, rows.x).reshape(rows.weights.shape)
     grads = torch.autograd.grad((out * rows.weights).sum(), list(leaves.values()))
     flat: NDArray[np.float64] = torch.cat([g.reshape(-1) for g in grads]).cpu().numpy()
     return flat
@@ -133,10 +134,9 @@ def find_kinks(
         outputs.append(h)
         return h
 
-    buffers = dict(net.named_buffers())
     leaves = {k: p.detach().requires_grad_() for k, p in parameters.items()}
     with _Relu(record):
-        out = functional_call(net, {**leaves, **buffers}, (rows.x,))
+        out = net_call(net, leaves, rows.x)
     q = (out.reshape(rows.weights.shape) * rows.weights).reshape(len(rows.x), -1).sum(1)
     live = [i for i, h in enumerate(outputs) if h.requires_grad and len(h) == len(rows.x)]
     if not live:
@@ -176,7 +176,6 @@ def _gradients(
     dtype: type[np.floating[Any]],
 ) -> NDArray[Any]:
     size = sum(p.numel() for p in parameters.values())
-    buffers = dict(net.named_buffers())
     calls = len(kinks[0]) if kinks else 0
     device = rows.x.device
 
@@ -185,12 +184,11 @@ def _gradients(
             mask, on = given[call][None], given[calls + call][None]
             return torch.where(mask, on * z, torch.where(z > 0, z, torch.zeros_like(z)))
 
-        everything = {**params, **buffers}
         if given:
             with _Relu(rule):
-                out = functional_call(net, everything, (x[None],))
+                out = net_call(net, params, x[None])
         else:
-            out = functional_call(net, everything, (x[None],))
+            out = net_call(net, params, x[None])
         value: Tensor = (out.reshape(w.shape) * w).sum()
         return value
 

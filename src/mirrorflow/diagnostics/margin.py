@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from mirrorflow.diagnostics.geometry import check_finite, geometry
-from mirrorflow.losses import check_labels, pairwise_margins
+from mirrorflow.checks import as_integer
+from mirrorflow.diagnostics.geometry import check_finite, check_tensors, geometry
+from mirrorflow.labels import as_labels
+from mirrorflow.losses import check_labels, output_classes, pairwise_margins
 from mirrorflow.maps import MapLike
+from mirrorflow.nets.evaluate import copied, evaluate, fixed_names, trained_parameters, undisturbed
 
 __all__ = ["Margin", "batched_margins", "margin"]
 
@@ -21,7 +23,7 @@ class Margin:
     """The margin of a network at one point θ; nothing overflows at `q = 1e300` and beyond.
 
     Attributes:
-        degree: `L`.
+        degree: `L`, in the trained parameters.
         margin: the Q-margin `γ_Q = min_i q_i/Q(θ)^L`, or `min q/Π_g Q_g^{k_g}` where maps differ.
         smoothed: `log(1/ℓ)/Q^L` with the exponential loss `ℓ = Σ exp(−q)`; at most `margin`.
         q_min: `min_i q_i` (±inf if it leaves the float range: see `log_q_min`).
@@ -32,6 +34,7 @@ class Margin:
         log_gauges: `log Q_g` of the parameters of each map, by the first of them.
         joint: True if one horizon function measures all parameters.
         misclassified: number of points with `q_i <= 0`.
+        fixed: the frozen parameters (`requires_grad=False`): constants of the net, not part of Q.
     """
 
     degree: float
@@ -45,6 +48,7 @@ class Margin:
     log_gauges: dict[str, float]
     joint: bool
     misclassified: int
+    fixed: tuple[str, ...] = ()
 
     @property
     def separated(self) -> bool:
@@ -63,17 +67,17 @@ def batched_margins(
     Raises:
         ValueError: labels or outputs of a wrong kind, or outputs that are not finite.
     """
-    buffers = dict(net.named_buffers())
-    parts = []
+    parts: list[Tensor] = []
     dtype = next(iter(parameters.values())).dtype
     for start in range(0, len(x), batch_size):
         points = x[start : start + batch_size]
         points = points.to(dtype) if points.is_floating_point() else points
-        outputs = functional_call(net, {**parameters, **buffers}, (points,))
+        outputs = evaluate(net, parameters, points)
         if outputs.ndim == 2 and outputs.shape[1] == 1:
             outputs = outputs[:, 0]
-        labels = y[start : start + batch_size]
-        check_labels(outputs, labels)
+        if not parts:
+            y = as_labels(y, output_classes(outputs), points=len(x))
+        labels = check_labels(outputs, y[start : start + batch_size])
         parts.append(pairwise_margins(outputs.to(torch.float64), labels))
     if not parts:
         raise ValueError(f"x has shape {tuple(x.shape)}: there are no points to measure on")
@@ -83,7 +87,7 @@ def batched_margins(
     return q
 
 
-@torch.no_grad()
+@undisturbed
 def margin(
     net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike, *, batch_size: int = 4096
 ) -> Margin:
@@ -95,21 +99,29 @@ def margin(
     margin `min q/‖θ‖₂^L`.
 
     Args:
-        net: a homogeneous net, in its own dtype; its homogeneity is not checked here.
+        net: a homogeneous net, of which a copy is evaluated in float64. Parameters with
+            `requires_grad=False` are held fixed: L and Q are those of the others. A net that
+            declares its degrees, or a Sequential, is not checked for homogeneity here.
         x: (n, …) points.
         y: (n,) labels, ±1 or class indices.
         mirror_map: one map, or a mapping from parameter names to maps.
         batch_size: points at a time.
 
     Raises:
-        ValueError: bad labels, NaN parameters, zero parameters, or dropout in train mode.
+        ValueError: bad labels, NaN parameters, zero parameters, dropout or BatchNorm in train mode,
+            all parameters frozen, or weights that are computed (pruning masks, weight norm).
+        NotHomogeneousError: a bias after the first layer, or the degree cannot be measured.
+        TypeError: no net, no points, no map, or a net that returns something else than a tensor.
         NoHorizonError: a map without a horizon function.
 
     Source: arXiv 2605.19458; smoothed margin: Lyu & Li, ICLR 2020.
     """
+    batch_size = as_integer(batch_size, "batch_size", least=1)
     check_finite(net)
+    net = copied(net, torch.float64)
+    x, y = check_tensors(net, x, y)
     shape = geometry(net, mirror_map, x[:8])
-    parameters = {k: p.detach() for k, p in net.named_parameters()}
+    parameters = trained_parameters(net)
     logs = shape.log_gauges(parameters)
     scaled, log_gauge = shape.normalise(parameters)
     q = batched_margins(net, scaled, x, y, batch_size)
@@ -129,6 +141,7 @@ def margin(
         log_gauges={g.names[0]: v for g, v in zip(shape.groups, logs, strict=True)},
         joint=shape.joint,
         misclassified=int((q.amin(1) <= 0).sum()),
+        fixed=fixed_names(net),
     )
 
 

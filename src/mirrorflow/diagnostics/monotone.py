@@ -10,8 +10,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from mirrorflow.checks import as_number, shown
+from mirrorflow.diagnostics.geometry import check_parameters
 from mirrorflow.diagnostics.structure import structure
 from mirrorflow.maps import MirrorMap
+from mirrorflow.nets.evaluate import trained_parameters, undisturbed
 
 __all__ = ["Energy", "Monotone", "check_monotone", "energy"]
 
@@ -47,26 +50,33 @@ class Monotone:
     tolerance: float
 
 
-@torch.no_grad()
+@undisturbed
 def energy(net: nn.Module, mirror_map: MirrorMap, *, x: Tensor | None = None) -> Energy:
-    """Dual energy and local index of all parameters under one map, in float64.
+    """Dual energy and local index of all trained parameters under one map, in float64.
 
     `ᾱ = p` exactly for a p-homogeneous map; it tends to the index of a map of regular variation.
 
     Args:
-        net: a homogeneous net.
+        net: a homogeneous net; parameters with `requires_grad=False` are held fixed and left out.
         mirror_map: one map for all parameters.
         x: points to measure the degree on, for a net that declares none.
 
     Raises:
-        TypeError: a mapping of maps: the inequality is about one map.
+        TypeError: a mapping of maps: the inequality is about one map; not a net.
+        ValueError: NaN parameters, all of them frozen or (for a map that is not homogeneous) zero,
+            computed weights, an energy beyond doubles, or a net that declares no degree, and no x.
+        NotHomogeneousError: see `structure`.
     """
+    check_parameters(net)
     if not isinstance(mirror_map, MirrorMap):
         raise TypeError(
             f"mirror_map is a {type(mirror_map).__name__}; the monotone quantity needs one "
             "MirrorMap for all parameters"
         )
-    parameters = [p.detach().to(torch.float64) for p in net.parameters()]
+    trained = trained_parameters(net)
+    parameters = [p.to(torch.float64) for p in trained.values()]
+    for name, p in zip(trained, parameters, strict=True):
+        mirror_map.require_domain(p, name)
     total = math.fsum(float(mirror_map.dual_energy(p)) for p in parameters)
     degree = structure(net, x).degree
     if mirror_map.homogeneous:
@@ -74,8 +84,15 @@ def energy(net: nn.Module, mirror_map: MirrorMap, *, x: Tensor | None = None) ->
             math.log(total) if 0 < total < math.inf else _log_homogeneous(mirror_map, parameters)
         )
         return Energy(log_energy, mirror_map.index, degree)
+    if total == 0:
+        raise ValueError("net: all parameters are zero, where the local index is 0/0")
     second = math.fsum(_curvature(mirror_map, p) for p in parameters)
-    return Energy(math.log(total) if total > 0 else -math.inf, second / total, degree)
+    if not math.isfinite(total + second):
+        raise ValueError(
+            f"net: the dual energy of its parameters under {mirror_map!r} leaves the float range; "
+            "measure it where the weights are smaller"
+        )
+    return Energy(math.log(total), second / total, degree)
 
 
 def check_monotone(
@@ -102,17 +119,28 @@ def check_monotone(
         A `Monotone`.
 
     Raises:
-        ValueError: arrays of different lengths, or a degree or index that is not positive.
+        ValueError: arrays of different lengths, or with NaN; a degree or index that is not
+            positive; a negative tolerance.
+        TypeError: not arrays of real numbers, or not numbers.
     """
-    loss = np.asarray(log_loss, dtype=np.float64)
-    log_e = np.asarray(log_energy, dtype=np.float64)
-    index = np.broadcast_to(np.asarray(local_index, dtype=np.float64), loss.shape)
-    if loss.ndim != 1 or loss.shape != log_e.shape:
+    loss, log_e = _array(log_loss, "log_loss"), _array(log_energy, "log_energy")
+    if as_number(degree, "degree") <= 0:
+        raise ValueError(f"degree = {shown(degree)} must be positive; pass the L of the net")
+    degree = float(degree)
+    tolerance = as_number(tolerance, "tolerance", least=0)
+    if loss.ndim != 1 or loss.shape != log_e.shape or len(loss) == 0:
         raise ValueError(
             f"log_loss has shape {loss.shape} and log_energy {log_e.shape}; pass two (T,) arrays"
         )
-    if not (degree > 0 and bool((index > 0).all())):
-        raise ValueError(f"degree = {degree} and local_index must be positive")
+    if not bool(np.isfinite(log_e).all()):
+        raise ValueError("log_energy holds infinity; leave out the rows where E is 0 or overflows")
+    index = _array(local_index, "local_index")
+    if index.shape not in ((), (1,), loss.shape) or not bool((index > 0).all()):
+        raise ValueError(
+            f"local_index = {shown(local_index)} is not positive, or neither a number nor an "
+            f"array of shape {loss.shape}"
+        )
+    index = np.broadcast_to(index, loss.shape)
     running = np.maximum.accumulate(index)
     if len(running) and np.ptp(running) == 0:
         drag = log_e / running
@@ -127,6 +155,23 @@ def check_monotone(
     where = int(drop.argmax()) if len(drop) else -1
     largest = float(drop[where]) if len(drop) else 0.0
     return Monotone(value, largest, where if largest > 0 else -1, largest <= tolerance, tolerance)
+
+
+def _array(value: ArrayLike, name: str) -> Array:
+    """Real numbers without NaN, in float64; infinities are values."""
+    if isinstance(value, bool | str | bytes):
+        raise TypeError(f"{name} = {shown(value)} is a {type(value).__name__}; pass numbers")
+    try:
+        array = np.asarray(value)
+        array = array if array.dtype.kind in "fiu" else np.asarray(value, dtype=object)
+        out: Array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} = {shown(value)} is not an array of real numbers; pass (T,) floats"
+        ) from error
+    if bool(np.isnan(out).any()):
+        raise ValueError(f"{name} holds NaN; leave out the rows that were not measured")
+    return out
 
 
 def _curvature(mirror_map: MirrorMap, p: Tensor) -> float:

@@ -27,11 +27,12 @@ class Problem:
     x: Tensor
     y: Tensor
     q: Tensor
+    classes: int | None
 
     @property
     def binary(self) -> bool:
-        """True for labels ±1."""
-        return self.q.shape[1] == 1
+        """True for labels ±1; two outputs have one margin a point too."""
+        return self.classes is None
 
     def weights(self, point: Tensor, column: Tensor) -> Tensor:
         """The combination of outputs that is `q_{ik}`: (m,) or (m, C)."""

@@ -2,11 +2,12 @@
 
 from mirrorflow.exact.closed_forms import diagonal_linear_flow, one_point_direction
 from mirrorflow.exact.local import local_two_layer_max_margin
-from mirrorflow.exact.max_margin import Solution, max_margin
+from mirrorflow.exact.max_margin import MarginBounds, Solution, max_margin
 from mirrorflow.exact.one_point import one_point_flow
 from mirrorflow.exact.two_layer import TwoLayerSolution, two_layer_max_margin
 
 __all__ = [
+    "MarginBounds",
     "Solution",
     "TwoLayerSolution",
     "diagonal_linear_flow",

@@ -9,6 +9,8 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from mirrorflow.checks import as_number, as_points
+
 __all__ = ["diagonal_linear_flow", "one_point_direction"]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
@@ -29,8 +31,7 @@ def one_point_direction(x: Tensor, order: float, *, y: float = 1.0) -> Tensor:
         ValueError: p < 1, x zero or no vector, or y not ±1.
     """
     z = _signed(x, y)
-    if not order >= 1:
-        raise ValueError(f"order = {order} is not the order of a norm; choose p in [1, inf]")
+    order = as_number(order, "order", least=1.0, infinite=True)
     scaled = z.abs() / z.abs().max()
     if order == 1:
         w = (scaled == 1).to(z.dtype)
@@ -59,8 +60,9 @@ def diagonal_linear_flow(x: Tensor, y: float, alpha: float, time: float) -> Tens
         ValueError: alpha not positive, time negative, x zero or no vector.
     """
     z = _signed(x, 1.0)
-    if not (alpha > 0 and time >= 0):
-        raise ValueError(f"alpha = {alpha} must be positive and time = {time} not negative")
+    y = as_number(y, "y", least=-1e100, most=1e100)
+    alpha = as_number(alpha, "alpha", least=1e-100, most=1e100)
+    time = as_number(time, "time", least=0.0, infinite=True)
 
     def weights(c: float) -> Tensor:
         w: Tensor = 2 * alpha**2 * torch.sinh(c * z)
@@ -101,8 +103,12 @@ def diagonal_linear_flow(x: Tensor, y: float, alpha: float, time: float) -> Tens
 
 
 def _signed(x: Tensor, y: float) -> Tensor:
-    if x.ndim != 1 or not bool(torch.isfinite(x).all()) or not bool((x != 0).any()):
-        raise ValueError(f"x has shape {tuple(x.shape)}; pass one point (d,), finite and not zero")
-    if y not in (1.0, -1.0):
-        raise ValueError(f"y = {y} is no label; pass +1 or -1")
-    return y * x.detach().cpu().to(torch.float64)
+    point = as_points(x).detach().to("cpu", torch.float64)
+    if point.ndim != 1 or not bool((point != 0).any()):
+        raise ValueError(
+            f"x has shape {tuple(point.shape)}; pass one point (d,), finite and not zero"
+        )
+    label = as_number(y, "y")
+    if label not in (1.0, -1.0):
+        raise ValueError(f"y = {label:g} is no label; pass +1 or -1")
+    return label * point

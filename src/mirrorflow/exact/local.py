@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from mirrorflow.checks import as_flag, as_integer, shown
 from mirrorflow.errors import NotSeparableError
-from mirrorflow.exact.max_margin import margin_rows
-from mirrorflow.exact.two_layer import TwoLayerSolution
+from mirrorflow.exact.two_layer import TwoLayerSolution, two_class_data
 from mirrorflow.maps import Horizon, LpHorizon
 from mirrorflow.nets import TwoLayer
 
@@ -55,13 +55,26 @@ def local_two_layer_max_margin(
         NotSeparableError: no start ended at a net that separates the points.
         ValueError: bad shapes, labels, sizes, or a horizon that is not an ℓp norm.
     """
-    margin_rows(x, y, None)
     if not isinstance(horizon, LpHorizon):
-        raise ValueError(f"horizon = {horizon!r}; the local solver takes LpHorizon(p) only")
-    if starts < 1:
-        raise ValueError(f"starts = {starts} must be at least 1")
-    points = x.detach().cpu().to(torch.float64)
-    labels = y.detach().cpu().to(torch.float64).numpy()
+        raise ValueError(f"horizon = {shown(horizon)}; the local solver takes LpHorizon(p) only")
+    hidden = as_integer(hidden, "hidden", least=1, most=10**6)
+    bias = as_flag(bias, "bias")
+    starts = as_integer(starts, "starts", least=1, most=10_000)
+    seed = as_integer(seed, "seed", least=0, most=2**63 - 1)
+    with torch.inference_mode(False), torch.enable_grad():
+        points, labels = two_class_data(x, y)
+        return _search(points, labels.numpy(), horizon, hidden, bias, starts, seed)
+
+
+def _search(
+    points: Tensor,
+    labels: Array,
+    horizon: LpHorizon,
+    hidden: int,
+    bias: bool,
+    starts: int,
+    seed: int,
+) -> TwoLayerSolution:
     net = TwoLayer(points.shape[1], hidden, bias=bias).to(torch.float64)
     z = points.numpy()
     if bias:
@@ -78,8 +91,8 @@ def local_two_layer_max_margin(
             best, best_margin = theta, margin
     if best is None or best_margin <= 0:
         raise NotSeparableError(
-            f"none of {starts} starts reached a net of {hidden} units that separates the "
-            f"{len(z)} points; pass more units or more starts"
+            f"none of {starts} starts (seed = {seed}) reached a net of hidden = {hidden} units "
+            f"that separates the {len(z)} points x by y; raise hidden or starts"
         )
     best = best / math.sqrt(float(_margins(best, z, labels, hidden)[0].min()))
     split = hidden * z.shape[1]

@@ -11,14 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mirrorflow.errors import MirrorFlowError, NotSeparableError
+from mirrorflow.checks import as_integer, as_points, shown
+from mirrorflow.errors import MirrorFlowError, NotSeparableError, UndecidedError
 from mirrorflow.exact.extra import load_cvxpy, solve
 from mirrorflow.exact.polish import polish
+from mirrorflow.exact.rescaled import Bracket, rescaled
+from mirrorflow.exact.separability import exact_products, farkas, separator
+from mirrorflow.labels import as_labels
 from mirrorflow.maps import Horizon, LpHorizon
 
-__all__ = ["Solution", "margin_rows", "max_margin"]
+__all__ = ["MarginBounds", "Solution", "margin_rows", "max_margin"]
 
 Array = NDArray[np.float64]
+
+_NARROW, _WIDE = 1e-7, 1e-4  # relative gaps: aimed at, and accepted
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,31 @@ class Solution:
     gap: float
 
 
+@dataclass(frozen=True)
+class MarginBounds:
+    """How far `max_margin` came where doubles decide no further: `state` of an `UndecidedError`.
+
+    Attributes:
+        weights: with `Q(w) = 1` and margin `lower`; separating if that is positive.
+        lower: the margin of `weights`.
+        multipliers: `μ >= 0`, `Σ μ = 1`, placed as in a `Solution`.
+        upper: `Q°(Σ μ_i ∇q_i)`; no w has a larger margin.
+    """
+
+    weights: Tensor
+    lower: float
+    multipliers: Tensor
+    upper: float
+
+
 def max_margin(x: Tensor, y: Tensor, horizon: Horizon, *, classes: int | None = None) -> Solution:
     """Solve `γ = max {min_i q_i(w) : Q(w) <= 1} = min {Q°(Σ μ_i ∇q_i) : μ >= 0, Σ μ_i = 1}`.
 
     The linear model is `f(w; x) = ⟨w, x⟩`, `q_i = y_i f`, or with C classes `q_{ik} =
     ⟨w_{y_i} − w_k, x_i⟩`. A conic solver (Clarabel) finds both sides; a smooth Q is polished
-    to rounding through its dual. For ℓ2 this is the hard-margin support vector machine.
+    to rounding through its dual. For ℓ2 this is the hard-margin support vector machine. Whether
+    the points are separable does not depend on the units of features or points; where these
+    are far apart the program is solved again in units of the weights.
 
     Args:
         x: (n, d) points, or (n, a, b) where the weights are an (a, b) matrix.
@@ -60,43 +85,110 @@ def max_margin(x: Tensor, y: Tensor, horizon: Horizon, *, classes: int | None = 
 
     Raises:
         NotSeparableError: no w has a positive margin; `state` holds the proof, Farkas
-            multipliers `μ >= 0`, `Σ μ = 1`, with `Σ μ_i ∇q_i = 0` up to the stated residual.
+            multipliers `μ >= 0`, `Σ μ = 1`, with `Σ μ_i ∇q_i = 0` up to the stated residual. It
+            is raised only where multipliers that make the sum exactly zero were shown to exist.
+        UndecidedError: neither that, nor a margin known to 1e-4 of itself; `state` holds a
+            `MarginBounds`. Features, points and margins of very different sizes (1e9 and more)
+            leave doubles without the digits.
+        TypeError: x, y or horizon of a wrong kind.
         ValueError: shapes or labels that do not fit, NaN in x, or a horizon without a program.
         MissingExtraError: the extra `exact` is not installed.
     """
     if not isinstance(horizon, Horizon):
-        raise TypeError(f"horizon is {horizon!r}; pass a Horizon, such as Quadratic().horizon()")
-    rows, shape, where = margin_rows(x, y, classes)
+        raise TypeError(
+            f"horizon = {shown(horizon)} is not a Horizon; pass one, such as Quadratic().horizon()"
+        )
+    if classes is not None:
+        classes = as_integer(classes, "classes", least=2, most=2**31)
+    # Gradients are needed inside, whatever mode the caller is in.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _solve(*margin_rows(x, y, classes), len(x), horizon, classes)
+
+
+def _solve(
+    rows: Tensor,
+    shape: tuple[int, ...],
+    where: tuple[Tensor, Tensor],
+    points: int,
+    horizon: Horizon,
+    classes: int | None,
+) -> Solution:
     z = rows.reshape(len(rows), -1).numpy()
-    scale = float(np.abs(z).max())
-    if scale == 0:
-        scale = 1.0
-    weights, duals = _conic(z / scale, shape, horizon)
-    weights, duals = polish(z / scale, shape, horizon, weights, duals)
-    bound = float(horizon.dual_gauge(torch.from_numpy(duals @ z).reshape(shape)))
-    size = float(horizon.gauge(torch.from_numpy(weights).reshape(shape)))
-    typical = float(max(horizon.dual_gauge(row) for row in rows[: min(len(rows), 64)]))
-    if bound <= 1e-8 * typical or size == 0:
-        raise NotSeparableError(
-            f"no weights separate these {len(x)} points with a margin above {bound:.2g}: the "
-            f"combination of margin gradients with the multipliers in `error.state` has dual norm "
-            f"{bound:.2g}, against {typical:.2g} for one point. Use more features or other labels",
-            state=_place(duals, where, len(x), classes),
+    # A power of two, so that dividing by it changes nothing but the unit.
+    scale = 2.0 ** math.frexp(float(np.abs(z).max()))[1]
+    z = z / scale
+    skip = z.shape[1] // classes if classes else 0
+    bracket = Bracket(z, shape, horizon)
+    failure: MirrorFlowError | None = None
+    try:
+        weights, duals = polish(z, shape, horizon, *_conic(z, shape, horizon))
+        bracket.offer_weights(weights)
+        bracket.offer_duals(duals)
+    except MirrorFlowError as error:
+        failure = error
+    if not (bracket.lower > 0 and bracket.gap <= _NARROW):
+        separating, candidates = _separate(z, bracket, skip)
+        if separating is None:
+            for candidate in candidates:
+                proof = farkas(z, candidate, skip=skip)
+                if proof is not None:
+                    raise _not_separable(z, proof, _place(proof, where, points, classes))
+        else:
+            bracket.offer_weights(separating)
+            rescaled(bracket, lambda a, c, r: _conic(a, shape, horizon, c, r), _NARROW)
+    if bracket.lower > 0 and bracket.gap <= _WIDE:
+        return Solution(
+            torch.from_numpy(bracket.weights).reshape(shape),
+            bracket.lower * scale,
+            _place(bracket.duals / bracket.lower / scale, where, points, classes),
+            max(bracket.upper - bracket.lower, 0.0) * scale,
         )
-    weights = weights / size
-    gamma = float((z @ weights).min())
-    if gamma <= 0 or bound - gamma > 1e-4 * bound:
-        raise MirrorFlowError(
-            f"the conic solver stopped between the margins {gamma:.6g} and {bound:.6g}; scale the "
-            "features to comparable sizes and try again",
-            state=(weights, duals),
-        )
-    return Solution(
-        torch.from_numpy(weights).reshape(shape),
-        gamma,
-        _place(duals / gamma, where, len(x), classes),
-        max(bound - gamma, 0.0),
+    state = MarginBounds(
+        torch.from_numpy(bracket.weights).reshape(shape),
+        bracket.lower * scale,
+        _place(bracket.duals, where, points, classes),
+        bracket.upper * scale,
     )
+    raise _undecided(state, points) from failure
+
+
+def _not_separable(z: Array, mu: Array, state: Tensor) -> NotSeparableError:
+    rest = np.abs(exact_products(np.ascontiguousarray(z.T), mu))
+    share = float((rest / np.maximum(mu @ np.abs(z), 1e-300)).max())
+    return NotSeparableError(
+        f"no weights separate these {len(state)} points x by y: {int((mu > 0).sum())} margin "
+        f"gradients combine to zero with the positive multipliers in `error.state` (as doubles "
+        f"up to {share:.1g} of their terms, with multipliers beside them exactly). Use more "
+        "features or other labels",
+        state=state,
+    )
+
+
+def _undecided(state: MarginBounds, points: int) -> UndecidedError:
+    if state.lower > 0:
+        what = f"the {points} points x are separable by y, but their largest margin"
+    else:
+        what = (
+            f"undecided whether y separates the {points} points x: neither weights with a positive "
+            "margin nor multipliers that exclude them came out; the largest margin, if positive,"
+        )
+    return UndecidedError(
+        f"{what} is only known to lie in [{max(state.lower, 0.0):.6g}, {state.upper:.6g}]. Measure "
+        "all features in units of their size (x / x.abs().amax(0)), and look for points that "
+        "agree to their last digits under different labels; `error.state` holds weights and "
+        "multipliers",
+        state=state,
+    )
+
+
+def _separate(z: Array, bracket: Bracket, skip: int) -> tuple[Array | None, list[Array]]:
+    """Weights that separate, or candidates for a proof that there are none."""
+    if bracket.lower > 0:
+        return bracket.weights, []
+    if bracket.upper <= 1e-6 and farkas(z, bracket.duals, skip=skip) is not None:
+        return None, [bracket.duals]
+    weights, candidates = separator(z)
+    return weights, [*candidates, bracket.duals]
 
 
 def margin_rows(
@@ -107,34 +199,22 @@ def margin_rows(
     Raises:
         ValueError: as `max_margin`.
     """
-    if x.ndim < 2 or len(x) == 0 or y.shape != x.shape[:1]:
+    x = as_points(x).detach().to("cpu", torch.float64, copy=True)
+    y = as_labels(y, classes).cpu()
+    if x.ndim < 2 or y.shape != x.shape[:1]:
         raise ValueError(
             f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; pass points (n, d) or "
             "(n, a, b), n >= 1, and labels (n,)"
         )
-    x = x.detach().cpu().to(torch.float64)
-    y = y.detach().cpu()
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds NaN or infinity; remove those points or features")
     n = len(x)
     if classes is None:
-        if not bool(((y == 1) | (y == -1)).all()):
-            raise ValueError(
-                f"y holds {torch.unique(y)[:5].tolist()}; pass labels -1 and +1, or class indices "
-                "together with classes=C"
-            )
         rows = y.to(torch.float64).reshape(-1, *[1] * (x.ndim - 1)) * x
         return rows, tuple(x.shape[1:]), (torch.arange(n), torch.zeros(n, dtype=torch.long))
-    if classes < 2 or y.is_floating_point() or bool(((y < 0) | (y >= classes)).any()):
-        raise ValueError(
-            f"y holds {torch.unique(y)[:5].tolist()} ({y.dtype}); with classes = {classes} pass "
-            "integer labels 0 ... classes - 1, classes >= 2"
-        )
     point = torch.arange(n).repeat_interleave(classes - 1)
     other = torch.cat([torch.cat([torch.arange(c), torch.arange(c + 1, classes)]) for c in y])
     rows = torch.zeros(len(point), classes, *x.shape[1:], dtype=torch.float64)
     index = torch.arange(len(point))
-    rows[index, y[point].long()] = x[point]
+    rows[index, y[point]] = x[point]
     rows[index, other] = -x[point]
     return rows, (classes, *x.shape[1:]), (point, other)
 
@@ -145,15 +225,24 @@ def _place(values: Array, where: tuple[Tensor, Tensor], points: int, classes: in
     return out if classes else out[:, 0]
 
 
-def _conic(z: Array, shape: tuple[int, ...], horizon: Horizon) -> tuple[Array, Array]:
-    """Primal and dual of the conic program: w and μ with Σ μ = 1."""
+def _conic(
+    z: Array,
+    shape: tuple[int, ...],
+    horizon: Horizon,
+    columns: Array | float = 1.0,
+    rows: Array | float = 1.0,
+) -> tuple[Array, Array]:
+    """Primal and dual of `max γ, z v >= rows γ, Q(columns v) <= 1`, with `Σ μ = 1`."""
     cvxpy = load_cvxpy()
     w, gamma = cvxpy.Variable(z.shape[1]), cvxpy.Variable()
-    separate = z @ w >= gamma
-    ball = _gauge(cvxpy, w, shape, horizon) <= 1
+    separate = z @ w >= rows * gamma
+    ball = _gauge(cvxpy, cvxpy.multiply(columns, w), shape, horizon) <= 1
     problem = cvxpy.Problem(cvxpy.Maximize(gamma), [separate, ball])
     status = solve(problem)
     if w.value is None or separate.dual_value is None:
+        if isinstance(horizon, LpHorizon) and horizon.p not in (1, 2, math.inf):
+            # Powers far from 2 can be too much for the solver; the polish goes on from ℓ2.
+            return _conic(z, shape, LpHorizon(2), columns, rows)
         raise MirrorFlowError(
             f"the conic solver ended with status {status!r} on the max-margin problem; scale the "
             "features to comparable sizes and try again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
+from mirrorflow.checks import as_number, as_points, shown
 from mirrorflow.maps import SeparableMap
 
 __all__ = ["one_point_flow"]
@@ -41,14 +41,11 @@ def one_point_flow(mirror_map: SeparableMap, x: Tensor, log_t: float) -> Tensor:
         ValueError: x is not one point with a direction, or log_t is not finite.
     """
     if not isinstance(mirror_map, SeparableMap):
-        raise TypeError(
-            f"mirror_map = {mirror_map!r} is not separable; the closed form is for separable maps"
-        )
-    if x.ndim != 1 or not bool(torch.isfinite(x).all()) or float(x.abs().max()) == 0:
-        raise ValueError(f"x = {x.tolist()}; pass one finite point of shape (d,), not zero")
-    if not math.isfinite(log_t):
-        raise ValueError(f"log_t = {log_t}; pass a finite natural logarithm of the time")
-    x = x.to(torch.float64)
+        raise TypeError(f"mirror_map = {shown(mirror_map)} is not separable; pass a separable map")
+    x = as_points(x).detach().to(torch.float64)
+    if x.ndim != 1 or float(x.abs().max()) == 0:
+        raise ValueError(f"x has shape {tuple(x.shape)}; pass one point of shape (d,), not zero")
+    log_t = as_number(log_t, "log_t")
     active = x != 0
     log_x = x[active].abs().log()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mirrorflow.errors import MirrorFlowError, NotSeparableError
+from mirrorflow.checks import as_flag, as_integer, as_points, as_tensor
+from mirrorflow.errors import MirrorFlowError, NotSeparableError, UndecidedError
 from mirrorflow.exact.extra import load_cvxpy, solve
-from mirrorflow.exact.max_margin import margin_rows
 from mirrorflow.exact.patterns import all_patterns, count_patterns, sampled_patterns
+from mirrorflow.labels import as_labels
 from mirrorflow.nets import TwoLayer
 
-__all__ = ["TwoLayerSolution", "two_layer_max_margin"]
+__all__ = ["TwoLayerSolution", "two_class_data", "two_layer_max_margin"]
 
 Array = NDArray[np.float64]
 Patterns = NDArray[np.bool_]
@@ -51,6 +53,10 @@ def two_layer_max_margin(
 ) -> TwoLayerSolution:
     """The global optimum of `min ½‖θ‖₂² s.t. y_i Σ_j a_j relu(w_j·x_i) >= 1` over all widths.
 
+    For two classes. With vector outputs the convex program has a norm on every pattern that is
+    not tractable (its unit ball is the hull of `w vᵀ` with w in a cone); relaxed to the nuclear
+    norm it would only bound the optimum.
+
     At the optimum `|a_j| = ‖w_j‖`, and over activation patterns `D_g` it is the convex program
 
         min Σ_g ‖v_g‖ + ‖u_g‖   s.t.  y_i Σ_g D_gi x_i·(v_g − u_g) >= 1,
@@ -60,7 +66,7 @@ def two_layer_max_margin(
 
     Args:
         x: (n, d) points; few, in few dimensions, for a global answer.
-        y: (n,) labels ±1.
+        y: (n,) labels ±1; class against class, or one against the rest, where there are more.
         bias: append the constant input 1 (its weight counts in the norm).
         max_patterns: above this number patterns are sampled, new ones are searched for as long
             as they violate the dual, and `upper_bound` is a valid but loose relaxation.
@@ -70,20 +76,55 @@ def two_layer_max_margin(
         A `TwoLayerSolution` with kind "global" or "bound".
 
     Raises:
-        NotSeparableError: no net in the program separates the points (a point with two labels, a
-            point at the origin).
-        ValueError: bad shapes or labels.
+        NotSeparableError: no net separates the points: one lies at the origin, or two of different
+            labels on one ray from it (decided exactly).
+        UndecidedError: the solver found no net.
+        TypeError: x or y of a wrong kind.
+        ValueError: bad shapes, labels or sizes.
         MissingExtraError: the extra `exact` is not installed.
 
     Source: Pilanci & Ergen, ICML 2020.
     """
-    margin_rows(x, y, None)
-    if x.ndim != 2:
-        raise ValueError(f"x has shape {tuple(x.shape)}; pass points (n, d)")
-    points = x.detach().cpu().to(torch.float64).numpy()
+    bias = as_flag(bias, "bias")
+    max_patterns = as_integer(max_patterns, "max_patterns", least=3, most=10**6)
+    seed = as_integer(seed, "seed", least=0, most=2**63 - 1)
+    with torch.inference_mode(False):  # the net that is returned can be trained
+        rows, given = two_class_data(x, y)
+        return _optimum(rows, given, bias, max_patterns, seed)
+
+
+def two_class_data(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (n, d) and labels ±1 (n,), both float64 on the CPU.
+
+    Raises:
+        TypeError: x or y is not an array of numbers.
+        ValueError: wrong shapes, NaN, or labels of more than two classes.
+    """
+    points = as_points(x).detach().to("cpu", torch.float64, copy=True)
+    if points.ndim != 2:
+        raise ValueError(f"x has shape {tuple(points.shape)}; pass points (n, d)")
+    labels = as_tensor(y, "y").detach().cpu()
+    if labels.ndim == 0 or len(labels) != len(points):
+        raise ValueError(
+            f"x has shape {tuple(points.shape)} and y {tuple(labels.shape)}; pass points (n, d) "
+            "and labels (n,)"
+        )
+    if labels.ndim == 1 and labels.dtype != torch.bool:
+        seen = labels.to(torch.float64)
+        if not bool((seen.abs() == 1).all()):
+            raise ValueError(
+                f"y holds labels {torch.unique(seen)[:5].tolist()}, but the net has one output, "
+                "for two classes: pass labels -1 and +1 (one class against the rest, if there "
+                "are more)"
+            )
+    return points, as_labels(labels, None, points=len(points)).to(torch.float64)
+
+
+def _optimum(x: Tensor, y: Tensor, bias: bool, max_patterns: int, seed: int) -> TwoLayerSolution:
+    points, labels = x.numpy(), y.numpy()
     if bias:
         points = np.hstack([points, np.ones((len(points), 1))])
-    labels = y.detach().cpu().to(torch.float64).numpy()
+    _check_separable(points, labels)
     scale = float(np.abs(points).max()) or 1.0
     z = points / scale
     every = count_patterns(z) <= max_patterns
@@ -119,6 +160,30 @@ def two_layer_max_margin(
     )
 
 
+def _check_separable(z: Array, y: Array) -> None:
+    """Points on one ray from the origin get outputs of one sign; all others can be separated.
+
+    Raises:
+        NotSeparableError: a point at the origin, or two of different labels on one ray.
+    """
+    rays: dict[tuple[Fraction, ...], int] = {}
+    for i, point in enumerate(z):
+        exact = [Fraction(float(v)) for v in point]
+        size = max((abs(v) for v in exact), default=Fraction(0))
+        if size == 0:
+            raise NotSeparableError(
+                f"point {i} of x lies at the origin, where every net without bias is 0; drop it, "
+                "or pass bias=True"
+            )
+        ray = tuple(v / size for v in exact)
+        other = rays.setdefault(ray, i)
+        if y[other] != y[i]:
+            raise NotSeparableError(
+                f"points {other} and {i} of x carry two labels in y, but lie on one ray from the "
+                "origin, where a net without bias keeps its sign; correct a label, or pass bias"
+            )
+
+
 def _program(z: Array, y: Array, patterns: Patterns) -> tuple[list[tuple[Array, float]], Array]:
     """The units `(v, ±1)` and the multipliers λ of the margin constraints."""
     value, v, lam = _solve(z, y, patterns)
@@ -145,13 +210,13 @@ def _solve(z: Array, y: Array, patterns: Patterns) -> tuple[float, Array, Array]
     size = cvxpy.sum(cvxpy.norm(v, 2, axis=1)) + cvxpy.sum(cvxpy.norm(u, 2, axis=1))
     problem = cvxpy.Problem(cvxpy.Minimize(size), [separate, *cones])
     status = solve(problem)
-    if "infeasible" in status:
-        raise NotSeparableError(
-            f"no two-layer ReLU net over these {groups} activation patterns separates the "
-            f"{len(z)} points; look for points that carry two labels or lie at the origin"
-        )
     if v.value is None:
-        raise MirrorFlowError(f"the conic solver ended with status {status!r}; scale the features")
+        raise UndecidedError(
+            f"the conic solver ended with status {status!r} over {groups} activation patterns. The "
+            f"{len(z)} points x can be separated, but not with a margin that it resolves: scale "
+            "the features to comparable sizes, look for points that nearly agree under different "
+            "labels, or raise max_patterns"
+        )
     lam = np.maximum(np.asarray(separate.dual_value, dtype=np.float64).reshape(-1), 0.0)
     return float(problem.value), np.stack([v.value, u.value]), lam
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import math
+import os
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from mirrorflow.checks import as_choice, as_integer, as_number, shown
 from mirrorflow.errors import RunError
+from mirrorflow.maps import parse_map
 
-__all__ = ["RunConfig", "flatten", "read_toml"]
+__all__ = ["RunConfig", "flatten", "read_toml", "unknown_keys"]
 
 _CHOICES = {
     "net": ("linear", "two_layer", "mlp", "cnn", "vgg", "residual"),
@@ -27,16 +33,30 @@ _CHOICES = {
     "device": ("cpu", "cuda", "auto"),
     "parallel": ("none", "ddp", "fsdp"),
 }
-_LEAST = {
-    "steps": 1,
-    "epochs": 0,
-    "batch_size": 0,
-    "measure_points": 0,
-    "certify_margins": 0,
-    "certify_points": 0,
-    "seed": 0,
-    "threads": 1,
+_MOST = 2**53  # a float counts no further
+_RANGES = {
+    "steps": (1, _MOST),
+    "epochs": (0, _MOST),
+    "batch_size": (0, _MOST),
+    "measure_points": (0, _MOST),
+    "certify_margins": (0, _MOST),
+    "certify_points": (0, _MOST),
+    "seed": (0, 2**31 - 1),  # those of the minibatches follow from it, up to 2⁶³
+    "threads": (1, 1024),
 }
+_OPTIONS = ("data_options", "net_options", "optimizer_options", "finish_options")
+
+
+def unknown_keys(given: Iterable[object], known: Iterable[str]) -> str:
+    """What a message says of keys that are not known, with the nearest known one; "" if all are."""
+    known = list(known)
+    unknown = sorted({str(key) for key in given if key not in known})
+    if not unknown:
+        return ""
+    near = [difflib.get_close_matches(key, known, 1, 0.5) for key in unknown]
+    hints = [f"{n[0]!r} for {key!r}" for key, n in zip(unknown, near, strict=True) if n]
+    hint = f" (did you mean {', '.join(hints)}?)" if hints else ""
+    return f"no key {unknown}; it takes {known}{hint}"
 
 
 def read_toml(path: Path, what: str, cure: str) -> dict[str, Any]:
@@ -46,12 +66,19 @@ def read_toml(path: Path, what: str, cure: str) -> dict[str, Any]:
         RunError: the file cannot be read or is no TOML.
     """
     try:
+        if path.is_dir():
+            raise RunError(f"the {what} {path} is a folder; pass {cure}")
         with path.open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        told = f"the {what} {path} cannot be read ({error.strerror}); pass {cure}"
-        raise RunError(told) from error
-    except tomllib.TOMLDecodeError as error:
+        message = f"the {what} {path} cannot be read ({error.strerror}); pass {cure}"
+        raise RunError(message) from error
+    except UnicodeDecodeError as error:
+        raise RunError(
+            f"the {what} {path} is no UTF-8 text (byte {error.start} is not); pass {cure}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        # A TOMLDecodeError is a ValueError; so are numbers and dates that Python cannot hold.
         raise RunError(f"the {what} {path} is no TOML: {error}; pass {cure}") from error
 
 
@@ -137,22 +164,21 @@ class RunConfig:
     parallel: Literal["none", "ddp", "fsdp"] = "none"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "until", tuple(float(v) for v in self.until))
+        values: dict[str, Any] = {"data": _as_text(self.data, "data")}
+        values["until"] = _thresholds(self.until)
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} = {getattr(self, name)!r} is unknown; choose one of {list(allowed)}"
-                )
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} = {value!r}; pass an int >= {least}")
-            if value < least:
-                raise ValueError(f"{name} = {value}; pass an int >= {least}")
-        if self.lr != "auto":
-            number = isinstance(self.lr, int | float) and not isinstance(self.lr, bool)
-            if not number or not 0 < float(self.lr) < math.inf:
-                raise ValueError(f'lr = {self.lr!r}; pass a positive number or "auto"')
+            values[name] = as_choice(getattr(self, name), name, allowed)
+        for name, (least, most) in _RANGES.items():
+            values[name] = as_integer(getattr(self, name), name, least=least, most=most)
+        for name in _OPTIONS:
+            values[name] = _as_table(getattr(self, name), name)
+        values["mirror_map"] = _as_map(self.mirror_map)
+        if not isinstance(self.lr, str):
+            values["lr"] = as_number(self.lr, "lr", above=0.0)
+        elif self.lr != "auto":
+            raise ValueError(f'lr = {shown(self.lr)}; pass a positive number or "auto"')
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         if self.lr == "auto" and self.optimizer in ("sgd", "adamw"):
             raise ValueError(
                 f'lr = "auto" is a rule of the mirror optimizers; give {self.optimizer} a number'
@@ -175,7 +201,7 @@ class RunConfig:
 
     def is_minibatch(self, n: int) -> bool:
         """Whether a step sees only a part of n training points."""
-        return 0 < self.batch_size < n
+        return 0 < self.batch_size < as_integer(n, "n", least=1)
 
     def batches(self, n: int) -> int:
         """Steps in a pass over n training points: 1 for the full batch; the rest of a division
@@ -188,7 +214,10 @@ class RunConfig:
 
     def total_steps(self, n: int) -> int:
         """Steps of the run on n training points."""
-        more = int(self.finish_options.get("steps", 600)) if self.finish_options else 0
+        more = 0
+        if self.finish_options:
+            given = self.finish_options.get("steps", 600)
+            more = as_integer(given, "finish_options.steps", least=1)
         return self.main_steps(n) + more
 
     @property
@@ -202,6 +231,7 @@ class RunConfig:
         Raises:
             ValueError: there is no CUDA device.
         """
+        index = as_integer(index, "index", least=0)
         there = torch.cuda.is_available()
         if self.device == "cpu" or (self.device == "auto" and not there):
             return torch.device("cpu")
@@ -218,11 +248,22 @@ class RunConfig:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> RunConfig:
         """The inverse of `to_dict`; unknown keys are refused with the list of known ones."""
-        known = [f.name for f in dataclasses.fields(RunConfig)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"the configuration has no key {unknown}; it takes {known}")
+        if not isinstance(values, dict):
+            raise TypeError(
+                f"values = {shown(values)} is a {type(values).__name__}; pass a dictionary of the "
+                "fields of RunConfig"
+            )
+        wrong = unknown_keys(values, [f.name for f in dataclasses.fields(RunConfig)])
+        if wrong:
+            raise ValueError(f"the configuration has {wrong}")
         return RunConfig(**values)
+
+    def placed(self) -> RunConfig:
+        """The same run, its data file named by its absolute path, so that it is found from any
+        folder."""
+        if not self.data.endswith(".npz"):
+            return self
+        return dataclasses.replace(self, data=os.path.abspath(os.path.expanduser(self.data)))
 
     @staticmethod
     def read(path: Path) -> RunConfig:
@@ -233,13 +274,93 @@ class RunConfig:
             ValueError, TypeError: a key or a value that is not allowed.
         """
         cure = "a TOML file with the fields of RunConfig"
-        return RunConfig.from_dict(read_toml(path, "configuration", cure))
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path = {shown(path)} is a {type(path).__name__}; pass a path")
+        return RunConfig.from_dict(read_toml(Path(path), "configuration", cure))
 
     def to_toml(self) -> str:
         """TOML text that `read` takes back."""
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())
+
+
+def _as_text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} = {shown(value)} is a {type(value).__name__}; pass text")
+    if not value.strip() or "\0" in value:
+        raise ValueError(f"{name} = {shown(value)} is empty or has a null character; pass text")
+    return value
+
+
+def _thresholds(value: Any) -> tuple[float, ...]:
+    if isinstance(value, np.ndarray | torch.Tensor):
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        raise TypeError(
+            f"until = {shown(value)} is a {type(value).__name__}; pass a list of falling "
+            "thresholds of log10 loss, such as [-2, -10]"
+        )
+    return tuple(as_number(v, "until", infinite=True) for v in value)
+
+
+def _as_table(value: Any, name: str) -> dict[str, Any]:
+    """Options that TOML can hold, as plain Python values.
+
+    Raises:
+        TypeError, ValueError: no dictionary with texts as keys, or a value that TOML cannot hold.
+    """
+    if not isinstance(value, dict):
+        raise TypeError(
+            f"{name} = {shown(value)} is a {type(value).__name__}; pass a table, such as "
+            f"[{name}] in TOML or a dictionary"
+        )
+    for key in value:
+        if not isinstance(key, str) or not key:
+            raise TypeError(f"{name} has the key {shown(key)}; keys are names")
+    return {key: _plain(entry, f"{name}.{key}") for key, entry in value.items()}
+
+
+def _plain(value: Any, name: str, depth: int = 0) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if depth > 8:
+        raise ValueError(f"{name} is nested more than 8 deep; pass plain values")
+    if isinstance(value, dict):
+        return {str(k): _plain(v, f"{name}.{k}", depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, name, depth + 1) for v in value]
+    if not isinstance(value, bool | int | float | str):
+        raise TypeError(
+            f"{name} = {shown(value)} is a {type(value).__name__}; pass what TOML can hold: a "
+            "number, text, true or false, or a list of them"
+        )
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(f"{name} = {shown(value)} has more than 64 bits; pass a smaller number")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{name} = nan; pass a number")
+    return value
+
+
+def _as_map(value: Any) -> str | dict[str, str]:
+    """The text of a map, or texts by layer, each of which `parse_map` takes."""
+    texts = value if isinstance(value, dict) else {"": value}
+    if not texts:
+        raise ValueError("mirror_map is an empty table; name a map for each layer, or * for all")
+    for layer, text in texts.items():
+        name = f"mirror_map[{layer!r}]" if isinstance(value, dict) else "mirror_map"
+        if not isinstance(layer, str):
+            raise TypeError(f"mirror_map has the key {shown(layer)}; keys are names of layers")
+        if not isinstance(text, str):
+            raise TypeError(
+                f"{name} = {shown(text)} is a {type(text).__name__}; pass the text of a map, such "
+                'as "power(3)"'
+            )
+        try:
+            parse_map(text)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} = {shown(text)}: {error}") from error
+    return dict(value) if isinstance(value, dict) else str(value)
 
 
 def flatten(settings: dict[str, Any]) -> dict[str, Any]:
@@ -250,4 +371,7 @@ def flatten(settings: dict[str, Any]) -> dict[str, Any]:
             flat |= {f"{name}.{k}": v for k, v in value.items()}
         else:
             flat[name] = value
-    return {k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in flat.items()}
+    return {
+        k: v if isinstance(v, str | int | float) else json.dumps(v, default=str)
+        for k, v in flat.items()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from mirrorflow.errors import NotSeparableError
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain, slug
 from mirrorflow.experiments.runner import train
+from mirrorflow.experiments.statistics import interval, ordered
 from mirrorflow.experiments.tasks import Record, Task
 
-__all__ = ["LADDER", "findings", "tasks", "train_digits"]
+__all__ = ["LADDER", "findings", "rises", "tasks", "train_digits"]
 
 LADDER = (
     "hyperbolic_entropy(beta=0.01)",
@@ -26,6 +28,15 @@ LADDER = (
 """Maps by the order of their horizon, 1 to 4: predicted to go from sparse to dense."""
 
 _EQUAL = 0.005
+_SCATTER = 0.05
+_RULE_SEEDS = (
+    "yes if the 95 % interval over seeds of the rise from each map to the next is above 0, no if "
+    "one is below, else noise"
+)
+_RULE_ONE = (
+    f"one seed: yes if the rise from each map to the next is above {_SCATTER:.0%}, no if one falls "
+    "by as much, else noise"
+)
 
 
 def train_digits(
@@ -105,7 +116,7 @@ def at_threshold(
         for row in rows:
             best.setdefault(row["seed"], row)
         if len(best) == seeds:
-            found[text] = list(best.values())
+            found[text] = [best[seed] for seed in sorted(best)]
     return found
 
 
@@ -123,22 +134,44 @@ def _finding(
     records: dict[str, Record], level: float, key: str, what: str, seeds: int, first: int
 ) -> Finding:
     found = at_threshold(records, level, seeds, first)
-    means = {text: sum(row[key] for row in rows) / len(rows) for text, rows in found.items()}
+    by_map = {text: [float(row[key]) for row in rows] for text, rows in found.items()}
     trained = [row["train_accuracy"] for rows in found.values() for row in rows]
     equal = max(trained, default=1.0) - min(trained, default=0.0) <= _EQUAL
-    values = list(means.values())
-    rising = all(a < b for a, b in zip(values, values[1:], strict=False))
-    verdict: Verdict
-    if len(found) < len(LADDER):
-        verdict = "not yet reached"
-    else:
-        verdict = "yes" if rising and equal else "no"
-    shown = ", ".join(f"{map_label(text)} {plain(v)}" for text, v in means.items())
+    verdict: Verdict = "not yet reached"
+    if len(found) == len(LADDER):
+        verdict = rises(list(by_map.values())) if equal else "no"
+    means = ", ".join(f"{map_label(text)} {plain(sum(v) / len(v))}" for text, v in by_map.items())
+    strict = seeds > 1 and len(found) == len(LADDER)
+    strict = strict and ordered(list(zip(*by_map.values(), strict=True)), rising=True)
+    shown = means + ("; strictly ordered in every seed" if strict else "")
     return Finding(
         claim=3,
         question=f"Digits at loss 1e{level:g}: does the {what} rise with the order of the horizon?",
         prediction="rising from hyperbolic entropy (ℓ1) to power 4 (ℓ4)",
         measured=shown or "no run has reached this loss",
-        rule=f"mean over seeds strictly rising, training accuracies within {_EQUAL:g} of another",
+        rule=(_RULE_SEEDS if seeds > 1 else _RULE_ONE)
+        + f"; training accuracies within {_EQUAL:g} of another",
         verdict=verdict,
     )
+
+
+def rises(values: Sequence[Sequence[float]]) -> Verdict:
+    """Whether a measure rises from each map to the next.
+
+    Over seeds by the paired 95 % Student intervals: "yes" if every rise is above 0, "no" if one is
+    below, else "noise". One seed has no interval: there a rise or fall counts from 5 % on, since
+    seeds scatter by two or three.
+
+    Args:
+        values: a row for each map in the predicted order, with a value for each seed.
+    """
+    found: Verdict = "yes"
+    for low, high in zip(values, values[1:], strict=False):
+        mean, half = interval([b - a for a, b in zip(low, high, strict=True)])
+        if len(low) == 1:
+            half = _SCATTER * max(abs(low[0]), abs(high[0]))
+        if mean + half < 0:
+            return "no"
+        if mean - half <= 0:
+            found = "noise"
+    return found

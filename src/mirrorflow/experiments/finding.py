@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 __all__ = ["Finding", "Verdict", "map_label", "plain", "slug"]
 
-Verdict = Literal["yes", "no", "not yet reached"]
+Verdict = Literal["yes", "no", "noise", "not yet reached"]
+"""`noise`: the seeds disagree, and the interval over them includes 0."""
 
 
 @dataclass(frozen=True)

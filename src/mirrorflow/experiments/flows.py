@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mirrorflow.data import Dataset
 from mirrorflow.diagnostics import certify
-from mirrorflow.experiments.atomic import make_folder
 from mirrorflow.experiments.tasks import Record
+from mirrorflow.files import make_folder
 from mirrorflow.flow import Trajectory, mirror_flow
 from mirrorflow.maps import MirrorMap
 from mirrorflow.nets import HomogeneousNet

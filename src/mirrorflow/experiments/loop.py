@@ -16,7 +16,7 @@ from mirrorflow.experiments.build import schedule
 from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.denormals import flushed_denormals
 from mirrorflow.experiments.distributed import Team
-from mirrorflow.experiments.folder import RunFolder
+from mirrorflow.experiments.folder import ENDED, RunFolder
 from mirrorflow.experiments.measure import Meter
 from mirrorflow.experiments.state import LoadedRun, Parts, Progress, State
 
@@ -64,15 +64,22 @@ class Loop:
         """To the end, with a checkpoint every so many seconds."""
         saved = self.crew.agree(self.folder.load_checkpoint)
         if saved is not None:
-            self.crew.load(self.parts.trained, self.optimizer, saved)
+            self.folder.fit(lambda: self.crew.load(self.parts.trained, self.optimizer, saved))
             self.crew.collect(self.parts.trained, self.net)
             self.state = State(**saved["state"])
             for row in self.state.rows:
                 self.on_row(row)
         manifest = self.crew.agree(self.folder.manifest)
-        if manifest["outcome"] in ("reached", "steps"):
+        if saved is not None and not self.crew.agree(lambda: self.folder.check_metrics(saved)):
+            self._save()  # the metrics are gone; the checkpoint has their rows
+        if manifest["outcome"] == self._done() is not None:
             return self._result(manifest["outcome"])
         self.folder.update_manifest(device=str(self.crew.device), processes=self.crew.size)
+        if manifest["outcome"] in ENDED and (saved is None or self._done() is None):
+            # An ended run whose checkpoint is gone, or from before its end, is not ended.
+            self.folder.update_manifest(outcome="running")
+            self.folder.log(f"the checkpoint of the end is gone, at step {self.state.step} again")
+            manifest["seconds"] = manifest["seconds"] if saved else 0.0
         spent = float(manifest["seconds"])
         self.spent = float(manifest.get("evaluation_seconds", 0.0))
         self.folder.log(f"step {self.state.step}: {'resumed' if saved else 'started'}")
@@ -82,6 +89,8 @@ class Loop:
         if not self.state.rows:
             self._measure()
         outcome = self._done()
+        if outcome is not None and saved is None:
+            self._save()  # it ends where it starts
         while outcome is None:
             value = self._step()
             now = time.monotonic()
@@ -247,7 +256,9 @@ class Loop:
         whole = [row["min_margin"] for row in self.state.rows if row["points"] == self.n]
         best = max(whole, default=math.nan)
         if outcome == "steps" and best <= 0 and self.config.until:
-            self.folder.update_manifest(outcome="not_separated", best_margin=best)
+            self.folder.update_manifest(
+                outcome="not_separated", best_margin=best, last_step=self.state.step
+            )
             self.folder.log(f"step {self.state.step}: not separated, best margin {best:.6g}")
             misclassified = self.state.rows[-1]["train_errors"]
             raise NotSeparableError(
@@ -257,7 +268,7 @@ class Loop:
                 f"run is kept in {self.folder.path}",
                 state=self._result("not_separated"),
             )
-        self.folder.update_manifest(outcome=outcome)
+        self.folder.update_manifest(outcome=outcome, last_step=self.state.step)
         self.folder.log(f"step {self.state.step}: {outcome}")
         return self._result(outcome)
 

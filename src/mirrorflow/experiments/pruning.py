@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.checks import as_integer, as_path, shown
 from mirrorflow.data import Dataset, load
+from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.experiments.finding import Finding, Verdict, plain
-from mirrorflow.experiments.statistics import welch
+from mirrorflow.experiments.folder import claim
+from mirrorflow.experiments.statistics import holm, welch, welch_p
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
 from mirrorflow.maps import HyperbolicEntropy
 from mirrorflow.nets import MLP
@@ -26,7 +30,11 @@ __all__ = ["METHODS", "SHARES", "Method", "compare", "findings", "prune_global",
 SHARES = (0.0, 0.8, 0.9, 0.95, 0.98)
 """Shares of all weights that are set to zero."""
 
+NAMES = ("records", "pruning.parquet")
+"""What stands in the folder of a comparison."""
+
 _BETA = 0.01
+_LEVEL = 0.05
 _VALIDATION = 6  # one training point in so many
 _AROUND = (0.5, 0.7, 1.4, 2.0)  # second round of rates, times the best of the first
 _BATCH = 128
@@ -172,6 +180,7 @@ def _accuracy(net: nn.Module, x: Tensor, y: Tensor, at: Tensor) -> float:
 
 
 def _name(data: str, method: str, lr: float, seed: int, validate: bool) -> str:
+    data = Path(data).stem if data.endswith(".npz") else data
     return f"prune-{data}-{method}-{'tune' if validate else 'test'}-{lr:g}-{seed}"
 
 
@@ -201,10 +210,22 @@ def compare(
         workers: processes; None is one a core.
         progress: see `run_tasks`.
 
+    Raises:
+        RunError: the folder holds something else, or runs on a file that has changed since.
+        ValueError, TypeError: an argument out of range or of another kind.
+
     Returns:
         One row for each data set, method, seed, and share, with the accuracy on the test set, the
         rate, and the held-out accuracy of each rate tried.
     """
+    folder, data = as_path(folder, "folder"), _placed(data)
+    epochs, seeds = as_integer(epochs, "epochs", least=1), as_integer(seeds, "seeds", least=1)
+    n = as_integer(n, "n", least=0)
+    if not isinstance(hidden, list | tuple):
+        raise TypeError(f"hidden = {shown(hidden)} is a {type(hidden).__name__}; pass widths")
+    hidden = tuple(as_integer(width, "hidden", least=1) for width in hidden)
+    seen = _check_data(data, n)
+    claim(folder, "prune", NAMES, source=data, fingerprint=seen)
     common = {"data": data, "epochs": epochs, "hidden": list(hidden), "n": n}
 
     def tasks(chosen: dict[str, list[float]], from_seed: int, count: int, tune: bool) -> list[Task]:
@@ -255,42 +276,88 @@ def compare(
     return rows
 
 
+def _placed(data: str) -> str:
+    if not isinstance(data, str):
+        raise TypeError(f"data = {shown(data)} is a {type(data).__name__}; pass text")
+    return os.path.abspath(os.path.expanduser(data)) if data.endswith(".npz") else data
+
+
+def _check_data(data: str, n: int) -> str | None:
+    """The fingerprint of a user's file; the sets that have a name are compared when they are read.
+
+    Raises:
+        ValueError: no classes or no test set.
+    """
+    points = load(data, **({"n": n} if n else {}))
+    if points.classes is None or not len(points.x_test):
+        raise ValueError(
+            f"data = {data!r} has {'labels ±1' if points.classes is None else 'no test set'}; the "
+            "comparison needs class indices 0 ... C-1 and x_test, y_test"
+        )
+    return fingerprint(points) if data.endswith(".npz") else None
+
+
 def _dense(record: Record) -> float:
     return float(record.summary["accuracy"]["0.0"])
 
 
 def findings(rows: list[dict[str, Any]]) -> list[Finding]:
-    """For each data set, mirror optimizer and sparsity: is it more accurate than its rival?"""
+    """For each data set, mirror optimizer and sparsity: is it more accurate than its rival?
+
+    The comparisons of one data set are corrected for their number by Holm's method.
+
+    Args:
+        rows: of `compare`.
+    """
     found = []
     for data in dict.fromkeys(row["data"] for row in rows):
-        for method, entry in METHODS.items():
-            for share in SHARES[1:] if entry.rival else ():
-                found.append(_finding(rows, data, method, entry.rival, share))
+        asked = [
+            (method, entry.rival, share)
+            for method, entry in METHODS.items()
+            for share in SHARES[1:]
+            if entry.rival
+        ]
+        pairs = [
+            (_accuracies(rows, data, method, share), _accuracies(rows, data, rival, share))
+            for method, rival, share in asked
+        ]
+        tested = [k for k, (mine, theirs) in enumerate(pairs) if min(len(mine), len(theirs)) >= 2]
+        adjusted = dict(zip(tested, holm([welch_p(*pairs[k]) for k in tested]), strict=True))
+        for k, (method, rival, share) in enumerate(asked):
+            question = f"{data}, {share:.0%} pruned: is {method} more accurate than {rival}?"
+            found.append(_finding(question, method, pairs[k], adjusted.get(k), len(tested)))
     return found
 
 
+def _accuracies(rows: list[dict[str, Any]], data: str, method: str, share: float) -> list[float]:
+    wanted = (data, method, share)
+    return [r["accuracy"] for r in rows if (r["data"], r["method"], r["share"]) == wanted]
+
+
 def _finding(
-    rows: list[dict[str, Any]], data: str, method: str, rival: str, share: float
+    question: str,
+    method: str,
+    pair: tuple[list[float], list[float]],
+    p: float | None,
+    tests: int,
 ) -> Finding:
-    mine, theirs = (
-        [
-            row["accuracy"]
-            for row in rows
-            if (row["data"], row["method"], row["share"]) == (data, name, share)
-        ]
-        for name in (method, rival)
-    )
     verdict: Verdict = "not yet reached"
     measured = "too few runs"
-    if min(len(mine), len(theirs)) >= 2:
-        gap, low, high = welch(mine, theirs)
-        verdict = "yes" if low > 0 else "no"
-        measured = f"{plain(100 * gap)} points (95 %: {plain(100 * low)} to {plain(100 * high)})"
+    if p is not None:
+        gap, low, high = welch(*pair)
+        verdict = "yes" if gap > 0 and p < _LEVEL else "no"
+        measured = (
+            f"{plain(100 * gap)} points (95 %: {plain(100 * low)} to {plain(100 * high)}), "
+            f"p = {plain(p, 2)}"
+        )
     return Finding(
         claim=4,
-        question=f"{data}, {share:.0%} pruned: is {method} more accurate than {rival}?",
+        question=question,
         prediction=f"{method} keeps more accuracy",
         measured=measured,
-        rule="95 % Welch interval of the difference of means above 0",
+        rule=(
+            f"difference of means above 0, p of Welch's test below {_LEVEL:g} after Holm's "
+            f"correction for {tests} comparisons"
+        ),
         verdict=verdict,
     )

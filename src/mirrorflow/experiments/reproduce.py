@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.experiments import digits, images, networks, one_limit, slowness
-from mirrorflow.experiments.atomic import make_folder, write_text
+from mirrorflow.checks import as_choice, as_function, as_integer, as_path
+from mirrorflow.experiments import digits, images, networks, one_limit, p_descent, slowness
 from mirrorflow.experiments.finding import Finding
-from mirrorflow.experiments.folder import FORMAT, surroundings
+from mirrorflow.experiments.folder import claim, surroundings
 from mirrorflow.experiments.tasks import Record, Task, read_records, run_tasks
+from mirrorflow.files import write_json
 
-__all__ = ["PRESETS", "Preset", "Reproduction", "reproduce", "tasks"]
+__all__ = ["NAMES", "PRESETS", "Preset", "Reproduction", "reproduce", "tasks"]
+
+
+NAMES = ("records", "runs", "flows", "findings.json", "report.html", "figures")
+"""What stands in the folder of a reproduction."""
 
 
 @dataclass(frozen=True)
 class Preset:
     """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes.
 
-    With `images` there are only the linear nets on these data sets (see `images.SETS`).
+    With `images` there are only the linear nets on these data sets (see `images.SETS`), with
+    `powers` only the table of p-descent on these (see `p_descent.SETS`).
     """
 
     seeds: int
@@ -31,6 +36,7 @@ class Preset:
     units: int
     points: int
     images: tuple[str, ...] = ()
+    powers: tuple[str, ...] = ()
 
 
 PRESETS = {
@@ -48,6 +54,15 @@ PRESETS = {
         units=0,
         points=0,
         images=tuple(images.SETS),
+    ),
+    "powers": Preset(
+        seeds=1,
+        digit_seeds=0,
+        thresholds=(),
+        steps=0,
+        units=0,
+        points=0,
+        powers=p_descent.SETS,
     ),
 }
 
@@ -79,36 +94,41 @@ def reproduce(
         progress: called with (done, total, name of a finished task).
 
     Raises:
-        ValueError: an unknown preset or a negative seed.
-        RunError: the folder cannot be used.
+        ValueError, TypeError: an unknown preset, a negative seed, an argument of another kind.
+        RunError: the folder cannot be used, holds something else, or a record was damaged.
         DataError: the images of the preset are not there.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset = {preset!r} is unknown; choose one of {list(PRESETS)}")
-    if seed < 0:
-        raise ValueError(f"seed = {seed}; choose a seed >= 0")
+    folder = as_path(folder, "folder")
+    preset = as_choice(preset, "preset", list(PRESETS))
+    seed = as_integer(seed, "seed", least=0, most=2**31 - 1)
+    if workers is not None:
+        workers = as_integer(workers, "workers", least=1)
+    if progress is not None:
+        as_function(progress, "progress", "(done, total, name)")
     chosen = PRESETS[preset]
     images.check(chosen.images)
-    make_folder(folder)
+    p_descent.check(chosen.powers)
+    claim(folder, "reproduce", NAMES)
     began = surroundings(seed)
     failed = run_tasks(tasks(chosen, seed), folder, workers=workers, progress=progress)
     records = read_records(folder)
     found = _findings(records, chosen, seed)
     found.sort(key=lambda finding: finding.claim)
     summary: dict[str, Any] = {
-        "format": FORMAT,
         "preset": preset,
         "failed": failed,
         "findings": [finding.to_dict() for finding in found],
         "surroundings": began,
     }
-    write_text(folder / "findings.json", json.dumps(summary, indent=1) + "\n")
+    write_json(folder / "findings.json", summary)
     return Reproduction(folder, found, failed)
 
 
 def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Finding]:
     if preset.images:
         return images.findings(records, preset.images, preset.seeds, seed)
+    if preset.powers:
+        return p_descent.findings(records, preset.powers, preset.seeds, seed)
     return [
         *one_limit.findings(records, preset.seeds, seed),
         *slowness.findings(records),
@@ -121,6 +141,8 @@ def tasks(preset: Preset, seed: int) -> list[Task]:
     """Every piece of a preset, from the seed on."""
     if preset.images:
         return images.tasks(preset.images, preset.seeds, seed, preset.thresholds)
+    if preset.powers:
+        return p_descent.tasks(preset.powers, preset.seeds, seed)
     # The long ones first, so that no core waits at the end.
     return [
         *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],

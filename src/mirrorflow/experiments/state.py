@@ -27,7 +27,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run as it stands in its folder: net with its weights, data, map, rows of the metrics."""
+    """A run as it stands in its folder: net with its weights, data, map, rows of the metrics;
+    `notes` says what a reader has to know of the folder."""
 
     config: RunConfig
     outcome: str
@@ -35,6 +36,7 @@ class LoadedRun:
     data: Dataset
     mirror_map: MapLike
     rows: list[dict[str, Any]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow import __version__
+from mirrorflow.checks import as_function, as_integer, as_path, shown
 from mirrorflow.errors import MirrorFlowError, RunError
-from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
-from mirrorflow.experiments.folder import FORMAT
+from mirrorflow.experiments.folder import as_name, locked
 from mirrorflow.experiments.pool import cores, local_processes, this_process
+from mirrorflow.experiments.tables import read_rows, write_rows
+from mirrorflow.files import (
+    is_temporary,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    sha256,
+    write_json,
+)
 
 __all__ = ["Record", "Task", "read_records", "run_tasks"]
 
@@ -39,12 +48,23 @@ class Task:
     function: Callable[..., Record]
     arguments: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        as_name(self.name, "name")
+        as_function(self.function, "function", "(folder, **arguments)")
+        if not hasattr(self.function, "__qualname__"):
+            raise TypeError(f"function = {shown(self.function)} has no name; pass a plain function")
+        try:
+            plain = isinstance(self.arguments, dict) and json.dumps(self.arguments) != ""
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TypeError(f"arguments are no JSON values ({error}); pass plain values") from error
+        if not plain:
+            raise TypeError(f"arguments = {shown(self.arguments)}; pass a dictionary")
+
     @property
     def key(self) -> dict[str, Any]:
         """What the record is the answer to."""
         function = f"{self.function.__module__}.{self.function.__qualname__}"
         return {
-            "format": FORMAT,
             "mirrorflow": __version__,
             "function": function,
             "arguments": self.arguments,
@@ -55,54 +75,66 @@ def read_records(folder: Path) -> dict[str, Record]:
     """All kept records of `folder`, by name.
 
     Raises:
-        RunError: a record of another version, or a corrupt one.
+        RunError: a record of another layout, or a damaged one.
+        TypeError, ValueError: `folder` is no path.
     """
     records = {}
-    for path in sorted((folder / "records").glob("*.json")):
+    for path in sorted((as_path(folder, "folder") / "records").glob("*.json")):
+        if is_temporary(path.name):
+            continue
         found = _read(path)
-        records[path.stem] = Record(
-            path.stem, found["summary"], _rows(path.with_suffix(".parquet"))
-        )
+        records[path.stem] = Record(path.stem, found["summary"], _rows(path, found))
     return records
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        if found["key"]["format"] != FORMAT:
-            raise RunError(
-                f"{path} was written with layout {found['key']['format']!r}; this version reads "
-                f"layout {FORMAT}. Choose another folder with --out"
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove it to make it again") from error
+    found = read_json(path, "the record", _AGAIN)
+    if not isinstance(found.get("key"), dict) or not isinstance(found.get("summary"), dict):
+        raise RunError(f"the record {path} is not that of a task; {_AGAIN}")
     return found
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    import pyarrow.parquet as pq
+_AGAIN = "remove it to make it again"
 
-    with path.open("rb") as file:
-        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
-    return rows
+
+def _rows(path: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
+    table = path.with_suffix(".parquet")
+    there = table.exists()
+    if "rows" in found:
+        try:
+            same = (sha256(table) if there else None) == found["rows"]
+        except OSError:
+            same = False
+        if not same:
+            raise RunError(
+                f"{table} is gone, changed or damaged: it is not the table that was written with "
+                f"{path} (SHA-256); remove both to make them again"
+            )
+    return (
+        read_rows(table, "the table", "remove it and its .json to make them again") if there else []
+    )
 
 
 def _keep(folder: Path, task: Task, record: Record) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = folder / "records" / f"{task.name}.json"
+    digest = None
     if record.rows:
-        table = pa.Table.from_pylist(record.rows)
-        write_atomic(path.with_suffix(".parquet"), lambda file: pq.write_table(table, file))
-    write_text(path, json.dumps({"key": task.key, "summary": record.summary}, indent=1) + "\n")
+        digest = write_rows(path.with_suffix(".parquet"), record.rows)
+    elif path.with_suffix(".parquet").exists():
+        path.with_suffix(".parquet").unlink()
+    write_json(path, {"key": task.key, "summary": record.summary, "rows": digest})
 
 
 def _kept(folder: Path, task: Task) -> bool:
     path = folder / "records" / f"{task.name}.json"
-    return path.exists() and _read(path)["key"] == json.loads(json.dumps(task.key))
+    if not path.exists():
+        return False
+    found = _read(path)
+    key = {k: v for k, v in found["key"].items() if k != "format"}
+    same = bool(key == json.loads(json.dumps(task.key)))
+    if same:
+        _rows(path, found)
+    return same
 
 
 def _run(folder: Path, task: Task) -> str:
@@ -129,9 +161,30 @@ def run_tasks(
         Error messages by name of the tasks that failed; the others are kept.
 
     Raises:
-        RunError: the folder cannot be used.
+        RunError: the folder cannot be used, or a record in it was damaged.
+        TypeError, ValueError: an argument of another kind.
     """
-    make_folder(folder / "records")
+    folder = as_path(folder, "folder")
+    if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
+        raise TypeError(f"tasks = {shown(tasks)}; pass a list of Task")
+    if len({task.name for task in tasks}) < len(tasks):
+        raise ValueError("tasks has two with one name; name each once")
+    if workers is not None:
+        workers = as_integer(workers, "workers", least=1)
+    if progress is not None:
+        as_function(progress, "progress", "(done, total, name)")
+    with locked(folder):
+        make_folder(folder / "records")
+        remove_temporaries(folder / "records")
+        return _run_all(tasks, folder, workers, progress)
+
+
+def _run_all(
+    tasks: Sequence[Task],
+    folder: Path,
+    workers: int | None,
+    progress: Callable[[int, int, str], None] | None,
+) -> dict[str, str]:
     todo = [task for task in tasks if not _kept(folder, task)]
     done = len(tasks) - len(todo)
     failed: dict[str, str] = {}

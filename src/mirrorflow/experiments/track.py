@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mirrorflow.errors import MissingExtraError
-from mirrorflow.experiments.atomic import make_folder, write_text
+from mirrorflow.checks import as_path, shown
+from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments.config import flatten
+from mirrorflow.files import make_folder, read_json, write_json
 
 __all__ = ["Told", "Tracker", "Tracking", "missing_tracker", "tracking"]
 
@@ -39,7 +39,14 @@ class Told:
 
     def __init__(self, memory: Path, trackers: Mapping[str, Tracker]) -> None:
         self.memory, self.trackers = memory, trackers
-        self.told: dict[str, Any] = json.loads(memory.read_text()) if memory.exists() else {}
+        self.told: dict[str, Any] = {}
+        if memory.exists():
+            cure = "remove it, and every row is told again"
+            found = read_json(memory, "the memory of the trackers", cure)
+            told = found.get("told", {k: v for k, v in found.items() if k != "format"})
+            if not isinstance(told, dict) or not all(isinstance(v, dict) for v in told.values()):
+                raise RunError(f"{memory} is not the memory of trackers; {cure}")
+            self.told = told
 
     def row(self, row: dict[str, Any]) -> None:
         """Tell a row of the metrics: everything in it that is a finite number."""
@@ -62,7 +69,7 @@ class Told:
 
     def _note(self, kind: str, **values: Any) -> None:
         self.told[kind] = {**self.told.get(kind, {}), **values}
-        write_text(self.memory, json.dumps(self.told) + "\n")
+        write_json(self.memory, {"told": self.told})
 
 
 class Tracking:
@@ -85,15 +92,22 @@ def tracking(texts: Sequence[str], folder: Path) -> Tracking | None:
         folder: of the run or of the sweep; `mlflow.db` (SQLite) and `tensorboard/` go there.
 
     Raises:
-        ValueError: another tracker.
+        ValueError, TypeError: another tracker, or an address that none answers at.
         MissingExtraError: its library is not installed.
     """
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise TypeError(f"texts = {shown(texts)}; pass a list of texts such as 'mlflow'")
+    folder = as_path(folder, "folder")
     makers = dict(_maker(text, folder) for text in texts)
     return Tracking(makers) if makers else None
 
 
 def _maker(text: str, folder: Path) -> tuple[str, Maker]:
-    kind, _, address = text.partition(":")
+    if not isinstance(text, str):
+        raise TypeError(f"track = {shown(text)} is a {type(text).__name__}; pass text")
+    kind, colon, address = text.partition(":")
+    if kind == "mlflow" and colon and not address:
+        raise ValueError(f"track = {text!r} has no address behind the colon; pass mlflow or one")
     if kind == "mlflow":
         from mirrorflow.experiments.track_mlflow import mlflow_tracker
 

@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mirrorflow.checks import as_function, as_integer, as_path, shown
 from mirrorflow.errors import MissingExtraError, RunError
-from mirrorflow.experiments.atomic import make_folder
 from mirrorflow.experiments.config import RunConfig
-from mirrorflow.experiments.folder import RunFolder
+from mirrorflow.experiments.folder import check_claim, claim, locked
 from mirrorflow.experiments.pool import local_processes, this_process
 from mirrorflow.experiments.sweep import Member, Record, sweep
-from mirrorflow.experiments.sweep.records import write_rows
 from mirrorflow.experiments.sweep.run import Engine
+from mirrorflow.experiments.tables import write_rows
+from mirrorflow.files import remove_temporaries
 
-__all__ = ["FAMILIES", "OBJECTIVES", "Tuned", "front", "tune"]
+__all__ = ["FAMILIES", "NAMES", "OBJECTIVES", "Tuned", "front", "tune"]
 
 FAMILIES: dict[str, tuple[str, float, float, bool]] = {
     "power": ("power(p={:.4g})", 1.1, 4.0, False),
@@ -32,6 +33,9 @@ FAMILIES: dict[str, tuple[str, float, float, bool]] = {
     "cosh": ("cosh(scale={:.4g})", 0.05, 1.0, True),
 }
 """Map with a place for its parameter, the parameter's range, and whether it is searched in log."""
+
+NAMES = ("study.db", "study.db-journal", "tune.parquet", "trials")
+"""What stands in the folder of a search."""
 
 OBJECTIVES = ("test_accuracy", "sparsity", "speed")
 
@@ -98,11 +102,26 @@ def tune(
         ValueError: an unknown family, or numbers below 1.
         RunError: the folder holds another search or cannot be used.
     """
-    _check(base, trials, families, seeds, workers)
+    folder = as_path(folder, "folder")
+    if not isinstance(base, RunConfig):
+        raise TypeError(f"base is a {type(base).__name__}; pass a RunConfig")
+    trials, seeds, workers = (
+        as_integer(value, name, least=1)
+        for name, value in (("trials", trials), ("seeds", seeds), ("workers", workers))
+    )
+    seed = as_integer(seed, "seed", least=0, most=2**31 - 1)
+    families = _families(base, families)
+    if engine is not None:
+        as_function(engine, "engine", "calls and workers")
+    if progress is not None:
+        as_function(progress, "progress", "(done, trials, row)")
+    base = base.placed()
     optuna = _optuna()
-    make_folder(folder)
+    check_claim(folder, "tune", NAMES)
     runner = engine or (this_process if workers == 1 else local_processes)
-    with RunFolder(folder).lock():
+    with locked(folder):
+        claim(folder, "tune", NAMES)
+        remove_temporaries(folder)
         study = _study(optuna, folder, base, families, seeds, seed)
         rows = _rows(study, folder, base, seeds, runner, workers)
         while True:
@@ -140,18 +159,18 @@ def front(points: Sequence[Sequence[float]]) -> list[bool]:
     ]
 
 
-def _check(base: RunConfig, trials: int, families: Sequence[str], seeds: int, workers: int) -> None:
-    for name, value in (("trials", trials), ("seeds", seeds), ("workers", workers)):
-        if value < 1:
-            raise ValueError(f"{name} = {value}; choose at least 1")
-    unknown = [name for name in families if name not in FAMILIES]
+def _families(base: RunConfig, families: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(families, str) or not isinstance(families, Sequence):
+        raise TypeError(f"families = {shown(families)}; pass a list of some of {list(FAMILIES)}")
+    unknown = [name for name in families if not isinstance(name, str) or name not in FAMILIES]
     if unknown or not families:
-        raise ValueError(f"families = {list(families)}; choose some of {list(FAMILIES)}")
+        raise ValueError(f"families = {shown(list(families))}; choose some of {list(FAMILIES)}")
     if base.optimizer in ("sgd", "adamw"):
         raise ValueError(
             f"optimizer = {base.optimizer!r} does not use the map; choose mirror_descent or "
             "mirror_adamw"
         )
+    return tuple(families)
 
 
 def _optuna() -> Any:
@@ -169,16 +188,26 @@ def _study(
     optuna: Any, folder: Path, base: RunConfig, families: Sequence[str], seeds: int, seed: int
 ) -> Any:
     """The study in `folder/study.db`, made for exactly this search."""
-    study = optuna.create_study(
-        study_name="tune",
-        storage=f"sqlite:///{(folder / 'study.db').absolute()}",
-        directions=["maximize"] * len(OBJECTIVES),
-        load_if_exists=True,
-    )
+    path = folder / "study.db"
+    try:
+        study = optuna.create_study(
+            study_name="tune",
+            storage=f"sqlite:///{path.absolute()}",
+            directions=["maximize"] * len(OBJECTIVES),
+            load_if_exists=True,
+        )
+        attributes = study.user_attrs
+        study.get_trials(deepcopy=False)
+    except Exception as error:  # whatever the database makes of a file that is not its own
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunError(
+            f"{path} cannot be read ({type(error).__name__}: {first}); restore it, or choose "
+            "another folder"
+        ) from error
     fields = {**base.to_dict(), "mirror_map": None}
     wanted = {"base": fields, "families": list(families), "seeds": seeds, "seed": seed}
     told = json.dumps(wanted, sort_keys=True)
-    if study.user_attrs.setdefault("search", told) != told:
+    if attributes.get("search", told) != told:
         raise RunError(
             f"{folder} holds a search of another run, other families or another seed; choose "
             "another folder, or the same search to go on"

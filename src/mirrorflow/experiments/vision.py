@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mirrorflow.experiments.finding import Finding, Verdict, map_label, plain
-from mirrorflow.experiments.statistics import interval, trend
+from mirrorflow.experiments.statistics import interval, ordered, trend
 from mirrorflow.maps import parse_map
 
 __all__ = ["MEASURES", "Answer", "Measure", "answer", "findings", "ladder", "levels"]
@@ -62,6 +62,8 @@ class Answer:
         missing: maps that did not get there with every seed.
         monotone: whether the means follow the predicted order strictly.
         p: of Page's test; NaN where it cannot be asked.
+        every_seed: whether every seed by itself follows the predicted order strictly. Then p is
+            the smallest that there can be for so many maps and seeds, and says no more.
         verdict: by the rule of `answer`.
     """
 
@@ -69,7 +71,17 @@ class Answer:
     missing: tuple[str, ...]
     monotone: bool
     p: float
+    every_seed: bool
     verdict: Verdict
+
+    @property
+    def order(self) -> str:
+        """How well the order holds, in words."""
+        if math.isnan(self.p):
+            return "–"
+        if self.every_seed:
+            return "strictly ordered in every seed"
+        return f"p = {plain(self.p, 2)}{'' if self.monotone else ', not monotone'}"
 
 
 def levels(rows: Iterable[dict[str, Any]]) -> list[float]:
@@ -120,17 +132,19 @@ def answer(rows: Sequence[dict[str, Any]], level: float, measure: Measure) -> An
     values = {text: [measure.of(by_seed[seed]) for seed in seeds] for text, by_seed in full.items()}
     missing = tuple(text for text in found if text not in full)
     if len(full) < 3 or len(seeds) < 2:
-        return Answer(values, missing, False, math.nan, "not yet reached")
+        return Answer(values, missing, False, math.nan, False, "not yet reached")
     means = [sum(v) / len(v) for v in values.values()]
     steps = [b - a if measure.rises else a - b for a, b in zip(means, means[1:], strict=False)]
     monotone = all(step > 0 for step in steps)
-    p = trend(list(zip(*values.values(), strict=True)), rising=measure.rises)
+    blocks = list(zip(*values.values(), strict=True))
+    p = trend(blocks, rising=measure.rises)
+    every_seed = ordered(blocks, rising=measure.rises)
     trained = [row["train_accuracy"] for by_seed in full.values() for row in by_seed.values()]
     equal = max(trained) - min(trained) <= _EQUAL
     verdict: Verdict = "yes" if monotone and p < _P and equal else "no"
     if float(math.factorial(len(full))) ** -len(seeds) >= _P:
         verdict = "not yet reached"
-    return Answer(values, missing, monotone, p, verdict)
+    return Answer(values, missing, monotone, p, every_seed, verdict)
 
 
 def findings(
@@ -161,7 +175,9 @@ def _finding(
         claim=3,
         question=f"{name} at loss 1e{level:g}: does the {measure.name} {verb} with the order?",
         prediction=f"{verb}s from {first} to {last}",
-        measured=(shown or "no map") + (f"; not reached: {without}" if without else ""),
+        measured=(shown or "no map")
+        + ("" if math.isnan(found.p) else f"; {found.order}")
+        + (f"; not reached: {without}" if without else ""),
         rule=f"means strictly monotone, Page's p < {_P:g}, training accuracies within {_EQUAL:g}; "
         "over the maps that got there with every seed, if they are enough for that p",
         verdict=found.verdict,

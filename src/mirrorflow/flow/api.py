@@ -10,8 +10,9 @@ from typing import get_args
 
 from torch import Tensor, nn
 
-from mirrorflow.flow.arguments import check_coupled, check_data, check_settings
-from mirrorflow.flow.follow import Method, Settings, compare, follow, judge
+from mirrorflow.checks import as_choice, as_flag, as_number
+from mirrorflow.flow.arguments import check_coupled, check_data, check_files, flow_settings
+from mirrorflow.flow.follow import Method, compare, follow, judge
 from mirrorflow.flow.geometry import scaled_maps
 from mirrorflow.flow.network import Kinks, flat_parameters, net_margins
 from mirrorflow.flow.scaled import ScaledMap
@@ -105,24 +106,17 @@ def mirror_flow(
         TypeError: x or y no tensor, net no module, a number that is none.
         NotHomogeneousError: the net has no positive degree.
     """
-    if method not in get_args(Method):
-        raise ValueError(f"method = {method!r} is unknown; choose one of {list(get_args(Method))}")
-    tol = _default_tol(mirror_map) if tol is None else tol
-    check_settings(
-        log_t_end=log_t_end, log_log_t_end=log_log_t_end, loss=loss, method=method, order=order,
-        tol=tol, relative_temperature=relative_temperature, max_step=max_step,
-        max_steps=max_steps, kkt_tol=kkt_tol, smoothing=smoothing, checkpoint=checkpoint,
-        callback=callback,
+    verify = as_flag(verify, "verify")
+    x, y = check_data(net, x, y, mirror_map)
+    settings = flow_settings(
+        mirror_map, log_t_end=log_t_end, log_log_t_end=log_log_t_end, loss=loss, method=method,
+        order=order, tol=_default_tol(mirror_map) if tol is None else tol,
+        relative_temperature=relative_temperature, max_step=max_step, max_steps=max_steps,
+        kkt_tol=kkt_tol, stop_when_converged=stop_when_converged,
     )  # fmt: skip
-    check_data(net, x, y, mirror_map)
-    if max_step is None:
-        max_step = min(0.4 * (tol / 1e-4) ** 0.25, 0.4)
-    settings = Settings(
-        mirror_map, log_t_end, log_log_t_end, loss, method, order, tol, relative_temperature,
-        max_step, max_steps, kkt_tol if stop_when_converged else None,
-    )  # fmt: skip
-    if kinks not in get_args(Kinks):
-        raise ValueError(f"kinks = {kinks!r} is unknown; choose one of {list(get_args(Kinks))}")
+    smoothing = as_number(smoothing, "smoothing", least=0, below=1)
+    checkpoint = check_files(checkpoint, callback)
+    as_choice(kinks, "kinks", get_args(Kinks))
     if kinks == "exact" and method in ("explicit", "krylov"):
         raise ValueError(
             f'kinks = "exact" needs method = "implicit", not {method!r}: the others do not know '
@@ -145,10 +139,13 @@ def mirror_flow(
         margins.balance_layers()
         check_coupled(mirror_map, method, margins.size, form.dense)
     first, ending = follow(margins, form, theta, settings, checkpoint, callback)
-    first = first.judged(judge(first, ending, kkt_tol))
+    first = first.judged(judge(first, ending, as_number(kkt_tol, "kkt_tol")))
     if not verify or first.outcome == "stalled":
         return first
-    finer = replace(settings, tol=tol / 10, max_step=max_step / 10**0.25, max_steps=4 * max_steps)
+    finer = replace(
+        settings, tol=settings.tol / 10, max_step=settings.max_step / 10**0.25,
+        max_steps=4 * settings.max_steps,
+    )  # fmt: skip
     second, _ = follow(margins, scaled(), theta, finer, None, None)
     return replace(first, stats={**first.stats, "verify": compare(first, second)})
 

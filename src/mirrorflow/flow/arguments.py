@@ -1,21 +1,31 @@
-"""What `mirror_flow` refuses, before anything is computed."""
+"""What `mirror_flow` takes and refuses, before anything is computed."""
 
 from __future__ import annotations
 
 import math
-import os
-from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from mirrorflow.checks import (
+    as_choice,
+    as_flag,
+    as_function,
+    as_integer,
+    as_net,
+    as_number,
+    as_path,
+    as_points,
+    as_tensor,
+    shown,
+)
+from mirrorflow.flow.follow import Method, Settings
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike, assign
 
-__all__ = ["check_coupled", "check_data", "check_settings"]
-
+__all__ = ["check_coupled", "check_data", "check_files", "flow_settings"]
 
 _DENSE = 1500  # weights beyond which no d x d array is formed
 
@@ -38,34 +48,26 @@ def check_coupled(mirror_map: MapLike, method: str, size: int, dense: bool) -> N
         )
 
 
-def check_data(net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike) -> None:
+def check_data(net: Any, x: Any, y: Any, mirror_map: Any) -> tuple[Tensor, Tensor]:
     """Types, shapes, values, and the domain of the map at the net's weights.
 
+    Returns:
+        x and y as tensors.
+
     Raises:
-        TypeError: no module, no tensors, or complex numbers.
+        TypeError: no module, no arrays, or complex numbers.
         ValueError: no points, NaN or infinity, points of value zero, weights outside the domain.
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net is a {type(net).__name__}; pass a torch.nn.Module")
-    for name, value in (("x", x), ("y", y)):
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name} is a {type(value).__name__}; pass a torch.Tensor (torch.as_tensor)"
-            )
-        if value.is_complex():
-            raise TypeError(f"{name} is complex ({value.dtype}); pass real numbers")
-    if x.ndim == 0 or len(x) == 0:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}: there are no points; pass shape (n, ...) with n >= 1"
-        )
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x holds NaN or infinity; clean the data first")
-    top = float(x.abs().max())
+    net = as_net(net)
+    x, y = as_points(x, "x"), as_tensor(y, "y")
+    top = float(x.detach().abs().max())
     if not 1e-100 < top < 1e100:
         raise ValueError(
             f"the largest entry of x is {top:g}; scale the points so that it is of order one"
         )
     parameters = dict(net.named_parameters())
+    if not parameters:
+        raise ValueError("net has no parameters; there is nothing to follow")
     frozen = [name for name, p in parameters.items() if not p.requires_grad]
     if frozen:
         raise ValueError(
@@ -79,72 +81,90 @@ def check_data(net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike) -> Non
                 f"the net's parameters hold NaN or infinity (in {name}); start from finite weights"
             )
         chosen[name].require_domain(p.detach(), name)
+    return x, y
 
 
-def check_settings(
+def check_files(checkpoint: Any, callback: Any) -> Path | None:
+    """The checkpoint as a path whose folder exists, and a callback that can be called.
+
+    Raises:
+        TypeError: no path, or no function.
+        FileNotFoundError: the folder of the checkpoint.
+    """
+    if callback is not None:
+        as_function(callback, "callback", "a FlowPoint")
+    if checkpoint is None:
+        return None
+    path = as_path(checkpoint, "checkpoint")
+    if path.is_dir():
+        raise IsADirectoryError(f"checkpoint = {str(path)!r} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint = {str(path)!r}: there is no folder {str(path.parent)!r}; create it first"
+        )
+    return path
+
+
+def flow_settings(
+    mirror_map: MapLike,
     *,
     log_t_end: float | None,
     log_log_t_end: float | None,
-    loss: str,
-    method: str,
+    loss: Any,
+    method: Any,
     order: int,
     tol: float,
     relative_temperature: float,
     max_step: float | None,
     max_steps: int,
     kkt_tol: float,
-    smoothing: float,
-    checkpoint: str | os.PathLike[str] | None,
-    callback: object,
-) -> None:
-    """Numbers in their ranges, names that are known, a folder that exists.
+    stop_when_converged: bool,
+) -> Settings:
+    """Numbers in their ranges, names that are known; NumPy values become plain ones.
 
     Raises:
-        TypeError: a number or a function that is none.
+        TypeError: a number, a flag or a name that is none.
         ValueError: a value outside what is allowed.
-        FileNotFoundError: the folder of the checkpoint.
     """
     if (log_t_end is None) == (log_log_t_end is None):
-        raise ValueError("pass one of log_t_end and log_log_t_end, natural logarithms of the time")
-    for name, time in (("log_t_end", log_t_end), ("log_log_t_end", log_log_t_end)):
-        if time is not None and not math.isfinite(_number(name, time)):
-            cure = ", or log_log_t_end" if name == "log_t_end" else ""
-            raise ValueError(f"{name} = {time} is not a time; pass a finite number{cure}")
-    if loss not in get_args(Loss):
-        raise ValueError(f"loss = {loss!r} is unknown; choose one of {list(get_args(Loss))}")
-    if order not in (1, 2, 3, 4):
-        raise ValueError(f"order = {order!r} is not implemented; choose 1, 2, 3 or 4")
+        raise ValueError(
+            f"log_t_end = {shown(log_t_end)} and log_log_t_end = {shown(log_log_t_end)}; pass one "
+            "of the two, natural logarithms of the time"
+        )
+    if log_t_end is not None:
+        log_t_end = _time("log_t_end", log_t_end, ", or log_log_t_end")
+    if log_log_t_end is not None:
+        log_log_t_end = _time("log_log_t_end", log_log_t_end, "")
+    method = as_choice(method, "method", get_args(Method))
+    order = as_integer(order, "order", least=1, most=4)
+    tol = as_number(tol, "tol")
     least = 1e-13 if method == "explicit" else 1e-9
-    if not least <= _number("tol", tol) <= 0.1:
+    if not least <= tol <= 0.1:
         raise ValueError(
             f"tol = {tol} cannot be kept; choose {least:g} <= tol <= 0.1 (steps of order "
             f"{order} become too short to arrive; method = 'explicit' goes to 1e-13)"
         )
-    if not 1e-12 <= _number("relative_temperature", relative_temperature) <= 1e-2:
+    temperature = as_number(relative_temperature, "relative_temperature")
+    if not 1e-12 <= temperature <= 1e-2:
         raise ValueError(
-            f"relative_temperature = {relative_temperature} is outside [1e-12, 1e-2]: below, "
+            f"relative_temperature = {temperature} is outside [1e-12, 1e-2]: below, "
             "margins that differ by rounding compete; above, the limit is blurred"
         )
-    if max_step is not None and not 0 < _number("max_step", max_step) <= 2:
-        raise ValueError(f"max_step = {max_step} is outside (0, 2], in units of log Q")
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"max_steps = {max_steps!r} must be an int >= 1")
-    if not 0 < _number("kkt_tol", kkt_tol) < 1:
-        raise ValueError(f"kkt_tol = {kkt_tol} is no relative residual; choose 0 < kkt_tol < 1")
-    if not 0 <= _number("smoothing", smoothing) < 1:
-        raise ValueError(
-            f"smoothing = {smoothing} is outside [0, 1); it is the eps of smooth_relu, say 1e-2"
-        )
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback is a {type(callback).__name__}; pass a function of a FlowPoint")
-    if checkpoint is not None and not Path(checkpoint).parent.is_dir():
-        raise FileNotFoundError(
-            f"checkpoint = {os.fspath(checkpoint)!r}: there is no folder "
-            f"{str(Path(checkpoint).parent)!r}; create it first"
-        )
+    if max_step is None:
+        max_step = min(0.4 * (tol / 1e-4) ** 0.25, 0.4)
+    max_step = as_number(max_step, "max_step", above=0, most=2)  # in units of log Q
+    kkt_tol = as_number(kkt_tol, "kkt_tol", above=0, below=1)
+    stop = as_flag(stop_when_converged, "stop_when_converged")
+    return Settings(
+        mirror_map, log_t_end, log_log_t_end, as_choice(loss, "loss", get_args(Loss)), method,
+        order, tol, temperature, max_step, as_integer(max_steps, "max_steps", least=1),
+        kkt_tol if stop else None,
+    )  # fmt: skip
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is a {type(value).__name__}; pass a number")
-    return float(value)
+def _time(name: str, value: Any, cure: str) -> float:
+    nan = isinstance(value, float) and math.isnan(value)
+    time = math.nan if nan else as_number(value, name, infinite=True)
+    if not math.isfinite(time):
+        raise ValueError(f"{name} = {time} is not a time; pass a finite number{cure}")
+    return time

@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from mirrorflow.errors import RunError
-from mirrorflow.flow.arrays_file import write_arrays
+from mirrorflow.files import is_temporary
+from mirrorflow.flow.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.integrate import Position
 from mirrorflow.flow.recorder import Recorder
 from mirrorflow.flow.residual import Residual
 from mirrorflow.flow.scaled import Array
 
+_STALE = 600.0  # seconds after which what a killed write has left is removed
 _NUMBERS = ("rho", "log_t", "log_log_t", "h", "error", "steps")
 
 
@@ -32,11 +33,27 @@ def fingerprint(settings: Mapping[str, Any], *arrays: Array) -> str:
     return digest.hexdigest()
 
 
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 class Checkpoint:
     """One file, replaced atomically every `interval` seconds."""
 
     def __init__(self, path: str | os.PathLike[str], key: str, interval: float = 30.0) -> None:
         self.path, self.key, self.interval = Path(path), key, interval
+        # An hour of integration must not end at a name that cannot be written.
+        if not self.path.parent.is_dir():
+            raise RunError(f"checkpoint = {path}: the folder {self.path.parent} does not exist")
+        if self.path.exists() and not self.path.is_file():
+            raise RunError(f"checkpoint = {path} is no ordinary file; choose another name")
+        of_own = {self.path.name}
+        for left in self.path.parent.iterdir():
+            if is_temporary(left.name, of_own) and _age(left) > _STALE:
+                left.unlink(missing_ok=True)
         self.saved = time.monotonic()
 
     def due(self) -> bool:
@@ -71,17 +88,24 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                data = {name: file[name] for name in file.files}
-            head = json.loads(str(data["head"]))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as cause:
-            raise RunError(f"{self.path} is no checkpoint of a flow: {cause}") from cause
-        if head["key"] != self.key:
+        data, head = read_arrays(self.path, "is no checkpoint of a flow")
+        if head.get("key") != self.key:
             raise RunError(
                 f"{self.path} is the checkpoint of another flow (other net, data or settings); "
                 "delete it or choose another file"
             )
+        try:
+            return self._position(data, head, recorder)
+        except (KeyError, IndexError, TypeError, ValueError) as cause:
+            raise RunError(
+                f"{self.path} is no whole checkpoint of a flow ({type(cause).__name__}: {cause}); "
+                "delete it or choose another file"
+            ) from cause
+
+    @staticmethod
+    def _position(
+        data: dict[str, Array], head: dict[str, Any], recorder: Recorder
+    ) -> tuple[Position, dict[str, int]]:
         names = [name for name in data if name.startswith("row_")]
         count = len(data[names[0]])
         recorder.rows = [{n[4:]: data[n][k] for n in names} for k in range(count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import active_children, get_context
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.checks import as_integer, as_net, shown
 from mirrorflow.flow.api import mirror_flow
 from mirrorflow.flow.trajectory import Trajectory
-from mirrorflow.maps import MapLike
+from mirrorflow.maps import MapLike, MirrorMap
 
 __all__ = ["compare_maps"]
 
@@ -47,22 +48,36 @@ def compare_maps(
     Raises:
         ValueError: no map, no net or no worker, and all that `mirror_flow` raises.
     """
-    starts = [nets] if isinstance(nets, nn.Module) else list(nets)
-    if not mirror_maps or not starts:
-        raise ValueError("mirror_maps and nets must hold at least one each")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers = {workers} must be an int >= 1")
+    starts = [nets] if isinstance(nets, nn.Module) else _listed(nets, "nets")
+    mirror_maps = _listed(mirror_maps, "mirror_maps")
+    for k, net in enumerate(starts):
+        as_net(net, f"nets[{k}]")
+    for k, each in enumerate(mirror_maps):
+        if not isinstance(each, (MirrorMap, Mapping)):
+            raise TypeError(
+                f"mirror_maps[{k}] = {shown(each)} is not a MirrorMap; pass a list of maps such as "
+                "[maps.Quadratic(), maps.Cosh()]"
+            )
+    workers = as_integer(workers, "workers", least=1)
     if options.get("checkpoint") is not None:
         raise ValueError(
             "checkpoint: one file cannot hold several flows; call mirror_flow for each with its own"
         )
     jobs = [(net, x, y, m, options) for m in mirror_maps for net in starts]
-    if workers == 1:
+    if min(workers, len(jobs)) == 1:
         flat = [_run(job) for job in jobs]
     else:
         flat = _spread(jobs, workers)
     width = len(starts)
     return [flat[k : k + width] for k in range(0, len(flat), width)]
+
+
+def _listed(value: Any, name: str) -> list[Any]:
+    if isinstance(value, (str, Mapping, Tensor)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} = {shown(value)} is a {type(value).__name__}; pass a list")
+    if not (items := list(value)):
+        raise ValueError(f"{name} is empty; pass at least one")
+    return items
 
 
 def _spread(jobs: list[_Job], workers: int) -> list[Trajectory]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jacrev
+from torch.func import grad, jacrev
 
 from mirrorflow.flow.kinks import KinkedMargins
 from mirrorflow.flow.krylov_module import ModuleProducts
@@ -20,8 +19,10 @@ from mirrorflow.flow.margins import LARGE, LinearMargins, Margins
 from mirrorflow.flow.scaled import Array
 from mirrorflow.flow.smoothed import SmoothedReLU
 from mirrorflow.flow.two_layer import TwoLayerMargins
+from mirrorflow.labels import as_labels
 from mirrorflow.losses import check_labels, pairwise_margins
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, check_degree
+from mirrorflow.nets.evaluate import call, copied
 
 __all__ = ["Kinks", "flat_parameters", "net_margins"]
 
@@ -41,9 +42,6 @@ class ModuleMargins(Margins):
         self.size = sum(sizes)
         self.blocks = (1, self.size)
         self.order = np.arange(self.size)
-        buffers = {
-            name: b.double() if b.is_floating_point() else b for name, b in net.named_buffers()
-        }
 
         def unflatten(theta: Tensor) -> dict[str, Tensor]:
             parts = torch.split(theta, sizes)
@@ -51,7 +49,7 @@ class ModuleMargins(Margins):
 
         def q(theta: Tensor) -> Tensor:
             with self.smoothed():
-                out: Tensor = functional_call(net, {**unflatten(theta), **buffers}, (x,))
+                out: Tensor = call(net, unflatten(theta), x)
             return pairwise_margins(out, y).flatten()
 
         with torch.no_grad():
@@ -140,16 +138,15 @@ def net_margins(
         NotHomogeneousError: the module has no degree.
     """
     x = x.detach().to("cpu", torch.float64)
-    y = y.detach().to("cpu")
     if isinstance(net, Linear | MLP):
         margins = _dense(net, x, y, smoothing, kinks)
     elif kinks == "exact":
         raise ValueError(_EXACT)
     else:
-        copy = deepcopy(net).to("cpu", torch.float64).requires_grad_(False)
-        check_labels(copy(x), y)
+        copy = copied(net, torch.float64).to("cpu")
+        y = check_labels(copy(x), y)
         degree = net.degree if isinstance(net, HomogeneousNet) else check_degree(copy, x).total
-        margins = ModuleMargins(copy, x, y, degree, smoothing)
+        margins = ModuleMargins(copy.requires_grad_(False), x, y, degree, smoothing)
     if isinstance(net, HomogeneousNet):
         margins.attach_junctions(*_junction_indices(net, margins))
     return margins
@@ -163,7 +160,7 @@ _EXACT = (
 
 def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks) -> Margins:
     classes = None if net.binary else (net.sizes[-1] if isinstance(net, MLP) else len(net.weight))
-    check_labels(x.new_zeros((len(x),) if classes is None else (len(x), classes)), y)
+    y = as_labels(y, classes, points=len(x)).cpu()
     points = _numpy(x.flatten(1) if x.ndim > 1 else x[:, None])
     features = net.d if isinstance(net, Linear) else net.sizes[0]
     if points.shape[1] != features:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import Field, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.checks import as_integer, as_number, as_path
+from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.flow.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.interpolate import (
     hermite,
@@ -21,13 +23,16 @@ from mirrorflow.flow.interpolate import (
     plausible,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["FlowPoint", "Outcome", "Trajectory"]
 
 Array = NDArray[np.float64]
 Outcome = Literal["reached", "converged", "plateau", "not_separable", "stalled"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class FlowPoint:
     """The flow at one time; the fields are those of `Trajectory`, one row of each."""
 
@@ -45,8 +50,20 @@ class FlowPoint:
     multipliers: Array
     margins: Array
 
+    def __repr__(self) -> str:
+        residual = max(self.epsilon, self.delta, self.slack)
+        return (
+            f"FlowPoint(log_t={self.log_t:.6g}, margin={self.margin:.7g}, gap={self.gap:.2g}, "
+            f"residual={residual:.2g})"
+        )
 
-@dataclass(frozen=True, repr=False)
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other) if isinstance(other, FlowPoint) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Trajectory:
     """Mirror flow at the times that the integrator chose, `T` of them.
 
@@ -69,7 +86,10 @@ class Trajectory:
         rate: (T, d + n + 2) derivatives of direction, margins, log gauge and `log_loss/log t`
             against `log t` times `log t`, for the interpolation.
         outcome: see `mirror_flow`.
-        stats: counts, reasons and settings.
+        stats: counts, reasons and settings, read-only.
+
+    `flow[k]` is the record at step k, `flow[a:b]` the trajectory of those steps; two trajectories
+    are equal if every entry is (NaN equals NaN).
     """
 
     log_t: Array
@@ -97,10 +117,55 @@ class Trajectory:
         end = f"log_t={self.log_t[-1]:.6g}, margin={self.margin[-1]:.7g}, gap={self.gap[-1]:.2g}"
         return f"Trajectory({self.outcome!r}, {end}, {len(self)} times)"
 
-    def __getitem__(self, k: int) -> FlowPoint:
-        """The record at step k."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stats", MappingProxyType(dict(self.stats)))
+
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other) if isinstance(other, Trajectory) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a read-only mapping cannot be pickled, a dict can
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return _made, ({**values, "stats": dict(self.stats)},)
+
+    @overload
+    def __getitem__(self, k: int) -> FlowPoint: ...
+    @overload
+    def __getitem__(self, k: slice) -> Trajectory: ...
+    def __getitem__(self, k: int | slice) -> FlowPoint | Trajectory:
+        """The record at step k, or the trajectory of several steps.
+
+        Raises:
+            TypeError: neither an int nor a slice.
+            IndexError: no such step, or a slice without any.
+        """
+        if isinstance(k, slice):
+            if not len(range(*k.indices(len(self)))):
+                raise IndexError(f"[{k.start}:{k.stop}] holds no step; there are {len(self)}")
+            columns = {f.name: getattr(self, f.name)[k] for f in fields(self) if _is_column(f)}
+            return replace(self, **columns)
+        k = as_integer(k, "k")
+        if not -len(self) <= k < len(self):
+            raise IndexError(f"k = {k} is not a step; there are {len(self)}")
         row = {f.name: getattr(self, f.name)[k] for f in fields(FlowPoint)}
         return FlowPoint(**row)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns of one number a time as a `pandas.DataFrame`, one row a time.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError(
+                'to_pandas needs pandas; pip install "mirrorflow[experiments]"'
+            ) from error
+        names = [f.name for f in fields(self) if _is_column(f) and getattr(self, f.name).ndim == 1]
+        return pd.DataFrame({name: getattr(self, name) for name in names})
 
     def at(self, log_t: float | None = None, *, log_log_t: float | None = None) -> FlowPoint:
         """The flow at time `exp(log_t)`: cubic Hermite interpolation in log log t.
@@ -116,12 +181,13 @@ class Trajectory:
         if (log_t is None) == (log_log_t is None):
             raise ValueError("pass one of log_t and log_log_t, natural logarithms of the time")
         if log_log_t is not None:
+            log_log_t = as_number(log_log_t, "log_log_t", infinite=True)
             if not log_log_t < _LOG_LAST:
                 return self._at_log_log(log_log_t)
             return self.at(float(np.exp(log_log_t)))
-        assert log_t is not None
+        log_t = as_number(log_t, "log_t", infinite=True)
         last = float(self.log_t[-1])
-        if not log_t <= last * (1 + 1e-15) or np.isnan(log_t):
+        if not log_t <= last * (1 + 1e-15):
             raise ValueError(
                 f"log_t = {log_t} is outside the trajectory, which ends at {last}; "
                 "integrate with a later log_t_end"
@@ -260,7 +326,7 @@ class Trajectory:
             point, rate = self._beyond(k, log_log_t)
         columns: dict[str, Any] = {}
         for f in fields(self):
-            if f.name in _SCALARS:
+            if not _is_column(f):
                 continue
             last = rate if f.name == "rate" else getattr(point, f.name)
             columns[f.name] = np.concatenate(
@@ -269,22 +335,55 @@ class Trajectory:
         return replace(self, **columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one compressed `.npz` file, atomically: readers see the old one or the new one."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SCALARS}
+        """Write one compressed `.npz` file, atomically: readers see the old one or the new one.
+
+        Raises:
+            RunError: it cannot be written, or the disk is full; an old file stays.
+        """
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if _is_column(f)}
         head = {"outcome": self.outcome, "degree": self.degree, "stats": dict(self.stats)}
-        write_arrays(Path(path), arrays, head)
+        write_arrays(as_path(path), arrays, head)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
         """Read what `save` wrote.
 
         Raises:
-            RunError: the file is missing, corrupt or something else.
+            RunError: the file is missing, damaged in any bit, or something else.
         """
-        names = [f.name for f in fields(cls) if f.name not in _SCALARS]
-        arrays, head = read_arrays(Path(path), names)
-        columns: dict[str, Any] = {**arrays, **head}
-        return cls(**columns)
+        names = [f.name for f in fields(cls) if _is_column(f)]
+        arrays, head = read_arrays(as_path(path), "does not hold a trajectory")
+        missing = sorted((set(names) - set(arrays)) | (set(_SCALARS) - set(head)))
+        if missing:
+            raise RunError(f"{path} does not hold a trajectory: it has no {missing}")
+        columns: dict[str, Any] = {name: arrays[name] for name in names}
+        count = len(columns["log_t"]) if columns["log_t"].ndim == 1 else -1
+        for name, column in columns.items():
+            wide = name in ("direction", "multipliers", "margins", "rate")
+            if column.ndim != 1 + wide or len(column) != count or count == 0:
+                raise RunError(
+                    f"{path} does not hold a trajectory: {name} has shape {column.shape}, beside "
+                    f"log_t of shape {columns['log_t'].shape}"
+                )
+        return cls(**columns, **{name: head[name] for name in _SCALARS})
+
+
+def _is_column(f: Field[Any]) -> bool:
+    return f.name not in _SCALARS
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Every field equal, entry by entry, NaN to NaN."""
+    for f in fields(one):
+        a, b = getattr(one, f.name), getattr(other, f.name)
+        numbers = isinstance(a, (np.ndarray, float))
+        if not (np.array_equal(a, b, equal_nan=True) if numbers else a == b):
+            return False
+    return True
+
+
+def _made(values: dict[str, Any]) -> Trajectory:
+    return Trajectory(**values)
 
 
 _MIXED = ("gap", "epsilon", "delta", "slack", "balance_drift")  # linear between steps

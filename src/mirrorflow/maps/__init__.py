@@ -8,9 +8,10 @@ from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.custom import Custom
 from mirrorflow.maps.double_exponential import DoubleExponential
 from mirrorflow.maps.entropy import NegativeEntropy, SimplexEntropy
-from mirrorflow.maps.estimate import HorizonEstimate, estimate_horizon
+from mirrorflow.maps.estimate import HorizonEstimate, estimate_growth, estimate_horizon
 from mirrorflow.maps.exponential import Exponential
 from mirrorflow.maps.finite import finite_gauge
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon, LpHorizon
 from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
 from mirrorflow.maps.level import LevelHorizon
@@ -44,6 +45,7 @@ __all__ = [
     "PNorm",
     "Power",
     "Quadratic",
+    "RadialGrowth",
     "Scaled",
     "SchattenHorizon",
     "SeparableMap",
@@ -52,6 +54,7 @@ __all__ = [
     "assign",
     "catalog",
     "describe",
+    "estimate_growth",
     "estimate_horizon",
     "finite_gauge",
     "parse_map",

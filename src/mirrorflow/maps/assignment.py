@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+from mirrorflow.checks import shown
 from mirrorflow.maps.base import MirrorMap
 
 __all__ = ["MapLike", "assign"]
@@ -28,7 +29,11 @@ def assign(mirror_map: MapLike, names: Iterable[str]) -> dict[str, MirrorMap]:
         TypeError: not a map, or a mapping with values that are no maps.
         ValueError: a name that no key covers, or a key that covers no name.
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"names = {shown(names)} is a {type(names).__name__}; pass a list of str")
     names = list(names)
+    if any(not isinstance(name, str) for name in names):
+        raise TypeError(f"names = {shown(names)} holds what is not a str; pass parameter names")
     if isinstance(mirror_map, MirrorMap):
         return dict.fromkeys(names, mirror_map)
     if not isinstance(mirror_map, Mapping):
@@ -37,8 +42,12 @@ def assign(mirror_map: MapLike, names: Iterable[str]) -> dict[str, MirrorMap]:
             "maps.Quadratic(), or a mapping from parameter names to maps"
         )
     for key, value in mirror_map.items():
+        if not isinstance(key, str):
+            raise TypeError(
+                f"mirror_map has the key {shown(key)}, a {type(key).__name__}; its keys are names"
+            )
         if not isinstance(value, MirrorMap):
-            raise TypeError(f"mirror_map[{key!r}] is {value!r}, which is not a MirrorMap")
+            raise TypeError(f"mirror_map[{key!r}] is {shown(value)}, which is not a MirrorMap")
     result = {name: _lookup(mirror_map, name, names) for name in names}
     for key in mirror_map:
         if not any(_covers(key, name) for name in names):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from numbers import Real
-from typing import ClassVar
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import require_floating, require_pair
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
 from mirrorflow.maps.quadrature import gauss_legendre
 
@@ -16,54 +20,36 @@ __all__ = [
     "MirrorMap",
     "SeparableMap",
     "keep",
-    "require_floating",
     "require_map",
-    "require_number",
-    "require_scale",
 ]
-
-
-def require_floating(value: Tensor, name: str) -> None:
-    """Refuse what has no real geometry: integer, boolean and complex tensors."""
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name} must be a torch.Tensor, got {type(value).__name__}; "
-            f"wrap it with torch.as_tensor({name}, dtype=torch.float64)"
-        )
-    if not value.is_floating_point():
-        raise TypeError(
-            f"{name} has dtype {value.dtype}; a mirror map acts on real floating-point tensors "
-            "(float16, bfloat16, float32, float64). Convert it, for example with "
-            f"{name}.to(torch.float64)"
-        )
-
-
-def require_number(value: float, name: str) -> None:
-    """Refuse what is not a real number, booleans included."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(
-            f"{name} = {value!r} is a {type(value).__name__}; pass a number (int or float)"
-        )
-
-
-def require_scale(value: float, name: str) -> None:
-    """Refuse a scale parameter outside (0, ∞)."""
-    require_number(value, name)
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} = {value} is not a scale; choose 0 < {name} < inf")
 
 
 class MirrorMap(ABC):
     """A Legendre potential `R`; the dual variable is `u = ∇R(x)`, the inverse `x = ∇R*(u)`.
 
     Mirror flow is `d∇R(θ)/dt = −∇ℓ(θ)`; mirror descent is its explicit Euler step in `u`.
-    Instances are immutable, hashable and print as the call that makes them. A map that is not
+    Instances are immutable, hashable and print as the call that makes them; two are equal if their
+    kind and their parameters are, whatever type of number they were given as. A map that is not
     separable acts on each parameter tensor as one block.
 
     Source: Jacobs & Montúfar, arXiv 2605.19458; Nemirovski & Yudin 1983.
     """
 
     separable: ClassVar[bool] = False
+
+    def state(self) -> dict[str, Any]:
+        """Kind and parameters as plain Python values: what a saved state compares maps by.
+
+        A map of yours that is no dataclass gives its `repr`.
+        """
+        kind = type(self).__name__
+        if not is_dataclass(self):
+            return {"map": kind, "text": repr(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"map": kind} | {
+            name: value.state() if isinstance(value, MirrorMap) else value
+            for name, value in values.items()
+        }
 
     @property
     @abstractmethod
@@ -95,6 +81,16 @@ class MirrorMap(ABC):
     def horizon(self) -> Horizon:
         """The horizon function `Q`: the gauge of the limit of the scaled sublevel sets of R."""
 
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ` far out on a ray, from which the laws of growth follow.
+
+        Raises:
+            NotImplementedError: the map does not say.
+        """
+        raise NotImplementedError(
+            f"{self!r} does not say how dE/dQ grows on a ray; give its class a radial_growth()"
+        )
+
     def require_domain(self, x: Tensor, name: str = "x") -> None:
         """Raise unless x lies in the domain of R: TypeError for a dtype, ValueError for a value."""
         require_floating(x, name)
@@ -110,20 +106,20 @@ class MirrorMap(ABC):
 
     def bregman(self, x: Tensor, y: Tensor) -> Tensor:
         """`D(x, y) = R(x) − R(y) − ⟨∇R(y), x − y⟩ ≥ 0`, a scalar tensor."""
-        require_floating(x, "x")
-        require_floating(y, "y")
-        return self.potential(x) - self.potential(y) - (self.to_dual(y) * (x - y)).sum()
+        x, y = require_pair(x, y, "y")
+        value = self.potential(x) - self.potential(y) - (self.to_dual(y) * (x - y)).sum()
+        return without_nan(value, x.isnan().any() | y.isnan().any(), (x == y).all())
 
     def hessian(self, x: Tensor) -> Tensor:
         """The diagonal of `∇²R(x)`, the shape of x; only where the map is separable."""
         raise NotImplementedError(f"{self!r} is not separable: its Hessian is not a diagonal")
 
 
-def require_map(value: object) -> None:
+def require_map(value: object, name: str = "mirror_map") -> None:
     """Refuse what is no `MirrorMap`, such as a map's name."""
     if not isinstance(value, MirrorMap):
         raise TypeError(
-            f"mirror_map = {value!r} is no MirrorMap; pass one such as maps.Cosh(), or "
+            f"{name} = {shown(value)} is no MirrorMap; pass one such as maps.Cosh(), or "
             "maps.parse_map(text)"
         )
 
@@ -190,8 +186,7 @@ class SeparableMap(MirrorMap):
         Where delta is 0 and where x is infinite, the result is x bit for bit. float16 and
         bfloat16 are computed in float32 and rounded once.
         """
-        require_floating(x, "x")
-        require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         if x.dtype in (torch.float16, torch.bfloat16):
             moved = self._moved(x.float(), delta.float()).to(x.dtype)
         else:
@@ -232,8 +227,7 @@ def bregman_entries(mirror_map: SeparableMap, x: Tensor, y: Tensor) -> Tensor:
     in 0.3 … 3.3 and `|x − y|` is at most twice `r'/r''`, so that it changes by a moderate factor;
     and the definition elsewhere, where it loses a digit at most.
     """
-    require_floating(x, "x")
-    require_floating(y, "y")
+    x, y = require_pair(x, y, "y")
     h = x - y
     u, curvature = mirror_map.to_dual(y), mirror_map.hessian(y)
     same = x.sign() * y.sign() > 0
@@ -244,4 +238,10 @@ def bregman_entries(mirror_map: SeparableMap, x: Tensor, y: Tensor) -> Tensor:
     far = mirror_map._bregman_far(x, y)
     apart = mirror_map.potential_entries(x) + mirror_map.dual_energy_entries(y) - x * u
     far = torch.where(same, far, apart)
-    return torch.where(near, area, far)
+    return without_nan(torch.where(near, area, far), x.isnan() | y.isnan(), x == y)
+
+
+def without_nan(value: Tensor, unknown: Tensor, equal: Tensor) -> Tensor:
+    """A divergence whose terms overflow against each other is ∞, and 0 between equal points."""
+    value = torch.where(value.isnan() & ~unknown, math.inf, value)
+    return torch.where(equal, 0.0, value)

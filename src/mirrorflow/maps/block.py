@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import as_number, shown
+from mirrorflow.maps.arguments import require_floating
 from mirrorflow.maps.assignment import MapLike, assign
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.horizon import Horizon, LpHorizon, as_matrix, lp_norm
@@ -60,8 +62,19 @@ class BlockHorizon:
         degrees: Mapping[str, float] | None = None,
     ) -> None:
         maps = assign(mirror_map, names)
+        if not maps:
+            raise ValueError("names is empty; pass the name of at least one parameter")
         if degrees is None:
             degrees = dict.fromkeys(maps, 1.0)
+        elif not isinstance(degrees, Mapping):
+            raise TypeError(
+                f"degrees = {shown(degrees)} is a {type(degrees).__name__}; pass a mapping from "
+                "names to degrees"
+            )
+        degrees = {
+            name: as_number(degree, f"degrees[{name!r}]", least=0)
+            for name, degree in degrees.items()
+        }
         missing = [name for name in maps if name not in degrees]
         if missing:
             raise ValueError(f"degrees lacks {missing}; it has {sorted(degrees)}")
@@ -87,13 +100,29 @@ class BlockHorizon:
         group = self.groups[0]
         return group.horizon.order if self.joint and group.horizon.order == group.index else None
 
+    def _named(self, tensors: Mapping[str, Tensor], what: str) -> Mapping[str, Tensor]:
+        """The mapping, with a tensor of real floats for every name."""
+        if not isinstance(tensors, Mapping):
+            raise TypeError(
+                f"{what} = {shown(tensors)} is a {type(tensors).__name__}; pass a mapping from "
+                "parameter names to tensors"
+            )
+        names = [name for group in self.groups for name in group.names]
+        missing = [name for name in names if name not in tensors]
+        if missing:
+            raise ValueError(f"{what} lacks {missing}; it has {sorted(map(str, tensors))}")
+        own = {name: require_floating(tensors[name], f"{what}[{name!r}]") for name in names}
+        return {name: own.get(name, value) for name, value in tensors.items()}
+
     def log_gauge(self, params: Mapping[str, Tensor]) -> Tensor:
         """`log Q(θ)`: joint, or `Σ_g (k_g/L) log Q_g`."""
+        params = self._named(params, "params")
         logs = [torch.log(self._gauge(group, params)) for group in self.groups]
         return self._mean(logs)
 
     def gauge(self, params: Mapping[str, Tensor]) -> Tensor:
         """`Q(θ)`, a scalar tensor."""
+        params = self._named(params, "params")
         if self.joint:
             return self._gauge(self.groups[0], params)
         return torch.exp(self.log_gauge(params))
@@ -109,6 +138,7 @@ class BlockHorizon:
         θ⟩`, as Euler's identity gives for gradients of a homogeneous net, with equality exactly
         when every group is aligned: so `1 − ⟨g, θ⟩/(Q°(g) Q(θ))` is a Hölder gap in both cases.
         """
+        grads = self._named(grads, "grads")
         if self.joint:
             return self._dual(self.groups[0], grads)
         logs = [
@@ -119,6 +149,7 @@ class BlockHorizon:
 
     def subgradient(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One `s` in `∂Q(θ)` by name, `⟨s, θ⟩ = Q(θ)`; of a product, its gradient."""
+        params = self._named(params, "params")
         whole = self.gauge(params)
         result: dict[str, Tensor] = {}
         for group in self.groups:
@@ -133,6 +164,15 @@ class BlockHorizon:
         self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], rtol: float = 1e-9
     ) -> dict[str, Tensor]:
         """The element of `∂Q(θ)` nearest to the grads, by name; group by group for a product."""
+        params, grads = self._named(params, "params"), self._named(grads, "grads")
+        for group in self.groups:
+            for name in group.names:
+                if grads[name].shape != params[name].shape:
+                    raise ValueError(
+                        f"grads[{name!r}] has shape {tuple(grads[name].shape)}, params[{name!r}] "
+                        f"has {tuple(params[name].shape)}; make them equal"
+                    )
+        rtol = as_number(rtol, "rtol", least=0, below=1)
         whole = self.gauge(params)
         result: dict[str, Tensor] = {}
         for group in self.groups:

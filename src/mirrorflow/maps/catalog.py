@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mirrorflow.checks import shown
 from mirrorflow.errors import NoHorizonError
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.cosh import Cosh
@@ -56,7 +57,7 @@ def describe(mirror_map: MirrorMap) -> Entry:
         if type(kind.example) is type(mirror_map):
             break
     else:
-        raise ValueError(f"mirror_map = {mirror_map!r} is of no kind in the catalog")
+        raise ValueError(f"mirror_map = {shown(mirror_map)} is of no kind in the catalog")
     try:
         index = f"{mirror_map.index:g}".replace("inf", "∞")
     except NoHorizonError:

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
-from mirrorflow.maps.numerics import asinh_ratio, asinh_shift, log_asinh_exp, log_sinh_exp
+from mirrorflow.maps.numerics import (
+    asinh_ratio,
+    asinh_shift,
+    log_asinh_exp,
+    log_sinh_exp,
+    magnitude,
+)
 
 __all__ = ["Cosh"]
 
@@ -29,7 +37,7 @@ class Cosh(SeparableMap):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        require_scale(self.scale, "scale")
+        object.__setattr__(self, "scale", as_scale(self.scale, "scale"))
 
     @property
     def index(self) -> float:
@@ -38,31 +46,50 @@ class Cosh(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`s²(cosh(x/s) − 1) = 2 s² sinh²(x/2s)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 2 * (self.scale * torch.sinh(x / (2 * self.scale))) ** 2
 
+    def dual_energy_entries(self, x: Tensor) -> Tensor:
+        """`s² (z sinh z − cosh z + 1) = s² sinh z (z − tanh(z/2))`, `z = x/s`."""
+        x = require_floating(x, "x")
+        half = magnitude(x) / (2 * self.scale)
+        rest = 2 * self.scale * (2 * half - torch.tanh(half))
+        return (self.scale * torch.sinh(half)) * (torch.cosh(half) * rest)
+
     def conjugate_entries(self, u: Tensor) -> Tensor:
-        """`u s asinh(u/s) − u²/(1 + √(1+u²/s²))`."""
-        require_floating(u, "u")
-        v = u / self.scale
-        root = torch.hypot(v, torch.ones_like(v))
-        return u * self.to_primal(u) - u * (u / (1 + root))
+        """`|u| s (z − tanh(z/2))`, `z = asinh(|u|/s)`."""
+        u = require_floating(u, "u")
+        m = magnitude(u)
+        z = asinh_ratio(m, self.scale)
+        return m * (self.scale * (z - torch.tanh(0.5 * z)))
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`s sinh(x/s)`."""
-        require_floating(x, "x")
-        return self.scale * torch.sinh(x / self.scale)
+        x = require_floating(x, "x")
+        z = x / self.scale
+        far = z.abs() > math.log(torch.finfo(x.dtype).max) - 2
+        # In halves: s sinh z may be finite where sinh z is not.
+        half = torch.where(far, 0.5 * z, 0.0)
+        split = (2 * self.scale * torch.sinh(half)) * torch.cosh(half)
+        near = self.scale * torch.sinh(torch.where(far, 0.0, z))
+        # z may vanish where x does not.
+        return torch.where(z.abs() < 1e-5, x + x * (z * z / 6), torch.where(far, split, near))
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`s asinh(u/s)`."""
-        require_floating(u, "u")
-        return self.scale * asinh_ratio(u, self.scale)
+        u = require_floating(u, "u")
+        v = u / self.scale
+        near = u - torch.where(v.isinf(), 0.0, u) * (v.clamp(-1, 1) ** 2 / 6)
+        return torch.where(v.abs() < 1e-5, near, self.scale * asinh_ratio(u, self.scale))
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`x − s Δ`, with Δ a logarithm of a ratio in which `e^{|x|/s}` is divided out."""
         if self.scale == 1:
             return asinh_shift(x, delta)[0]
-        return self.scale * asinh_shift(x / self.scale, delta / self.scale)[0]
+        z = x / self.scale
+        far = z.isinf()  # there r' is beyond every delta
+        moved = self.scale * asinh_shift(torch.where(far, 0.0, z), delta, self.scale)[0]
+        return torch.where(far, x, moved)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
         """`log(s sinh(e^l/s))`."""
@@ -74,8 +101,12 @@ class Cosh(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`cosh(x/s)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return torch.cosh(x / self.scale)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`log dE/dQ ~ Q/s`."""
+        return RadialGrowth(math.inf, order=1.0, rate=1 / self.scale, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ∞."""

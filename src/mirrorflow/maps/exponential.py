@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating
+from mirrorflow.maps.arguments import require_floating
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     expm1,
@@ -16,6 +19,7 @@ from mirrorflow.maps.numerics import (
     log_log1p_exp,
     magnitude,
     minus_log1p,
+    product_minus,
     signed,
 )
 
@@ -33,28 +37,38 @@ class Exponential(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`e^{|x|} − 1 − |x|`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return expm1_minus(magnitude(x))
+
+    def dual_energy_entries(self, x: Tensor) -> Tensor:
+        """`(|x| − 1) e^{|x|} + 1`."""
+        x = require_floating(x, "x")
+        m = magnitude(x)
+        small = m < 1
+        near = torch.where(small, m, 0.0)
+        far = torch.where(small, 1.0, m)
+        close = near * expm1(near) - expm1_minus(near)
+        return torch.where(small, close, (far - 1) * torch.exp(far) + 1)
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`(1+|u|) log(1+|u|) − |u|`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         m = magnitude(u)
-        return m * torch.log1p(m) - minus_log1p(m)
+        return product_minus(m, torch.log1p(m), minus_log1p(m))
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x expm1|x|`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return signed(expm1(magnitude(x)), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u log(1+|u|)`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return signed(torch.log1p(magnitude(u)), u)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`e^{|x|}`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return torch.exp(magnitude(x))
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
@@ -72,6 +86,10 @@ class Exponential(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`log log1p(e^l)`."""
         return log_log1p_exp(log_u)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`log dE/dQ ~ Q`."""
+        return RadialGrowth(math.inf, order=1.0, rate=1.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ∞."""

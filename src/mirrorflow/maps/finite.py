@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import MirrorMap, SeparableMap, require_floating, require_map
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_real, require_finite
+from mirrorflow.maps.base import MirrorMap, SeparableMap, require_map
 from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.spectral import Spectral
 
@@ -32,9 +34,10 @@ def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
         NoHorizonError: a map on a restricted domain.
     """
     require_map(mirror_map)
-    require_floating(x, "x")
+    x = require_finite(x, "x")
+    given, level = level, as_real(level, "level")
     if not 0 < level < math.inf:
-        raise ValueError(f"level = {level} is not a level; choose 0 < level < inf")
+        raise ValueError(f"level = {shown(given)} is not a level; choose 0 < level < inf")
     mirror_map.horizon()
     dtype, x = x.dtype, x.detach().to(torch.float64)
     largest = float(x.abs().max()) if x.numel() else 0.0

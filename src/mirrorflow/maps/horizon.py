@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_real, require_floating, require_same
 from mirrorflow.maps.projection import project_ball, project_simplex
 
 __all__ = ["Horizon", "LpHorizon", "as_matrix", "lp_norm"]
@@ -50,6 +52,7 @@ class Horizon(ABC):
 
     def is_subgradient(self, x: Tensor, g: Tensor, rtol: float = 1e-9) -> bool:
         """Whether g lies in `∂Q(x)`, up to `rtol` relative to the size of `∂Q(x)`."""
+        x, g, rtol = require_same(x, g, rtol)
         nearest = self.project_subgradient(x, g, rtol)
         size = max(float(torch.linalg.vector_norm(nearest)), 1e-300)
         return float(torch.linalg.vector_norm(g - nearest)) <= rtol * size
@@ -69,8 +72,10 @@ class LpHorizon(Horizon):
     p: float
 
     def __post_init__(self) -> None:
-        if not self.p >= 1:
-            raise ValueError(f"p = {self.p} is not an order of a norm; choose p in [1, inf]")
+        p = as_real(self.p, "p")
+        if not p >= 1:
+            raise ValueError(f"p = {shown(self.p)} is not an order of a norm; choose p in [1, inf]")
+        object.__setattr__(self, "p", p)
 
     @property
     def order(self) -> float:
@@ -86,14 +91,15 @@ class LpHorizon(Horizon):
 
     def gauge(self, x: Tensor) -> Tensor:
         """`‖x‖_p`, scaled by the largest entry so that powers neither overflow nor vanish."""
-        return lp_norm(x, self.p)
+        return lp_norm(require_floating(x, "x"), self.p)
 
     def dual_gauge(self, g: Tensor) -> Tensor:
         """`‖g‖_{p*}`."""
-        return lp_norm(g, self.dual_order)
+        return lp_norm(require_floating(g, "g"), self.dual_order)
 
     def subgradient(self, x: Tensor) -> Tensor:
         """`sgn x |x|^{p−1}/‖x‖_p^{p−1}`; at ℓ∞ the mean over the maximal entries; 0 at 0."""
+        x = require_floating(x, "x")
         largest = _largest(x)
         scaled = x / torch.where(largest > 0, largest, 1.0)
         if math.isinf(self.p):
@@ -107,6 +113,7 @@ class LpHorizon(Horizon):
 
         At x = 0 it is the projection on the unit ball of `‖·‖_{p*}`.
         """
+        x, g, rtol = require_same(x, g, rtol)
         largest = _largest(x)
         if largest == 0:
             return project_ball(g, self.dual_order)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     asinh_ratio,
@@ -16,6 +18,7 @@ from mirrorflow.maps.numerics import (
     log_asinh_exp,
     log_sinh_exp,
     magnitude,
+    product_minus,
     signed,
 )
 
@@ -44,7 +47,7 @@ class HyperbolicEntropy(SeparableMap):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        require_scale(self.beta, "beta")
+        object.__setattr__(self, "beta", as_scale(self.beta, "beta"))
 
     @property
     def index(self) -> float:
@@ -53,23 +56,30 @@ class HyperbolicEntropy(SeparableMap):
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`√(x²+β²) − β`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         root = torch.hypot(x, torch.full_like(x, self.beta))
         return x * (x / (root + self.beta))
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`x asinh(x/β) − √(x²+β²) + β`."""
-        require_floating(x, "x")
-        return x * torch.asinh(x / self.beta) - self.dual_energy_entries(x)
+        x = require_floating(x, "x")
+        m = magnitude(x)
+        return product_minus(m, asinh_ratio(m, self.beta), self.dual_energy_entries(x))
+
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`β (cosh u − 1) = 2 β sinh²(u/2)`."""
+        u = require_floating(u, "u")
+        half = torch.sinh(0.5 * u)
+        return (2 * self.beta * half) * half
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`asinh(x/β)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return asinh_ratio(x, self.beta)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`β sinh u`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         half = torch.sinh(0.5 * u)
         # cosh and sinh of the half angle: β sinh u may be finite where sinh u is not.
         return torch.where(
@@ -81,10 +91,13 @@ class HyperbolicEntropy(SeparableMap):
         low, high = torch.minimum(x.abs(), y.abs()), torch.maximum(x.abs(), y.abs())
         beta = torch.full_like(low, self.beta)
         roots = torch.hypot(low, beta), torch.hypot(high, beta)
-        slope = 1 + (low + high) / (roots[0] + roots[1])
-        rise = torch.log1p((high - low) / (low + roots[0]) * slope)
-        rise = x.abs() * torch.where(x.abs() < y.abs(), -rise, rise)
-        return rise - (self.dual_energy_entries(x) - self.dual_energy_entries(y))
+        slope = 1 + (0.5 * low + 0.5 * high) / (0.5 * roots[0] + 0.5 * roots[1])
+        gap, start = (high - low) * (0.5 * slope), 0.5 * low + 0.5 * roots[0]
+        rise = torch.log1p(gap / start)
+        rise = torch.where(rise.isinf(), torch.log(gap) - torch.log(start), rise)
+        rise = torch.where(x.abs() < y.abs(), -rise, rise)
+        fall = self.dual_energy_entries(x) - self.dual_energy_entries(y)
+        return product_minus(x.abs(), rise, fall)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`m' = m e^{−s} − d sinh s` with `m = |x|`, `s = sgn(x) delta`, `d = β²/(√(x²+β²) + m)`.
@@ -94,10 +107,11 @@ class HyperbolicEntropy(SeparableMap):
         no factor overflows before the answer does.
         """
         m, s = magnitude(x), signed(delta, x)
-        d = self.beta * (self.beta / (torch.hypot(m, torch.full_like(m, self.beta)) + m))
         inner = s.clamp(-64, 64)
         excess = torch.exp((s - inner).abs())
-        sinh = d * torch.sinh(inner)
+        # d sinh s in an order, and with halves, in which d does not vanish before it is large.
+        both = 0.5 * torch.hypot(m, torch.full_like(m, self.beta)) + 0.5 * m
+        sinh = ((0.5 * self.beta * torch.sinh(inner)) / both) * self.beta
         near = m + (m * expm1(-inner) - sinh)
         decay = m * torch.exp(-inner)
         far = torch.where(s < 0, decay * excess, decay / excess) - sinh * excess
@@ -113,8 +127,12 @@ class HyperbolicEntropy(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/√(x²+β²)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 1 / torch.hypot(x, torch.full_like(x, self.beta))
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ → 1`."""
+        return RadialGrowth(1.0, 0.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ1."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import MirrorMap, require_scale
+from mirrorflow.maps.arguments import as_scale, require_finite, require_floating, require_same
+from mirrorflow.maps.base import MirrorMap, require_map
 from mirrorflow.maps.finite import finite_gauge, log_radius
 from mirrorflow.maps.horizon import Horizon
 
@@ -38,7 +39,8 @@ class LevelHorizon(Horizon):
     level: float = 1e100
 
     def __post_init__(self) -> None:
-        require_scale(self.level, "level")
+        require_map(self.map, "map")
+        object.__setattr__(self, "level", as_scale(self.level, "level"))
 
     @property
     def order(self) -> None:
@@ -47,6 +49,7 @@ class LevelHorizon(Horizon):
 
     def gauge(self, x: Tensor) -> Tensor:
         """`Q_c(x)`, differentiable once (the derivative is `subgradient`)."""
+        x = require_finite(x, "x")
         value = finite_gauge(self.map, x, self.level)
         if not x.requires_grad:
             return value
@@ -55,6 +58,7 @@ class LevelHorizon(Horizon):
 
     def subgradient(self, x: Tensor) -> Tensor:
         """`∇Q_c(x)`; 0 at 0."""
+        x = require_floating(x, "x")
         point = x.detach().to(torch.float64)
         gauge = finite_gauge(self.map, point, self.level)
         if gauge == 0:
@@ -66,6 +70,7 @@ class LevelHorizon(Horizon):
 
     def dual_gauge(self, g: Tensor) -> Tensor:
         """`Q_c°(g)`: the support function of the sublevel set, by bisection on `log λ`."""
+        g = require_finite(g, "g")
         slope = g.detach().to(torch.float64)
         largest = slope.abs().max() if slope.numel() else slope.new_zeros(())
         if largest == 0:
@@ -86,11 +91,7 @@ class LevelHorizon(Horizon):
         Raises:
             ValueError: x is 0, or g has another shape.
         """
-        del rtol  # nothing is tied
-        if g.shape != x.shape:
-            raise ValueError(
-                f"g has shape {tuple(g.shape)}, x has {tuple(x.shape)}; make them equal"
-            )
+        x, g, rtol = require_same(x, g, rtol)  # nothing is tied
         if bool((x == 0).all()):
             raise ValueError("x is 0, where the subgradients of a level gauge are a whole ball")
         return self.subgradient(x)

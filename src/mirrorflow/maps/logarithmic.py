@@ -8,14 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_scale
+from mirrorflow.maps.arguments import as_scale, require_floating
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
     expm1,
+    expm1_minus,
+    log1p_ratio,
     log_expm1_exp,
     log_log1p_exp,
     magnitude,
     minus_log1p,
+    product_minus,
     signed,
 )
 
@@ -38,7 +43,7 @@ class Logarithmic(SeparableMap):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        require_scale(self.beta, "beta")
+        object.__setattr__(self, "beta", as_scale(self.beta, "beta"))
 
     @property
     def index(self) -> float:
@@ -47,23 +52,39 @@ class Logarithmic(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`(|x|+β) log(1+|x|/β) − |x| = β (z log(1+z) − (z − log(1+z)))`, `z = |x|/β`."""
-        require_floating(x, "x")
-        z = magnitude(x) / self.beta
-        return magnitude(x) * torch.log1p(z) - self.beta * minus_log1p(z)
+        x = require_floating(x, "x")
+        m = magnitude(x)
+        z, u = m / self.beta, log1p_ratio(m, self.beta)
+        far = z > 1e6
+        near = m * u - self.beta * minus_log1p(torch.where(far, 1.0, z))
+        return torch.where(far, m * (u - 1) + self.beta * u, near)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`|x| − β log(1+|x|/β)`."""
-        require_floating(x, "x")
-        return self.beta * minus_log1p(magnitude(x) / self.beta)
+        x = require_floating(x, "x")
+        m = magnitude(x)
+        z = m / self.beta
+        far = z > 1e6
+        near = self.beta * minus_log1p(torch.where(far, 1.0, z))
+        return torch.where(far, m - self.beta * log1p_ratio(m, self.beta), near)
+
+    def conjugate_entries(self, u: Tensor) -> Tensor:
+        """`β (e^{|u|} − 1 − |u|)`."""
+        u = require_floating(u, "u")
+        m = magnitude(u)
+        far = m > 40
+        growth = torch.exp(torch.where(far, 0.5 * m, 0.0))
+        near = self.beta * expm1_minus(torch.where(far, 0.0, m))
+        return torch.where(far, (self.beta * growth) * growth, near)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x log(1+|x|/β)`."""
-        require_floating(x, "x")
-        return signed(torch.log1p(magnitude(x) / self.beta), x)
+        x = require_floating(x, "x")
+        return signed(log1p_ratio(magnitude(x), self.beta), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u β expm1|u|`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         m = magnitude(u)
         # In halves: β expm1|u| may be finite where expm1|u| is not.
         far = (2 * self.beta * torch.sinh(0.5 * m)) * torch.exp(0.5 * m)
@@ -72,9 +93,13 @@ class Logarithmic(SeparableMap):
     def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
         """`x (u_x − u_y) − (e(x) − e(y))`, the difference of duals as one logarithm."""
         low, high = torch.minimum(x.abs(), y.abs()), torch.maximum(x.abs(), y.abs())
-        rise = torch.log1p((high - low) / (low + self.beta))
-        rise = x.abs() * torch.where(x.abs() < y.abs(), -rise, rise)
-        return rise - (self.dual_energy_entries(x) - self.dual_energy_entries(y))
+        gap, start = high - low, low + self.beta
+        # Below beta, start may be 1e308 times smaller than the gap.
+        rise = torch.log1p(gap / start)
+        rise = torch.where(rise.isinf(), torch.log(gap) - torch.log(start), rise)
+        rise = torch.where(x.abs() < y.abs(), -rise, rise)
+        fall = self.dual_energy_entries(x) - self.dual_energy_entries(y)
+        return product_minus(x.abs(), rise, fall)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """`m' = m e^{−s} − β(1 − e^{−s})`, then `(m − β expm1 s)β/(m+β)` past 0."""
@@ -100,8 +125,12 @@ class Logarithmic(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1/(|x|+β)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 1 / (x.abs() + self.beta)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ → 1`."""
+        return RadialGrowth(1.0, 0.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ1."""

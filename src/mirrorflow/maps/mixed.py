@@ -9,9 +9,12 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_number
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_real, require_floating, require_pair
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
-from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
+from mirrorflow.maps.numerics import expm1, magnitude, power, scaled_power, signed, typed_fraction
 from mirrorflow.maps.power import Power
 
 __all__ = ["Mixed"]
@@ -42,11 +45,14 @@ class Mixed(SeparableMap):
     b: float = 1.0
 
     def __post_init__(self) -> None:
-        Power(self.p)
-        for name, value in (("a", self.a), ("b", self.b)):
-            require_number(value, name)
+        object.__setattr__(self, "p", Power(self.p).p)
+        for name, given in (("a", self.a), ("b", self.b)):
+            value = as_real(given, name)
             if not 0 <= value < math.inf:
-                raise ValueError(f"{name} = {value} is not a weight; choose 0 <= {name} < inf")
+                raise ValueError(
+                    f"{name} = {shown(given)} is not a weight; choose 0 <= {name} < inf"
+                )
+            object.__setattr__(self, name, value)
         if self.a == 0 and self.b == 0:
             raise ValueError("a = 0 and b = 0 leave no potential; make one of them positive")
 
@@ -68,27 +74,40 @@ class Mixed(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`a x²/2 + b |x|^p/p`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
-        return 0.5 * self.a * x * x + (self.b / self.p) * power(magnitude(x), e + 1)
+        curved = scaled_power(magnitude(x), e + 1, self.b / self.p)
+        return curved if self.a == 0 else 0.5 * self.a * x * x + curved
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`a x²/2 + b (1 − 1/p)|x|^p`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
-        return 0.5 * self.a * x * x + self.b * float(e / (e + 1)) * power(magnitude(x), e + 1)
+        curved = scaled_power(magnitude(x), e + 1, self.b * float(e / (e + 1)))
+        return curved if self.a == 0 else 0.5 * self.a * x * x + curved
+
+    def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
+        """`a (x − y)²/2` and b times that of `Power(p)`: both are nonnegative."""
+        x, y = require_pair(x, y, "y")
+        gap = x - y
+        linear = (0.5 * self.a * gap) * gap
+        if self.b == 0:
+            return linear
+        curved = Power(self.p).weighted_bregman(x, y, self.b)
+        return curved if self.a == 0 else linear + curved
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`a x + b sgn x |x|^{p−1}`."""
-        require_floating(x, "x")
-        return self.a * x + self.b * signed(power(magnitude(x), self._exponent), x)
+        x = require_floating(x, "x")
+        return self.a * x + signed(scaled_power(magnitude(x), self._exponent, self.b), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """The inverse of `to_dual`, by Newton's method on `log |x|` (convex, so monotone)."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         w = magnitude(u)
         start = self._above(w)
-        excess = (self.a * start + self.b * power(start, self._exponent)) - w
+        linear, curved = self.a * start, scaled_power(start, self._exponent, self.b)
+        excess = torch.where(linear < curved, linear + (curved - w), curved + (linear - w))
         usable = (w > 0) & (start > 0) & w.isfinite()
         found = self._lowered(torch.where(usable, start, 1.0), torch.where(usable, excess, 0.0))
         return signed(torch.where(usable, found, start), u)
@@ -100,7 +119,9 @@ class Mixed(SeparableMap):
         if self.a > 0:
             bounds.append(w / self.a)
         if self.b > 0:
-            bounds.append(power(w / self.b, 1 / e))
+            ratio = w / self.b
+            far = power(w, 1 / e) * self.b ** (-1 / float(e)) if self.b < 1 else w
+            bounds.append(torch.where(ratio.isinf(), far, power(ratio, 1 / e)))
         return bounds[0] if len(bounds) == 1 else torch.minimum(*bounds)
 
     def _lowered(self, m: Tensor, s: Tensor) -> Tensor:
@@ -112,9 +133,11 @@ class Mixed(SeparableMap):
         two steps on the equation itself give the last digits and the derivatives.
         """
         e = float(self._exponent)
-        linear, curved = self.a * m, self.b * power(m, self._exponent)
-        total = linear + curved
-        A, B, target = linear / total, curved / total, -s / total
+        # With the larger term in two factors, so that neither it nor the sum need be finite.
+        linear, half = self.a * m, power(m, self._exponent / 2)
+        ratio = ((self.b * half) / linear) * half if self.a > 0 else torch.full_like(m, math.inf)
+        A, B = 1 / (1 + ratio), 1 / (1 + 1 / ratio)
+        target = -torch.where(ratio < 1, (s / linear) * A, ((s / half) / (self.b * half)) * B)
         shift = _near(A.detach(), B.detach(), torch.log1p(target.detach()), e)
         for _ in range(2):
             one, many = expm1(shift), expm1(e * shift)
@@ -123,16 +146,26 @@ class Mixed(SeparableMap):
 
     def hessian(self, x: Tensor) -> Tensor:
         """`a + b (p−1)|x|^{p−2}`: infinite at 0 for p < 2."""
-        require_floating(x, "x")
-        return self.a + (self.b * Power(self.p).hessian(x) if self.b > 0 else torch.zeros_like(x))
+        x = require_floating(x, "x")
+        e = self._exponent
+        if self.b == 0:
+            return torch.full_like(x, self.a)
+        if e > 1:
+            return self.a + scaled_power(magnitude(x), e - 1, self.b * float(e))
+        return self.a + self.b * Power(self.p).hessian(x)
 
     def _moved(self, x: Tensor, delta: Tensor) -> Tensor:
         """By `_lowered` while `|s| ≤ r'(m)/2`, beyond that from the dual, where nothing cancels."""
         m, s = magnitude(x), signed(delta, x)
-        u = self.a * m + self.b * power(m, self._exponent)
+        u = self.a * m + scaled_power(m, self._exponent, self.b)
         near = (s.abs() <= 0.5 * u) & (m > 0)
         close = self._lowered(torch.where(near, m, 1.0), torch.where(near, s, 0.0))
-        far = self.to_primal(torch.where(near, 0.0, u - s))
+        # In halves: the difference of two finite numbers may overflow.
+        half = torch.where(near, 0.0, 0.5 * u - 0.5 * s)
+        wide = (half.abs() > 0.25 * torch.finfo(half.dtype).max) & half.isfinite()
+        log = torch.log(torch.where(wide, half.abs(), 1.0)) + math.log(2)
+        beyond = signed(torch.exp(self.log_to_primal(log)), half)
+        far = torch.where(wide, beyond, self.to_primal(torch.where(wide, 0.0, 2 * half)))
         return signed(torch.where(near, close, far), x)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
@@ -156,6 +189,14 @@ class Mixed(SeparableMap):
             share = torch.exp(linear - value)
             log_x = log_x - (value - log_u) / (share + e * (1 - share))
         return log_x
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ ~ a Q` or `b (p−1) Q^{p−1}`, whichever is the larger far out."""
+        index = self.index
+        constant = self.a if index == 2 and self.p != 2 else 0.0
+        if index == self.p:
+            constant = self.b * float(self._exponent) + (self.a if self.p == 2 else 0.0)
+        return RadialGrowth(index, math.log(constant), log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ of order `index`."""

@@ -18,6 +18,7 @@ __all__ = [
     "asinh_shift",
     "expm1",
     "expm1_minus",
+    "log1p_ratio",
     "log_asinh_exp",
     "log_expm1_exp",
     "log_log1p_exp",
@@ -25,6 +26,8 @@ __all__ = [
     "magnitude",
     "minus_log1p",
     "power",
+    "product_minus",
+    "scaled_power",
     "signed",
     "typed_fraction",
 ]
@@ -83,8 +86,34 @@ def asinh_ratio(a: Tensor, scale: float) -> Tensor:
     return torch.where(large, signed(far, a), torch.asinh(torch.where(large, 0.0, ratio)))
 
 
-def asinh_shift(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """`asinh(sinh x − a)` and `x − asinh(sinh x − a)`, each without cancellation or overflow.
+def log1p_ratio(m: Tensor, scale: float) -> Tensor:
+    """`log(1 + m/scale)` for `m ≥ 0`, also where `m/scale` overflows."""
+    if scale >= 1:
+        return torch.log1p(m / scale)
+    ratio = m / scale
+    large = ratio.isinf()
+    far = torch.log(torch.where(large, m, 1.0)) - math.log(scale)
+    return torch.where(large, far, torch.log1p(torch.where(large, 0.0, ratio)))
+
+
+def product_minus(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """`x y − z` for `x ≥ 0`, also where `x y` overflows and this does not."""
+    plain = x * y - z
+    return torch.where(plain.isinf(), x * (y - z / x), plain)
+
+
+def scaled_power(x: Tensor, exponent: Fraction, factor: float) -> Tensor:
+    """`factor x^e` for `x ≥ 0`, `e > 0`, also where `x^e` overflows or vanishes and this does not:
+    there `x^{e/2}` enters twice."""
+    limits, inverse = torch.finfo(x.dtype), 1 / max(float(exponent), 1.0)
+    plain = (x == 0) | ((x < limits.max**inverse) & (x > (limits.tiny / limits.eps) ** inverse))
+    near = factor * power(torch.where(plain, x, 1.0), exponent)
+    half = power(torch.where(plain, 1.0, x), exponent / 2)
+    return torch.where(plain, near, (factor * half) * half)
+
+
+def asinh_shift(x: Tensor, a: Tensor, unit: float = 1.0) -> tuple[Tensor, Tensor]:
+    """`asinh(sinh x − a/unit)` and x minus that, each without cancellation or overflow.
 
     With `m = |x|`, `s = sgn(x) a` and everything divided by `e^m`,
     `m − asinh(sinh m − s) = log1p(s (e^m + e^{m'})/((cosh m + cosh m')e^{m'}))`
@@ -94,15 +123,20 @@ def asinh_shift(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     s = signed(a, x)
     decay = torch.exp(-m)
     sinh = -0.5 * expm1(-2 * m)
-    shift = s * decay
+    shift = (s * decay) / unit
     near = shift.abs() <= 0.5 * sinh
     shift = torch.where(near, shift, 0.0)
     left = sinh - shift
     cosh = torch.hypot(decay, left)
     both = 0.5 * (1 + decay * decay) + cosh
     fall = torch.log1p(shift * (1 + (left + cosh)) / (both * (left + cosh)))
-    # A finite `a` can pass ½ sinh m only while sinh m is finite.
-    far = torch.asinh(torch.sinh(torch.where(near, 0.0, m)) - torch.where(near, 0.0, s))
+    # A finite `a` can pass ½ unit sinh m only while that is finite.
+    rest = 0.5 * torch.where(near, 0.0, m)
+    half = (unit * torch.sinh(rest)) * torch.cosh(rest) - 0.5 * torch.where(near, 0.0, s)
+    large = half.abs() > 0.25 * torch.finfo(x.dtype).max
+    log = torch.log(torch.where(large, half.abs(), 1.0)) + (2 * LOG2 - math.log(unit))
+    close = asinh_ratio(2 * torch.where(large, 0.0, half), unit)
+    far = torch.where(large, signed(log, half), close)
     fall = torch.where(near, fall, m - far)
     return signed(torch.where(near, m - fall, far), x), signed(fall, x)
 

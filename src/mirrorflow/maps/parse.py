@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable
 from inspect import signature
@@ -41,6 +42,10 @@ MAPS: dict[str, type[MirrorMap]] = {
 }
 
 
+# Of every map that there is, with room to spare; nothing longer is given to the parser.
+LONGEST = 400
+
+
 def parse_map(text: str) -> MirrorMap:
     """Read a map from text: the inverse of `repr`, case, `_` and `-` aside.
 
@@ -56,11 +61,13 @@ def parse_map(text: str) -> MirrorMap:
         return text
     if not isinstance(text, str):
         raise TypeError(f"text is a {type(text).__name__}; pass a string such as 'power(3)'")
+    if len(text) > LONGEST:
+        raise ValueError(f"text has {len(text)} characters, which is not a map; {_valid()}")
     try:
         tree = ast.parse(re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", "_", text.strip()), mode="eval")
-    except SyntaxError:
+        result = _value(tree.body, text)
+    except (SyntaxError, RecursionError, MemoryError):
         raise ValueError(f"{text!r} is not a map; {_valid()}") from None
-    result = _value(tree.body, text)
     if not isinstance(result, MirrorMap):
         raise ValueError(f"{text!r} is not a map; {_valid()}")
     return result
@@ -78,6 +85,8 @@ def _value(node: ast.expr, text: str) -> Any:
         args = [_value(arg, text) for arg in node.args]
         if any(word.arg is None for word in node.keywords):
             raise ValueError(f"{text!r} is not a map; {_valid()}")
+        if len({word.arg for word in node.keywords}) < len(node.keywords):
+            raise ValueError(f"{text!r} gives a parameter twice; give it once")
         named = {str(word.arg): _value(word.value, text) for word in node.keywords}
         return _build(node.func.id, args, named, text)
     return _number(node, text)
@@ -89,12 +98,19 @@ def _number(node: ast.expr, text: str) -> float:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         top, bottom = _number(node.left, text), _number(node.right, text)
         if bottom != 0:
-            return top / bottom
+            return _ratio(top, bottom)
     if isinstance(node, ast.Name) and node.id.lower() in ("inf", "nan"):
         return float(node.id)
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return node.value  # type: ignore[return-value]
     raise ValueError(f"{ast.unparse(node)!r} in {text!r} is not a number; {_valid()}")
+
+
+def _ratio(top: float, bottom: float) -> float:
+    try:
+        return top / bottom
+    except OverflowError:  # integers beyond the doubles
+        return math.inf
 
 
 def _find(name: str, text: str) -> str:
@@ -126,5 +142,5 @@ def _call(name: str, kind: Callable[..., MirrorMap], args: list[Any], named: Any
         raise ValueError(f"{name} needs {', '.join(missing)}, as in '{name}({missing[0]}=...)'")
     try:
         return kind(*args, **named)
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"{name}: {error}") from None

@@ -8,7 +8,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import MirrorMap, keep, require_floating
+from mirrorflow.maps.arguments import require_floating, require_pair
+from mirrorflow.maps.base import MirrorMap, keep
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
 from mirrorflow.maps.power import Power
@@ -37,7 +39,7 @@ class PNorm(MirrorMap):
     p: float
 
     def __post_init__(self) -> None:
-        Power(self.p)
+        object.__setattr__(self, "p", Power(self.p).p)
 
     @property
     def _exponent(self) -> Fraction:
@@ -55,8 +57,9 @@ class PNorm(MirrorMap):
 
     def potential(self, x: Tensor) -> Tensor:
         """`½‖x‖_p²`."""
-        require_floating(x, "x")
-        return 0.5 * LpHorizon(self.p).gauge(x) ** 2
+        x = require_floating(x, "x")
+        size = LpHorizon(self.p).gauge(x)
+        return (0.5 * size) * size
 
     def dual_energy(self, x: Tensor) -> Tensor:
         """`½‖x‖_p²`: the potential itself, as for every map of degree 2."""
@@ -64,17 +67,18 @@ class PNorm(MirrorMap):
 
     def conjugate(self, u: Tensor) -> Tensor:
         """`½‖u‖_{p*}²`."""
-        require_floating(u, "u")
-        return 0.5 * LpHorizon(self.p).dual_gauge(u) ** 2
+        u = require_floating(u, "u")
+        size = LpHorizon(self.p).dual_gauge(u)
+        return (0.5 * size) * size
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`‖x‖_p · sgn x (|x|/‖x‖_p)^{p−1}`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return _gradient(x, self._exponent)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`‖u‖_{p*} · sgn u (|u|/‖u‖_{p*})^{1/(p−1)}`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return _gradient(u, 1 / self._exponent)
 
     def step(self, x: Tensor, delta: Tensor) -> Tensor:
@@ -84,8 +88,7 @@ class PNorm(MirrorMap):
         `λ = (1/p*) log Σ w |1−ρ|^{p*}` and the entry by `|1−ρ|^q e^{(1−q)λ}`: as an increment
         where `|ρ| ≤ ½`.
         """
-        require_floating(x, "x")
-        require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         if x.dtype in (torch.float16, torch.bfloat16):
             moved = self._moved(x.float(), delta.float()).to(x.dtype)
         else:
@@ -107,6 +110,10 @@ class PNorm(MirrorMap):
         close = x + x * expm1(float(q) * log_ratio + shift)
         # One entry past the half changes the norm of all: then the dual is accurate to its norm.
         return torch.where(near.all(), close, direct)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = Q`: `E = Q²/2`."""
+        return RadialGrowth(2.0, 0.0)
 
     def horizon(self) -> LpHorizon:
         """ℓp."""

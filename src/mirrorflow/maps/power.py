@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, require_floating, require_number
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import as_real, require_floating, require_pair
+from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
-from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
+from mirrorflow.maps.numerics import expm1, magnitude, power, scaled_power, signed, typed_fraction
 
 __all__ = ["Power"]
 
@@ -36,12 +40,13 @@ class Power(SeparableMap):
     p: float
 
     def __post_init__(self) -> None:
-        require_number(self.p, "p")
-        if not 1 < self.p < float("inf"):
+        p = as_real(self.p, "p")
+        if not 1 < p < math.inf:
             raise ValueError(
-                f"p = {self.p} gives no Legendre potential; choose 1 < p < inf "
+                f"p = {shown(self.p)} gives no Legendre potential; choose 1 < p < inf "
                 "(for p -> 1 use HyperbolicEntropy, for p -> inf use Cosh)"
             )
+        object.__setattr__(self, "p", p)
 
     @property
     def index(self) -> float:
@@ -60,40 +65,58 @@ class Power(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`|x|^p/p`."""
-        require_floating(x, "x")
-        return power(magnitude(x), self._exponent + 1) / self.p
+        x = require_floating(x, "x")
+        return scaled_power(magnitude(x), self._exponent + 1, 1 / self.p)
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`(1 − 1/p)|x|^p`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
-        return float(e / (e + 1)) * power(magnitude(x), e + 1)
+        return scaled_power(magnitude(x), e + 1, float(e / (e + 1)))
 
     def conjugate_entries(self, u: Tensor) -> Tensor:
         """`(1 − 1/p)|u|^{p/(p−1)}`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         e = self._exponent
-        return float(e / (e + 1)) * power(magnitude(u), 1 + 1 / e)
+        return scaled_power(magnitude(u), 1 + 1 / e, float(e / (e + 1)))
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`sgn x |x|^{p−1}`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return signed(power(magnitude(x), self._exponent), x)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`sgn u |u|^{1/(p−1)}`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return signed(power(magnitude(u), 1 / self._exponent), u)
 
     def hessian(self, x: Tensor) -> Tensor:
         """`(p−1)|x|^{p−2}`: infinite at 0 for p < 2, zero there for p > 2."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         e = self._exponent
         if e == 1:
             return torch.ones_like(x)
         if e > 1:
-            return float(e) * power(magnitude(x), e - 1)
+            return scaled_power(magnitude(x), e - 1, float(e))
         return float(e) / power(magnitude(x), 1 - e)
+
+    def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
+        """As for every separable map, in a unit c in which no power leaves the floats.
+
+        `d(c x, c y) = c^p d(x, y)`; c is 1, or a power of two, so that the division is exact.
+        """
+        return self.weighted_bregman(x, y, 1.0)
+
+    def weighted_bregman(self, x: Tensor, y: Tensor, weight: float) -> Tensor:
+        """`weight` times `bregman_entries`, finite where the product is."""
+        x, y = require_pair(x, y, "y")
+        size = torch.maximum(x.detach().abs(), y.detach().abs())
+        limits, inverse = torch.finfo(size.dtype), 1 / (2 * self.p)
+        plain = (size < limits.max**inverse) & (size > limits.tiny**inverse)
+        exponent = torch.frexp(size).exponent.clamp(math.log2(limits.tiny) + 4, None)
+        unit = torch.where(plain | ~size.isfinite(), 1.0, torch.exp2(exponent.to(size.dtype) - 1))
+        half = power(unit, (self._exponent + 1) / 2)
+        return ((weight * half) * super().bregman_entries(x / unit, y / unit)) * half
 
     def _bregman_far(self, x: Tensor, y: Tensor) -> Tensor:
         """For p < 2 `x (u_x − u_y) − (e(x) − e(y))`: every term has the factor `p − 1`."""
@@ -122,8 +145,12 @@ class Power(SeparableMap):
         small = change.abs() < 0.5
         grown = m + m * expm1(torch.where(small, change, 0.0))
         scaled = m * torch.exp(torch.where(small, 0.0, change))
-        left = torch.where(near, 1.0, w * w - s)
-        far = signed(power(magnitude(left), 1 / e), left)
+        # In halves: the difference of two finite numbers may overflow.
+        left = torch.where(near, 1.0, (0.5 * w) * w - 0.5 * s)
+        far = signed(power(2 * magnitude(left), 1 / e), left)
+        root = power(torch.full_like(left, 2.0), 1 / e)
+        wide = magnitude(left) > 0.25 * torch.finfo(left.dtype).max
+        far = torch.where(wide, signed(power(magnitude(left), 1 / e) * root, left), far)
         return signed(torch.where(near, torch.where(small, grown, scaled), far), x)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
@@ -133,6 +160,11 @@ class Power(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`l/(p−1)`."""
         return log_u / float(self._exponent)
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = (p−1) Q^{p−1}`."""
+        e = float(self._exponent)
+        return RadialGrowth(self.p, math.log(e), log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓp."""

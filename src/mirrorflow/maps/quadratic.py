@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import SeparableMap, keep, require_floating
+from mirrorflow.maps.arguments import require_floating, require_pair
+from mirrorflow.maps.base import SeparableMap, keep
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 
 __all__ = ["Quadratic"]
@@ -29,39 +31,38 @@ class Quadratic(SeparableMap):
 
     def potential_entries(self, x: Tensor) -> Tensor:
         """`x²/2`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 0.5 * x * x
 
     def dual_energy_entries(self, x: Tensor) -> Tensor:
         """`x²/2`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return 0.5 * x * x
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`u = x`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return x.clone()
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`x = u`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return u.clone()
 
     def hessian(self, x: Tensor) -> Tensor:
         """`1`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return torch.ones_like(x)
 
     def bregman_entries(self, x: Tensor, y: Tensor) -> Tensor:
         """`(x − y)²/2`."""
-        require_floating(x, "x")
-        require_floating(y, "y")
-        return 0.5 * (x - y) * (x - y)
+        x, y = require_pair(x, y, "y")
+        gap = x - y
+        return (0.5 * gap) * gap
 
     def step(self, x: Tensor, delta: Tensor) -> Tensor:
         """`x − delta`: a step of gradient descent."""
-        require_floating(x, "x")
-        require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         return keep(delta == 0, x, x - delta)
 
     def log_to_dual(self, log_x: Tensor) -> Tensor:
@@ -71,6 +72,10 @@ class Quadratic(SeparableMap):
     def log_to_primal(self, log_u: Tensor) -> Tensor:
         """`l`."""
         return log_u.clone()
+
+    def radial_growth(self) -> RadialGrowth:
+        """`dE/dQ = Q`."""
+        return RadialGrowth(2.0, 0.0, log_dual=self.log_to_dual)
 
     def horizon(self) -> LpHorizon:
         """ℓ2."""

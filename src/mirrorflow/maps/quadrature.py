@@ -41,11 +41,10 @@ def tanh_sinh(step: float = 1 / 16) -> tuple[tuple[float, float], ...]:
 
 
 def integral(f: Callable[[Tensor], Tensor], start: Tensor, length: Tensor) -> Tensor:
-    """`∫ f` from `start` over `length`, for smooth f: 16-point Gauss–Legendre, no tails."""
-    total = torch.zeros_like(length)
-    for node, weight in gauss_legendre(16):
-        total = total + weight * f(start + node * length)
-    return total * length
+    """`∫ f` from `start` over `length`, shape (n,), for smooth f: 16-point Gauss–Legendre."""
+    rule = torch.tensor(gauss_legendre(16), dtype=start.dtype, device=start.device)
+    points = torch.addcmul(start[:, None], rule[:, 0], length[:, None])
+    return (f(points) * rule[:, 1]).sum(1) * length
 
 
 class _Integral(torch.autograd.Function):

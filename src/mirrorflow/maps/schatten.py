@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import require_floating, require_same
 from mirrorflow.maps.horizon import Horizon, LpHorizon, as_matrix
 from mirrorflow.maps.projection import project_simplex
 
@@ -31,7 +33,7 @@ class SchattenHorizon(Horizon):
     p: float
 
     def __post_init__(self) -> None:
-        LpHorizon(self.p)
+        object.__setattr__(self, "p", LpHorizon(self.p).p)
 
     @property
     def order(self) -> float:
@@ -40,23 +42,25 @@ class SchattenHorizon(Horizon):
 
     def gauge(self, x: Tensor) -> Tensor:
         """`‖σ(X)‖_p`."""
-        return LpHorizon(self.p).gauge(torch.linalg.svdvals(as_matrix(x)))
+        return LpHorizon(self.p).gauge(torch.linalg.svdvals(_matrix(x, "x")))
 
     def dual_gauge(self, g: Tensor) -> Tensor:
         """`‖σ(G)‖_{p*}`."""
-        return LpHorizon(self.p).dual_gauge(torch.linalg.svdvals(as_matrix(g)))
+        return LpHorizon(self.p).dual_gauge(torch.linalg.svdvals(_matrix(g, "g")))
 
     def subgradient(self, x: Tensor) -> Tensor:
         """`U diag(s) Vᵀ` with s a subgradient of ℓp at `σ(X)`."""
-        left, values, right = thin_svd(as_matrix(x))
-        floor = values.max() * torch.finfo(x.dtype).eps * max(as_matrix(x).shape)
+        matrix = _matrix(x, "x")
+        left, values, right = thin_svd(matrix)
+        floor = values.max() * torch.finfo(matrix.dtype).eps * max(matrix.shape)
         values = torch.where(values > floor, values, 0.0)
         return ((left * LpHorizon(self.p).subgradient(values)) @ right).reshape(x.shape)
 
     def project_subgradient(self, x: Tensor, g: Tensor, rtol: float = 1e-9) -> Tensor:
         """Nuclear norm: `U Vᵀ + W`, `‖W‖ ≤ 1` off the row and column spaces; spectral norm:
         `U H Vᵀ` over the maximal singular space, `H ≥ 0` of trace 1; at 0 the dual unit ball."""
-        matrix, target = as_matrix(x), as_matrix(g)
+        x, g, rtol = require_same(x, g, rtol)
+        matrix, target = _matrix(x, "x"), _matrix(g, "g")
         left, values, right = thin_svd(matrix)
         if values.max() == 0:
             left, values, right = thin_svd(target)
@@ -78,6 +82,16 @@ class SchattenHorizon(Horizon):
         core: Tensor = (basis * project_simplex(weights)) @ basis.T
         result: Tensor = left @ core @ right
         return result.reshape(x.shape)
+
+
+def _matrix(value: Tensor, name: str) -> Tensor:
+    """The matrix, of which there are singular values: finite and not empty."""
+    matrix = as_matrix(require_floating(value, name))
+    if matrix.numel() == 0 or not bool(matrix.isfinite().all()):
+        raise ValueError(
+            f"{name} = {shown(value)} has no singular values; pass finite entries, at least one"
+        )
+    return matrix
 
 
 def thin_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.base import MirrorMap, SeparableMap, keep, require_floating
+from mirrorflow.checks import shown
+from mirrorflow.maps.arguments import require_floating, require_pair
+from mirrorflow.maps.base import MirrorMap, SeparableMap, keep
+from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.schatten import SchattenHorizon, thin_svd
 
@@ -42,9 +45,8 @@ class Spectral(MirrorMap):
     def __post_init__(self) -> None:
         if not isinstance(self.map, SeparableMap) or not self.map.even:
             raise TypeError(
-                f"map = {self.map!r} cannot act on singular values; pass a separable map with an "
-                "even "
-                "potential, such as maps.Power(3)"
+                f"map = {shown(self.map)} cannot act on singular values; pass a separable map with "
+                "an even potential, such as maps.Power(3)"
             )
 
     @property
@@ -59,28 +61,28 @@ class Spectral(MirrorMap):
 
     def potential(self, x: Tensor) -> Tensor:
         """`Σ_k r(σ_k)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return self.map.potential(torch.linalg.svdvals(as_matrix(_long(x)))).to(x.dtype)
 
     def dual_energy(self, x: Tensor) -> Tensor:
         """`Σ_k e(σ_k)`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         return self.map.dual_energy(torch.linalg.svdvals(as_matrix(_long(x)))).to(x.dtype)
 
     def conjugate(self, u: Tensor) -> Tensor:
         """`Σ_k r*(σ_k(U))`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         return self.map.conjugate(torch.linalg.svdvals(as_matrix(_long(u)))).to(u.dtype)
 
     def to_dual(self, x: Tensor) -> Tensor:
         """`U diag(r'(σ)) Vᵀ`."""
-        require_floating(x, "x")
+        x = require_floating(x, "x")
         left, values, right = thin_svd(as_matrix(_long(x)))
         return ((left * self.map.to_dual(values)) @ right).reshape(x.shape).to(x.dtype)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`U diag(r*'(σ)) Vᵀ`."""
-        require_floating(u, "u")
+        u = require_floating(u, "u")
         left, values, right = thin_svd(as_matrix(_long(u)))
         return ((left * self.map.to_primal(values)) @ right).reshape(u.shape).to(u.dtype)
 
@@ -89,12 +91,15 @@ class Spectral(MirrorMap):
 
         Singular values far below the largest are accurate relative to the largest only.
         """
-        require_floating(x, "x")
-        require_floating(delta, "delta")
+        x, delta = require_pair(x, delta, "delta")
         if not bool(x.isfinite().all()) and bool((delta == 0).all()):
             return x.clone()  # the singular values of an infinite matrix cannot be had
         moved = self.to_primal(self.to_dual(_long(x)) - _long(delta)).to(x.dtype)
         return keep((delta == 0).all(), x, moved)
+
+    def radial_growth(self) -> RadialGrowth:
+        """That of the scalar map."""
+        return self.map.radial_growth()
 
     def horizon(self) -> SchattenHorizon:
         """The Schatten norm of the order of the scalar map."""
@@ -103,4 +108,6 @@ class Spectral(MirrorMap):
 
 
 def _long(x: Tensor) -> Tensor:
+    if x.numel() == 0:
+        raise ValueError(f"x has shape {tuple(x.shape)}: an empty matrix has no singular values")
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)

@@ -8,6 +8,7 @@ from mirrorflow.nets.degree import Degree, check_degree
 from mirrorflow.nets.linear import Linear
 from mirrorflow.nets.mlp import MLP, TwoLayer
 from mirrorflow.nets.residual import ResidualNet
+from mirrorflow.nets.weights_file import load_weights
 
 __all__ = [
     "CNN",
@@ -23,4 +24,5 @@ __all__ = [
     "ResidualNet",
     "TwoLayer",
     "check_degree",
+    "load_weights",
 ]

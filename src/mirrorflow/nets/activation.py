@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from mirrorflow.checks import as_choice, as_number
 
 __all__ = ["ACTIVATION_DEGREE", "Activation", "check_activation", "hidden_layer", "rounded_relu"]
 
@@ -18,14 +20,15 @@ ACTIVATION_DEGREE: dict[Activation, float] = {
 }
 
 
-def check_activation(activation: str, eps: float) -> None:
-    """Refuse an unknown activation or a smoothing that is not positive."""
-    if activation not in get_args(Activation):
-        raise ValueError(
-            f"activation = {activation!r} is unknown; choose one of {list(get_args(Activation))}"
-        )
-    if activation == "smooth_relu" and not 0 < eps <= 1:
-        raise ValueError(f"eps = {eps} is not a smoothing; choose 0 < eps <= 1, for example 1e-2")
+def check_activation(activation: Any, eps: Any) -> tuple[Activation, float]:
+    """A known activation, and the smoothing as a float.
+
+    Raises:
+        TypeError: not text, or not a number.
+        ValueError: an unknown activation, or a smoothing outside (0, 1].
+    """
+    name: Any = as_choice(activation, "activation", get_args(Activation))
+    return name, as_number(eps, "eps", above=0, most=1)
 
 
 def hidden_layer(x: Tensor, weight: Tensor, activation: Activation, eps: float) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HomogeneousNet", "Junction", "flatten_input"]
+__all__ = ["HomogeneousNet", "Junction", "check_input", "flatten_input"]
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,34 @@ class HomogeneousNet(nn.Module, ABC):
         return False
 
 
-def flatten_input(x: Tensor, features: int, *, bias: bool) -> Tensor:
-    """Points as rows of length `features` (+1 for the constant input, if `bias`).
+def check_input(x: Tensor, weight: Tensor) -> None:
+    """Refuse points that are no tensor of the weights' dtype.
 
     Raises:
-        ValueError: the points have another size.
-        TypeError: x is not a real floating-point tensor.
+        TypeError: x is not a real floating-point tensor, or of another dtype.
+        ValueError: x has no dimension of points.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         got = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x must be a floating-point tensor, got {got}; convert it with x.to(...)")
+    if x.ndim == 0:
+        raise ValueError(f"x = {float(x):g} has no dimension of points; pass x of shape (n, ...)")
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(
+            f"x is of {x.dtype}, the weights are of {weight.dtype}; convert one of them, with "
+            "x.to(...) or net.to(...)"
+        )
+
+
+def flatten_input(x: Tensor, weight: Tensor, *, bias: bool) -> Tensor:
+    """Points as the rows that the first weight (…, d) takes, with the constant input 1 if `bias`.
+
+    Raises:
+        ValueError: the points have another size.
+        TypeError: see `check_input`.
+    """
+    check_input(x, weight)
+    features = weight.shape[-1] - bias
     rows = x.flatten(1) if x.ndim > 1 else x[:, None]
     if rows.shape[1] != features:
         raise ValueError(

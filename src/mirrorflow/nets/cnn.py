@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, cast, get_args
 
 import torch
 
+from mirrorflow.checks import as_choice, as_integer, as_number
 from mirrorflow.nets.convolution import ConvLayer, ConvNet, Pool
+from mirrorflow.nets.init import as_sizes
 
 __all__ = ["CNN", "VGG"]
 
@@ -15,6 +17,12 @@ _VGG: dict[int, tuple[tuple[int, int], ...]] = {
     11: ((64, 1), (128, 1), (256, 2), (512, 2), (512, 2)),
     16: ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
 }
+
+_WIDEST = 1000.0
+
+
+def _as_pool(value: Any) -> Pool:
+    return cast("Pool", as_choice(value, "pool", get_args(Pool)))
 
 
 class CNN(ConvNet):
@@ -48,6 +56,10 @@ class CNN(ConvNet):
         init_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
+        channels = as_sizes(channels, "channels")
+        if not channels:
+            raise ValueError("channels is empty; pass those of at least one convolution")
+        pool = _as_pool(pool)
         super().__init__(
             image,
             [ConvLayer(size, pool) for size in channels],
@@ -94,12 +106,13 @@ class VGG(ConvNet):
         init_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        if depth not in _VGG:
-            raise ValueError(f"depth = {depth!r}; choose 11 or 16")
-        if not 0 < width < float("inf"):
-            raise ValueError(f"width = {width}; pass a positive factor, such as 0.25")
+        blocks = _VGG.get(as_integer(depth, "depth"))
+        if blocks is None:
+            raise ValueError(f"depth = {depth!r} is not a VGG of this library; choose 11 or 16")
+        width = as_number(width, "width", above=0, most=_WIDEST)
+        pool = _as_pool(pool)
         layers = []
-        for size, count in _VGG[depth]:
+        for size, count in blocks:
             channels = max(1, round(size * width))
             layers += [ConvLayer(channels)] * (count - 1) + [ConvLayer(channels, pool)]
         super().__init__(

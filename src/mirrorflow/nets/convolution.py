@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mirrorflow.nets.base import HomogeneousNet, Junction
-from mirrorflow.nets.init import check_size, normal_
+from mirrorflow.checks import as_choice, as_flag, as_integer, as_number, shown
+from mirrorflow.nets.base import HomogeneousNet, Junction, check_input
+from mirrorflow.nets.init import (
+    as_classes,
+    as_generator,
+    as_size,
+    as_sizes,
+    empty_weight,
+    normal_,
+)
 
-__all__ = ["ConvLayer", "ConvNet", "Pool"]
+__all__ = ["ConvLayer", "ConvNet", "Pool", "as_image"]
 
 Pool = Literal["avg", "max", "stride", "none"]
 
@@ -74,11 +82,17 @@ class ConvNet(HomogeneousNet):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.image, self.layers, self.kernel = tuple(image), tuple(layers), kernel
-        self.global_pool, self.classes = global_pool, classes
-        _check(self.image, self.layers, hidden, classes, kernel)
-        if not init_scale > 0:
-            raise ValueError(f"init_scale = {init_scale} must be positive")
+        kernel, hidden, classes = (
+            as_size(kernel, "kernel"),
+            as_sizes(hidden, "hidden"),
+            as_classes(classes),
+        )
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel = {kernel}; an odd kernel keeps the size of the map")
+        self.image, self.layers, self.kernel = as_image(image), _as_layers(layers), kernel
+        self.global_pool, self.classes = as_flag(global_pool, "global_pool"), classes
+        init_scale = as_number(init_scale, "init_scale", above=0)
+        generator = as_generator(generator)
         channels, height, width = self.image
         weights = []
         self.fan_in: list[float] = []
@@ -86,7 +100,8 @@ class ConvNet(HomogeneousNet):
             step = 2 if layer.pool == "stride" and min(height, width) > 1 else 1
             taps = _taps(height, kernel, step) * _taps(width, kernel, step)
             self.fan_in.append(channels * taps)
-            weights.append(torch.empty(layer.channels, channels, kernel, kernel))
+            shape = (layer.channels, channels, kernel, kernel)
+            weights.append(empty_weight(shape, "layers (or kernel, or channels)"))
             channels, height, width = layer.channels, -(-height // step), -(-width // step)
             if layer.pool in ("avg", "max") and min(height, width) > 1:
                 height, width = height // 2, width // 2
@@ -94,7 +109,7 @@ class ConvNet(HomogeneousNet):
         sizes = [channels * self.positions, *hidden, classes or 1]
         for before, after in zip(sizes, sizes[1:], strict=False):
             self.fan_in.append(before)
-            weights.append(torch.empty(after, before))
+            weights.append(empty_weight((after, before), "image (or hidden, or classes)"))
         for i, weight in enumerate(weights):
             gain = 1.0 if i == len(weights) - 1 else 2.0
             normal_(weight, init_scale * (gain / self.fan_in[i]) ** 0.5, generator)
@@ -158,9 +173,7 @@ class ConvNet(HomogeneousNet):
         return h @ last.T, tuple(kept)
 
     def _points(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"x must be a floating-point tensor, got {got}; convert it with .to()")
+        check_input(x, self.weights[0])
         if tuple(x.shape[1:]) != self.image:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; the net takes images of shape (n, "
@@ -176,25 +189,29 @@ def _taps(size: int, kernel: int, step: int) -> float:
     return sum(counts) / len(counts)
 
 
-def _check(
-    image: tuple[int, ...],
-    layers: Sequence[ConvLayer],
-    hidden: Sequence[int],
-    classes: int | None,
-    kernel: int,
-) -> None:
+def as_image(value: Any) -> tuple[int, ...]:
+    """(channels, height, width) of one point.
+
+    Raises:
+        TypeError, ValueError: anything but three sizes.
+    """
+    image = as_sizes(value, "image")
     if len(image) != 3:
         raise ValueError(f"image = {image}; pass the (channels, height, width) of one point")
-    if not layers:
+    return image
+
+
+def _as_layers(value: Any) -> tuple[ConvLayer, ...]:
+    if not isinstance(value, Sequence) or not all(isinstance(v, ConvLayer) for v in value):
+        raise TypeError(
+            f"layers = {shown(value)} is not a sequence of ConvLayer; pass [ConvLayer(16), ...]"
+        )
+    if not value:
         raise ValueError("layers is empty; pass at least one convolution, or take an MLP")
-    for size in (*image, kernel, *(layer.channels for layer in layers), *hidden):
-        check_size(size, "a size of the net")
-    if classes is not None:
-        check_size(classes, "classes", least=2)
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel = {kernel}; an odd kernel keeps the size of the map")
-    for layer in layers:
-        if layer.pool not in get_args(Pool):
-            raise ValueError(f"pool = {layer.pool!r}; choose one of {list(get_args(Pool))}")
-        if not 0 <= layer.linear <= layer.channels:
-            raise ValueError(f"linear = {layer.linear} of {layer.channels} channels")
+    layers = []
+    for i, layer in enumerate(value):
+        channels = as_size(layer.channels, f"layers[{i}].channels")
+        pool: Any = as_choice(layer.pool, f"layers[{i}].pool", get_args(Pool))
+        linear = as_integer(layer.linear, f"layers[{i}].linear", least=0, most=channels)
+        layers.append(ConvLayer(channels, pool, linear))
+    return tuple(layers)

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from mirrorflow.checks import as_number
 from mirrorflow.errors import NotHomogeneousError
+from mirrorflow.nets.evaluate import (
+    check_plain,
+    copied,
+    evaluate,
+    fixed_names,
+    points,
+    trained_parameters,
+    undisturbed,
+)
 
 __all__ = ["Degree", "check_degree"]
 
@@ -34,23 +43,30 @@ _NOT_HOMOGENEOUS = (
 
 @dataclass(frozen=True)
 class Degree:
-    """`L` and the `k_l` by parameter name, with the largest relative deviation that was seen."""
+    """`L` and the `k_l` by parameter name, with the largest relative deviation that was seen.
+
+    `fixed` names the frozen parameters (`requires_grad=False`), which were not scaled.
+    """
 
     total: float
     layers: dict[str, float]
     deviation: float
+    fixed: tuple[str, ...] = ()
 
 
+@undisturbed
 def check_degree(net: nn.Module, x: Tensor, *, rtol: float | None = None) -> Degree:
     """Verify `f(cθ; x) = c^L f(θ; x)` and find `L`, for c in 1/2 … 2, and layer by layer.
 
-    The net is called without gradients, in its own dtype, in eval mode except for BatchNorm, which
-    normalises by the batch as it does in training; it is left as it was.
+    θ are the trained parameters; those with `requires_grad=False` are held fixed. A parameter that
+    is used in several places counts in each. A copy of the net is called, without gradients, in
+    its own dtype (16-bit nets in float64), in eval mode except for BatchNorm, which normalises by
+    the batch as it does in training. Your net is left as it was.
 
     Args:
         net: any module with `net(x)` of shape (n,) or (n, C).
         x: a few points (n, …); more points see more activation patterns.
-        rtol: allowed relative deviation; None is 1e-9 in float64, 2e-4 in float32, 5e-2 in less.
+        rtol: allowed relative deviation, in (0, 1); None is 1e-9, in float32 2e-4.
 
     Returns:
         A `Degree`; `layers` holds the tensors in which `f` is homogeneous on its own (all of
@@ -58,64 +74,49 @@ def check_degree(net: nn.Module, x: Tensor, *, rtol: float | None = None) -> Deg
 
     Raises:
         NotHomogeneousError: f is not homogeneous, or zero; the message names what breaks it.
-        ValueError: points that are empty, not finite, or of a shape that the net does not take.
+        ValueError: points that are empty, not finite, or of a shape that the net does not take;
+            all parameters frozen; weights that are computed (pruning masks, weight norm).
         TypeError: net is no module, or x no tensor.
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net is a {type(net).__name__}; pass a torch.nn.Module")
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x is a {type(x).__name__}; pass points as a torch.Tensor, (n, ...)")
-    if len(x) == 0 or not bool(torch.isfinite(x).all()):
-        raise ValueError(
-            f"x of shape {tuple(x.shape)} is empty or holds NaN or infinity; pass finite points"
-        )
-    parameters = {name: p.detach() for name, p in net.named_parameters()}
-    if not parameters:
+    check_plain(net)
+    if not any(True for _ in net.parameters()):
         raise NotHomogeneousError("the net has no parameters, so it has degree 0")
-    buffers = dict(net.named_buffers())
-    dtype = next(iter(parameters.values())).dtype
-    rtol = rtol or {torch.float64: 1e-9, torch.float32: 2e-4}.get(dtype, 5e-2)
-    modes = {module: module.training for module in net.modules()}
-    for module in modes:
+    own = next(net.parameters()).dtype
+    dtype = own if own is torch.float32 else torch.float64
+    if rtol is None:
+        rtol = 2e-4 if dtype is torch.float32 else 1e-9
+    else:
+        rtol = as_number(rtol, "rtol", above=0, below=1)
+    model = copied(net, dtype)
+    x = points(model, x, dtype=dtype)
+    parameters = trained_parameters(model)
+    for module in model.modules():
         module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    try:
-        with torch.no_grad():
 
-            def outputs(factor: float, names: set[str]) -> Tensor:
-                scaled = {k: p * factor if k in names else p for k, p in parameters.items()}
-                # A copy of the buffers: running statistics must not move.
-                copies = {k: b.clone() for k, b in buffers.items()}
-                out: Tensor = functional_call(net, {**scaled, **copies}, (x,))
-                return out.to(torch.float64)
+    def outputs(factor: float, names: set[str]) -> Tensor:
+        scaled = {k: p * factor if k in names else p for k, p in parameters.items()}
+        return evaluate(model, scaled, x).to(torch.float64)
 
-            try:
-                base = outputs(1.0, set())
-            except RuntimeError as error:
-                raise ValueError(
-                    f"the net does not take points of shape {tuple(x.shape)}, {x.dtype}: "
-                    f"{str(error).splitlines()[0]}"
-                ) from error
-            if not torch.isfinite(base).all():
-                raise NotHomogeneousError("f(x) holds NaN or infinity; check the parameters")
-            if base.abs().max() == 0:
-                raise NotHomogeneousError(
-                    "f is zero on every point of x, so its degree cannot be measured; "
-                    "start from other weights or pass other points"
-                )
-            total, deviation = _fit(base, _scaling(outputs, set(parameters)))
-            if not (deviation <= rtol and total > 0):
-                raise NotHomogeneousError(
-                    _explain(net, parameters, base, outputs, total, deviation)
-                )
-            layers = {}
-            for name in parameters:
-                own, worst = _fit(base, _scaling(outputs, {name}))
-                if worst <= rtol:
-                    layers[name] = own
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    return Degree(total, layers, deviation)
+    base = outputs(1.0, set())
+    if not torch.isfinite(base).all():
+        raise NotHomogeneousError("f(x) holds NaN or infinity; check the parameters")
+    if base.numel() == 0 or base.abs().max() == 0:
+        raise NotHomogeneousError(
+            "f is zero on every point of x, so its degree cannot be measured; "
+            "start from other weights or pass other points"
+        )
+    total, deviation = _fit(base, _scaling(outputs, set(parameters)))
+    if not (deviation <= rtol and total > 0):
+        raise NotHomogeneousError(_explain(model, parameters, base, outputs, total, deviation))
+    layers = {}
+    for name in parameters:
+        own_degree, worst = _fit(base, _scaling(outputs, {name}))
+        if worst <= rtol:
+            layers[name] = own_degree
+    if 0.0 in layers.values() and _normalisations(model):
+        # A normalisation makes f independent of the size of the weights before it, up to its eps.
+        raise NotHomogeneousError(_explain(model, parameters, base, outputs, total, deviation))
+    return Degree(total, layers, deviation, fixed_names(model))
 
 
 def _scaling(
@@ -126,8 +127,10 @@ def _scaling(
 
 def _fit(base: Tensor, scaled: Callable[[float], Tensor]) -> tuple[float, float]:
     """The best exponent for c ↦ scaled(c) and the largest deviation from `c^L base`."""
+    peak = base.abs().max()
+    base = base / peak  # squares of outputs can leave the float range
     norm = base.norm()
-    values = {c: scaled(c) for c in _FACTORS}
+    values = {c: scaled(c) / peak for c in _FACTORS}
     projections = {c: float((v * base).sum() / norm**2) for c, v in values.items()}
     if any(not math.isfinite(r) or r <= 0 for r in projections.values()):
         return math.nan, math.inf
@@ -136,6 +139,25 @@ def _fit(base: Tensor, scaled: Callable[[float], Tensor]) -> tuple[float, float]
         exponent = float(round(exponent))
     deviation = max(float((v / c**exponent - base).norm() / norm) for c, v in values.items())
     return exponent, deviation
+
+
+def _normalisations(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    kinds = nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm
+    return [(name, module) for name, module in net.named_modules() if isinstance(module, kinds)]
+
+
+def _frozen_biases(net: nn.Module) -> list[str]:
+    """Those that are not zero and stand beside or behind the first trained weight."""
+    names, began = [], False
+    for path, module in net.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        began = began or any(p.requires_grad for p in own.values())
+        names += [
+            f"{path}.{key}" if path else key
+            for key, p in own.items()
+            if began and key == "bias" and not p.requires_grad and bool((p != 0).any())
+        ]
+    return names
 
 
 def _explain(
@@ -149,11 +171,7 @@ def _explain(
     """Say which module or parameter breaks homogeneity, as far as it can be told."""
     causes = [
         f"{name} is a {type(module).__name__}: its output does not grow with the weights before it"
-        for name, module in net.named_modules()
-        if isinstance(
-            module,
-            nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm,
-        )
+        for name, module in _normalisations(net)
     ]
     causes += [
         f"{name} is a {type(module).__name__}, which is not positively homogeneous"
@@ -165,6 +183,10 @@ def _explain(
         f"{name} is a bias: only the weight of a constant input in the first layer is allowed"
         for name in parameters
         if name.rpartition(".")[2] == "bias" and name.rpartition(".")[0] != first
+    ]
+    causes += [
+        f"{name} is a frozen bias, which does not grow with the trained weights before it"
+        for name in _frozen_biases(net)
     ]
     if not causes:
         for name in parameters:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from mirrorflow.checks import as_flag
 from mirrorflow.nets.base import HomogeneousNet, flatten_input
-from mirrorflow.nets.init import check_size, normal_
+from mirrorflow.nets.init import as_classes, as_generator, as_size, empty_weight, normal_
 
 __all__ = ["Linear"]
 
@@ -21,7 +21,7 @@ class Linear(HomogeneousNet):
         generator: source of the initial weights, `N(0, 1/d)`; None takes torch's global one.
 
     Raises:
-        ValueError: d < 1 or classes < 2.
+        ValueError, TypeError: d < 1, classes < 2, or another bad argument, by its name.
     """
 
     def __init__(
@@ -30,16 +30,15 @@ class Linear(HomogeneousNet):
         classes: int | None = None,
         *,
         bias: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        check_size(d, "d")
-        if classes is not None:
-            check_size(classes, "classes", least=2)
+        d, classes = as_size(d, "d"), as_classes(classes)
+        bias, generator = as_flag(bias, "bias"), as_generator(generator)
         self.d, self.bias = d, bias
         width = d + bias
         shape = (width,) if classes is None else (classes, width)
-        self.weight = nn.Parameter(normal_(torch.empty(shape), width**-0.5, generator))
+        self.weight = nn.Parameter(normal_(empty_weight(shape, "d"), width**-0.5, generator))
 
     @property
     def layer_degrees(self) -> dict[str, float]:
@@ -53,4 +52,4 @@ class Linear(HomogeneousNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, d) to (n,), or (n, C)."""
-        return flatten_input(x, self.d, bias=self.bias) @ self.weight.t()
+        return flatten_input(x, self.weight, bias=self.bias) @ self.weight.t()

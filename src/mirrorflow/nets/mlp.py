@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.checks import as_flag, as_number
 from mirrorflow.nets.activation import (
     ACTIVATION_DEGREE,
     Activation,
@@ -15,7 +16,14 @@ from mirrorflow.nets.activation import (
     hidden_layer,
 )
 from mirrorflow.nets.base import HomogeneousNet, Junction, flatten_input
-from mirrorflow.nets.init import check_size, normal_
+from mirrorflow.nets.init import (
+    as_classes,
+    as_generator,
+    as_size,
+    as_sizes,
+    empty_weight,
+    normal_,
+)
 
 __all__ = ["MLP", "TwoLayer"]
 
@@ -50,20 +58,18 @@ class MLP(HomogeneousNet):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        sizes = tuple(sizes)
+        sizes = as_sizes(sizes, "sizes")
         if len(sizes) < 2:
             raise ValueError(f"sizes = {sizes} has no layer; pass (inputs, hidden..., outputs)")
-        for size in sizes:
-            check_size(size, "sizes")
-        check_activation(activation, eps)
-        if not init_scale > 0:
-            raise ValueError(f"init_scale = {init_scale} must be positive")
+        activation, eps = check_activation(activation, eps)
+        bias, generator = as_flag(bias, "bias"), as_generator(generator)
+        init_scale = as_number(init_scale, "init_scale", above=0)
         self.sizes, self.activation, self.eps, self.bias = sizes, activation, eps, bias
         layers = []
         for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             width = fan_in + (bias and layer == 0)
             gain = 2.0 if layer < len(sizes) - 2 else 1.0
-            weight = torch.empty(fan_out, width)
+            weight = empty_weight((fan_out, width), "sizes")
             layers.append(
                 nn.Parameter(normal_(weight, init_scale * (gain / width) ** 0.5, generator))
             )
@@ -91,7 +97,7 @@ class MLP(HomogeneousNet):
 
     def activations(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of every hidden layer, (n, m_l) each."""
-        h, out = flatten_input(x, self.sizes[0], bias=self.bias), []
+        h, out = flatten_input(x, self.weights[0], bias=self.bias), []
         for weight in list(self.weights)[:-1]:
             h = hidden_layer(h, weight, self.activation, self.eps)
             out.append(h)
@@ -99,7 +105,7 @@ class MLP(HomogeneousNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, …) to (n,) for one output, else (n, C)."""
-        h = flatten_input(x, self.sizes[0], bias=self.bias)
+        h = flatten_input(x, self.weights[0], bias=self.bias)
         *hidden, last = self.weights
         for weight in hidden:
             h = hidden_layer(h, weight, self.activation, self.eps)
@@ -134,10 +140,7 @@ class TwoLayer(MLP):
         init_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        check_size(d, "d")
-        check_size(m, "m")
-        if classes is not None:
-            check_size(classes, "classes", least=2)
+        d, m, classes = as_size(d, "d"), as_size(m, "m"), as_classes(classes)
         super().__init__(
             (d, m, classes or 1),
             activation,

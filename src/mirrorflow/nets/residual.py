@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from mirrorflow.checks import as_integer, as_number
 from mirrorflow.nets.convolution import ConvLayer, ConvNet
-from mirrorflow.nets.init import check_size, normal_
+from mirrorflow.nets.init import as_sizes, normal_
 
 __all__ = ["ResidualNet"]
 
@@ -56,7 +57,11 @@ class ResidualNet(ConvNet):
         init_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        check_size(blocks, "blocks")
+        blocks, channels = (
+            as_integer(blocks, "blocks", least=1, most=1000),
+            as_sizes(channels, "channels"),
+        )
+        init_scale = as_number(init_scale, "init_scale", above=0)
         if not channels:
             raise ValueError("channels is empty; pass the channels of at least one stage")
         layers = [ConvLayer(channels[0])]

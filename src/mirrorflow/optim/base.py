@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
+from mirrorflow.checks import as_choice, as_flag, as_function, as_number
 from mirrorflow.maps import MapLike, MirrorMap
 from mirrorflow.optim import rules
-from mirrorflow.optim.checks import (
-    agreed_number,
-    check_gradient,
-    groups_by_map,
-    require_at_least_zero,
-)
+from mirrorflow.optim.checks import agreed_number, check_gradient, groups_by_map, listed_parameters
 from mirrorflow.optim.kernels import fits, generated_step, has_kernel
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import RelativeStep
+from mirrorflow.optim.saved import AS_TEXT, as_text, fitted
 from mirrorflow.optim.sharded import is_flattened
 from mirrorflow.optim.state import (
-    AS_TEXT,
     LOW_PRECISION,
     keep_precision,
     keep_previous,
     master,
     restore_previous,
-    take_own,
 )
 from mirrorflow.optim.step_size import LossScaled
 from mirrorflow.optim.update import Update
@@ -41,9 +36,12 @@ LearningRate = float | Tensor | Literal["auto"] | LossScaled
 class MirrorOptimizer(torch.optim.Optimizer):
     """A `torch.optim.Optimizer` that steps in the dual of a mirror map.
 
-    Contract: subclasses give `_direction(update)`; everything else is here. `state_dict()` holds
-    tensors, numbers and text only, so it loads with `weights_only=True`, and resumes bit for bit.
+    Contract: subclasses give `_direction(update)` and the `state_names` that it keeps for a
+    parameter; everything else is here. `state_dict()` holds tensors, numbers and text only, so it
+    loads with `weights_only=True`, and resumes bit for bit.
     """
+
+    state_names: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -57,8 +55,9 @@ class MirrorOptimizer(torch.optim.Optimizer):
             step_rule = lr
         elif isinstance(lr, str) and lr != "auto":
             raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a LossScaled(...)")
-        if isinstance(mirror_map, Mapping) and not isinstance(params, Tensor):
-            params, mirror_map = groups_by_map(list(params), mirror_map), None
+        params = listed_parameters(params)
+        if isinstance(mirror_map, Mapping):
+            params, mirror_map = groups_by_map(params, mirror_map), None
         options = {
             "lr": step_rule.eta if step_rule else lr,
             "mirror_map": mirror_map,
@@ -104,12 +103,18 @@ class MirrorOptimizer(torch.optim.Optimizer):
                     "keeps their shapes, or a map that acts entry by entry"
                 )
         lr = group["lr"]
-        if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")
-        require_at_least_zero(float(lr), "lr")
-        require_at_least_zero(group["weight_decay"], "weight_decay")
-        if group["decay"] not in rules.decay_names():
-            raise ValueError(f"decay = {group['decay']!r}; choose one of {rules.decay_names()}")
+        if isinstance(lr, Tensor):
+            if lr.numel() != 1:
+                raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")
+            as_number(float(lr), "lr", least=0)
+        else:
+            group["lr"] = as_number(lr, "lr", least=0)
+        group["weight_decay"] = as_number(group["weight_decay"], "weight_decay", least=0)
+        as_choice(group["decay"], "decay", rules.decay_names())
+        for flag in ("maximize", "compiled", "check_finite"):
+            group[flag] = as_flag(group[flag], flag)
+        if group["foreach"] is not None:
+            group["foreach"] = as_flag(group["foreach"], "foreach")
         if group["step_rule"] != self.defaults["step_rule"]:
             raise ValueError(
                 "a group has its own step rule; the relative step is one scalar for the whole net "
@@ -133,6 +138,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
                 finite relative step. No parameter has moved then.
         """
         if self.defaults["step_rule"] is not None:
+            # The relative step reads numbers at every step: no graph can hold them. Disabled here
+            # and not by a decorator, which would import the compiler with this module.
+            if is_compiling():
+                return torch.compiler.disable(self._step_relative)(closure)  # type: ignore[no-untyped-call]
             return self._step_relative(closure)
         loss = _evaluate(closure)
         found = self.with_gradient()
@@ -140,13 +149,11 @@ class MirrorOptimizer(torch.optim.Optimizer):
             self._step_group(group, [p for p, its in found if its is group])
         return loss
 
-    # The relative step reads numbers at every step: no graph can hold them.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_relative(self, closure: Callable[[], Any] | None) -> Any:
         rule: LossScaled = self.defaults["step_rule"]
         loss = _evaluate(closure)
         if rule.reject and closure is not None:
-            loss = self._take_back(loss, closure)
+            loss = self._take_back(loss, closure, rule)
         updates = [self._begin(p, group) for p, group in self.with_gradient()]
         if not updates:
             return loss
@@ -236,11 +243,11 @@ class MirrorOptimizer(torch.optim.Optimizer):
     # -- the relative step ------------------------------------------------------------------
 
     def _relative(self) -> RelativeStep:
-        return RelativeStep(self.param_groups)
+        return RelativeStep(self.param_groups, self.state)
 
-    def _take_back(self, loss: Any, closure: Callable[[], Any]) -> Any:
+    def _take_back(self, loss: Any, closure: Callable[[], Any], rule: LossScaled) -> Any:
         relative = self._relative()
-        if relative.accepts(agreed_number(loss)):
+        if relative.accepts(agreed_number(loss), rule):
             return loss
         for group in self.param_groups:
             for p in group["params"]:
@@ -256,27 +263,34 @@ class MirrorOptimizer(torch.optim.Optimizer):
         state_dict = super().state_dict()
         for group in state_dict["param_groups"]:
             for key in AS_TEXT:
-                group[key] = None if group[key] is None else repr(group[key])
+                group[key] = as_text(group[key])
         return state_dict
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As in torch; the maps and step rules must be those of this optimizer.
 
+        What the state does not hold is filled up from this optimizer's options, so that a state of
+        `torch.optim.SGD` or `AdamW` goes on in `MirrorDescent` or `MirrorAdamW`. Parameters that
+        were saved with their names are matched by name.
+
         Raises:
-            ValueError: the state was saved with another map or step rule.
+            TypeError: not a state dict.
+            ValueError: another map or step rule, other parameters or shapes, or the state of
+                another kind of optimizer.
         """
+        fitting = fitted(state_dict, self.param_groups, self.state_names, type(self).__name__)
         own = [{key: group[key] for key in AS_TEXT} for group in self.param_groups]
-        saved = [dict(group) for group in state_dict["param_groups"]]
-        for number, (kept, group) in enumerate(zip(own, saved, strict=False)):
-            take_own(kept, group, number)
-        super().load_state_dict({**state_dict, "param_groups": saved})
+        super().load_state_dict(fitting)
         for kept, group in zip(own, self.param_groups, strict=True):
             group.update(kept)
-        keep_precision(self.param_groups, self.state, saved, state_dict["state"])
+        groups = fitting["param_groups"]
+        keep_precision(self.param_groups, self.state, groups, fitting["state"])
 
 
 def _evaluate(closure: Callable[[], Any] | None) -> Any:
     if closure is None:
         return None
+    if not is_compiling():
+        as_function(closure, "closure", "no argument that returns the loss")
     with torch.enable_grad():
         return closure()

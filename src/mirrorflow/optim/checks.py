@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import shown
 from mirrorflow.errors import DivergedError
 from mirrorflow.maps import MirrorMap, assign
 from mirrorflow.optim.sharded import largest_over_ranks
@@ -17,15 +17,28 @@ __all__ = [
     "agreed_number",
     "check_gradient",
     "groups_by_map",
+    "listed_parameters",
     "parameter_name",
-    "require_at_least_zero",
 ]
 
 
-def require_at_least_zero(value: float, name: str) -> None:
-    """Refuse negative, infinite and NaN options."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} = {value} is not allowed; choose 0 <= {name} < inf")
+def listed_parameters(params: Any) -> list[Any]:
+    """Parameters, named parameters or groups as a list, read once.
+
+    Raises:
+        TypeError: a single tensor, or nothing that can be listed.
+    """
+    if isinstance(params, (Tensor, str, bytes, Mapping)) or not isinstance(params, Iterable):
+        raise TypeError(
+            "params argument given to the optimizer should be an iterable of Tensors or dicts, "
+            f"but params = {shown(params)}; pass net.parameters(), net.named_parameters() or groups"
+        )
+    if not (listed := list(params)):
+        raise ValueError(
+            "optimizer got an empty parameter list: params is empty; pass net.parameters() of a "
+            "net that has some, and make a generator anew for each optimizer"
+        )
+    return listed
 
 
 def groups_by_map(params: list[Any], mirror_map: Mapping[str, MirrorMap]) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mirrorflow.checks import as_choice, as_number
 from mirrorflow.maps import MapLike
-from mirrorflow.optim.checks import require_at_least_zero
 from mirrorflow.optim.mirror_descent import MirrorDescent
 from mirrorflow.optim.sharded import inner
 from mirrorflow.optim.step_size import solve_step
@@ -54,10 +54,10 @@ def match_lr(
 
     Raises:
         ValueError: no gradients, all of them zero, a wrong lr or like.
+        TypeError: lr is not a number, like is not text, params or mirror_map as `MirrorDescent`.
     """
-    require_at_least_zero(lr, "lr")
-    if like not in ("sgd", "adamw"):
-        raise ValueError(f"like = {like!r}; choose 'sgd' or 'adamw'")
+    lr = as_number(lr, "lr", above=0)
+    like = as_choice(like, "like", ("sgd", "adamw"))
     probe = MirrorDescent(params, 1.0, mirror_map=mirror_map)
     updates, gradients = [], []
     for p, group in probe.with_gradient():
@@ -66,10 +66,15 @@ def match_lr(
         updates.append(Update(p, p.detach().to(g.dtype), d, group))
         gradients.append(g)
     length = _norm([u.direction for u in updates])
-    if not 0 < length < math.inf or lr == 0:
+    if not 0 < length < math.inf:
         raise ValueError(
-            f"match_lr needs lr > 0 and gradients that are finite and not all zero (lr = {lr}, "
-            f"gradient norm {length}); call it after loss.backward()"
+            f"params have a gradient of norm {length}; match_lr needs one that is finite and not "
+            "zero: call it after loss.backward()"
+        )
+    if not 0 < lr * length < math.inf:
+        raise ValueError(
+            f"lr = {lr} times the gradient norm {length} of params is not a length; choose a "
+            "smaller lr, or a larger one"
         )
 
     def change(s: float) -> float:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.compiler import is_compiling
 
+from mirrorflow.checks import as_flag, as_number, shown
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
 from mirrorflow.optim.base import LearningRate, MirrorOptimizer
-from mirrorflow.optim.checks import require_at_least_zero
 from mirrorflow.optim.kernels import Options, fused_step
 from mirrorflow.optim.update import Update
 
@@ -50,6 +50,8 @@ class MirrorAdamW(MirrorOptimizer):
     Source: Loshchilov & Hutter 2019; the dual step as in `MirrorDescent`.
     """
 
+    state_names: ClassVar[frozenset[str]] = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -81,10 +83,14 @@ class MirrorAdamW(MirrorOptimizer):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
-        require_at_least_zero(group["eps"], "eps")
-        for i, beta in enumerate(group["betas"]):
-            if not 0 <= beta < 1:
-                raise ValueError(f"betas[{i}] = {beta} is not allowed; choose 0 <= beta < 1")
+        group["eps"] = as_number(group["eps"], "eps", least=0)
+        group["amsgrad"] = as_flag(group["amsgrad"], "amsgrad")
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas = {shown(betas)}; pass a pair of numbers, (0.9, 0.999)")
+        group["betas"] = tuple(
+            as_number(beta, f"betas[{i}]", least=0, below=1) for i, beta in enumerate(betas)
+        )
 
     def _state_of(self, update: Update) -> dict[str, Any]:
         state: dict[str, Any] = self.state[update.parameter]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from mirrorflow.checks import as_flag, as_number
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
 from mirrorflow.optim.base import LearningRate, MirrorOptimizer
-from mirrorflow.optim.checks import require_at_least_zero
 from mirrorflow.optim.kernels import Options, fused_step
 from mirrorflow.optim.update import Update
 
@@ -50,6 +50,8 @@ class MirrorDescent(MirrorOptimizer):
     Source: Nemirovski & Yudin 1983; Beck & Teboulle 2003; arXiv 2605.19458.
     """
 
+    state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -81,7 +83,9 @@ class MirrorDescent(MirrorOptimizer):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
-        require_at_least_zero(group["momentum"], "momentum")
+        group["momentum"] = as_number(group["momentum"], "momentum", least=0)
+        group["dampening"] = as_number(group["dampening"], "dampening")
+        group["nesterov"] = as_flag(group["nesterov"], "nesterov")
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError(
                 f"nesterov needs momentum > 0 and dampening = 0, got momentum = "

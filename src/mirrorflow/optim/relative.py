@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mirrorflow.errors import DivergedError
 from mirrorflow.optim.paths import dual_blocked, moved_blocked
-from mirrorflow.optim.sharded import inner
+from mirrorflow.optim.sharded import inner, largest_over_ranks
 from mirrorflow.optim.step_size import LossScaled, solve_step
 from mirrorflow.optim.update import Update
 
@@ -18,52 +18,108 @@ __all__ = ["RelativeStep"]
 # A halved η doubles again in 70 accepted steps. Halved for good, hyperbolic entropy took 7,029
 # steps instead of 4,326 to loss 1e-1000 on the digits.
 _RECOVERY = 1.01
-_MEMORY = {"t": 0, "gain": 0.0, "backoff": 1.0, "log_loss": math.inf, "noisy": False}
+# The curvature, in units of log loss, that a step may meet relative to log loss itself: margins
+# then oscillate by a per cent or so, whatever the loss.
+_SLACK = 0.01
+# Crossings of zero keep their curvature at any step if p is large; a smaller step cures nothing.
+_SHORTEST = 2.0**-20
+_MEMORY = {
+    "t": 0,
+    "gain": 0.0,
+    "backoff": 1.0,
+    "log_loss": math.inf,
+    "noisy": False,
+    "slope": 0.0,
+    "drop": 0.0,
+    "cut": 0.5,
+}
 
 
 class RelativeStep:
     """One scalar step for all parameters, with `ρ(s) = η_t` (see `step_size`).
 
-    Contract: its memory is five entries of the first parameter group: accepted steps, step times
-    gradient norm at unit η (the feedback), the factor left by rejections, the last log loss, and
-    whether the closure was found to be another function every time (minibatches, dropout).
+    Contract: its memory is eight entries of the first parameter group: accepted steps, step times
+    gradient norm at unit η (the feedback), the factor that curvature and rejections leave of η, the
+    last log loss, whether the closure was found to be another function every time (minibatches,
+    dropout), `⟨g, Δθ⟩` and `⟨d, −Δθ⟩` of the last step (0 where there is no curvature to measure),
+    and the factor that a rejection is about to apply.
+
+    Args:
+        groups: the optimizer's parameter groups.
+        state: its state, which holds the values before the last step.
     """
 
-    def __init__(self, groups: list[dict[str, Any]]) -> None:
+    def __init__(self, groups: list[dict[str, Any]], state: Any) -> None:
         self.groups = groups
+        self.state = state
         self.memory = groups[0]
         for key, value in _MEMORY.items():
             self.memory.setdefault("auto_" + key, value)
 
-    def accepts(self, log_loss: float) -> bool:
-        """Remember the log loss; False if the last step has to be taken back."""
-        before = self.memory["auto_log_loss"]
+    def accepts(self, log_loss: float, rule: LossScaled) -> bool:
+        """Remember the log loss; False if the last step has to be taken back.
+
+        The gradients must be those at the parameters as they are.
+        """
+        before, backoff = self.memory["auto_log_loss"], self.memory["auto_backoff"]
+        kappa = self._kappa(log_loss, rule)
         if LossScaled.is_worse(before, log_loss) and not self.memory["auto_noisy"]:
             if math.isinf(before):
                 raise DivergedError("log loss is NaN before the first step; no parameter was moved")
+            self.memory["auto_cut"] = 0.5
             return False
+        if kappa is None:
+            recovered = _RECOVERY * backoff
+        elif kappa > 2 and backoff > _SHORTEST:
+            self.memory["auto_cut"] = max(0.2, 0.8 / kappa)
+            return False
+        else:
+            factor = 0.95 / math.sqrt(max(kappa, 1e-6))
+            recovered = max(min(1.5, factor) * backoff, min(_SHORTEST, backoff))
         self.memory["auto_log_loss"] = log_loss
-        self.memory["auto_backoff"] = min(1.0, _RECOVERY * self.memory["auto_backoff"])
+        self.memory["auto_backoff"] = min(1.0, recovered)
         return True
+
+    def _kappa(self, log_loss: float, rule: LossScaled) -> float | None:
+        """The curvature that the last step met (see `LossScaled`); None if it was not measured."""
+        memory = self.memory
+        blind = rule.curvature is None or memory["auto_noisy"] or not memory["auto_drop"] > 0
+        if blind or math.isinf(memory["auto_log_loss"]):
+            return None
+        slope = 0.0
+        for group in self.groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if p.grad is not None and "previous_value" in state:
+                    value = state.get("master", p).detach()
+                    before = state.get("previous_master", state["previous_value"])
+                    slope += inner(p.grad.to(value.dtype), value - before)
+        assert rule.curvature is not None  # `blind` has looked
+        allowed = max(
+            rule.curvature * memory["auto_drop"], _SLACK * max(1.0, abs(memory["auto_log_loss"]))
+        )
+        kappa = largest_over_ranks(abs(slope - memory["auto_slope"]) / allowed)
+        return math.inf if math.isnan(kappa) or math.isnan(log_loss) else kappa
 
     def forget(self) -> None:
         """A step without a closure: the next log loss has nothing to be compared with."""
         self.memory["auto_log_loss"] = math.inf
 
     def back_off(self, again: float) -> None:
-        """After a rejection: halve η, and count the step as not taken.
+        """After a rejection: lower η, and count the step as not taken.
 
         Args:
             again: the log loss at the restored parameters. If it is not what it was, the closure
-                evaluates other data each time, and nothing is taken back from then on.
+                evaluates other data each time, and nothing is measured or taken back from then on.
         """
         before = self.memory["auto_log_loss"]
         self.memory["auto_t"] -= 1
         if not abs(again - before) <= 1e-2 * abs(before):
             self.memory["auto_noisy"] = True
+            self.memory["auto_backoff"] = 1.0
             self.memory["auto_log_loss"] = again
             return
-        self.memory["auto_backoff"] /= 2
+        self.memory["auto_backoff"] *= self.memory["auto_cut"]
         if self.memory["auto_backoff"] < 2.0**-60:
             raise DivergedError(
                 "the step was halved 60 times and log loss still falls back; the parameters are "
@@ -74,14 +130,16 @@ class RelativeStep:
         """The new values of all parameters."""
         target = self._target(rule)
         trial = _Trial(updates)
+        self.memory["auto_slope"] = self.memory["auto_drop"] = 0.0
         if target == 0 or trial.norm == 0:
             self.memory["auto_t"] += 1
             return [u.x for u in updates]
         gain, first = self.memory["auto_gain"], self.memory["auto_gain"] == 0
         start = (gain or math.sqrt(trial.energy)) * target / trial.norm
-        s = solve_step(trial, start, target, within=1.05 if first else 1.5)
-        if s != trial.s:
-            trial(s)
+        if 0 < start < math.inf:
+            s = solve_step(trial, start, target, within=1.05 if first else 1.5)
+            if s != trial.s:
+                trial(s)
         if not math.isfinite(trial.rho):
             raise DivergedError(
                 f"no finite step: gradient norm {trial.norm}, dual energy {trial.energy}; no "
@@ -89,8 +147,20 @@ class RelativeStep:
             )
         if trial.rho > 0:
             self.memory["auto_gain"] = s * trial.norm / trial.rho
+        self._remember(updates, trial)
         self.memory["auto_t"] += 1
         return trial.moved
+
+    def _remember(self, updates: list[Update], trial: _Trial) -> None:
+        """What the curvature of this step is measured against, once its end has a gradient."""
+        if any(u.denominator is not None for u in updates):
+            return  # Adam's direction follows no flow, and its length is not that of a gradient
+        slope = 0.0
+        for u, moved in zip(updates, trial.moved, strict=True):
+            g = u.parameter.grad
+            if g is not None:
+                slope += inner(g.to(u.x.dtype), moved - u.x)
+        self.memory["auto_slope"], self.memory["auto_drop"] = slope, trial.drop
 
     def _target(self, rule: LossScaled) -> float:
         etas = {float(group["lr"]) for group in self.groups}
@@ -120,6 +190,7 @@ class _Trial:
                 "here: maps of positive parameters have no such scale; pass a number as lr"
             )
         self.s, self.rho, self.moved = math.nan, math.nan, [u.x for u in updates]
+        self.drop = 0.0
 
     def __call__(self, s: float) -> float:
         self.s = s
@@ -128,5 +199,6 @@ class _Trial:
         change = 0.0
         for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
             change += inner(d, u.start(s) - new)  # weight decay is no part of it
+        self.drop = change
         self.rho = math.sqrt(max(0.0, s * change / self.energy)) if change == change else math.nan
         return self.rho

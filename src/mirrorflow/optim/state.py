@@ -1,4 +1,4 @@
-"""The state of a parameter: float32 masters, the step before, and what a checkpoint holds."""
+"""The state of a parameter: float32 masters, and the step before."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["AS_TEXT", "keep_precision", "keep_previous", "master", "restore_previous", "take_own"]
+__all__ = [
+    "LOW_PRECISION",
+    "PREVIOUS",
+    "keep_precision",
+    "keep_previous",
+    "master",
+    "restore_previous",
+]
 
 LOW_PRECISION = (torch.float16, torch.bfloat16)
-AS_TEXT = ("mirror_map", "step_rule")
-_PREVIOUS = "previous_"
+PREVIOUS = "previous_"
 
 
 def master(p: Tensor, state: dict[str, Any]) -> Tensor:
@@ -26,40 +32,24 @@ def master(p: Tensor, state: dict[str, Any]) -> Tensor:
 
 def keep_previous(p: Tensor, state: dict[str, Any]) -> None:
     """Remember a parameter and its state, so that the step to come can be taken back."""
-    for key in [key for key in state if not key.startswith(_PREVIOUS)]:
+    for key in [key for key in state if not key.startswith(PREVIOUS)]:
         value = state[key]
-        state[_PREVIOUS + key] = value.clone() if isinstance(value, Tensor) else value
-    state[_PREVIOUS + "value"] = p.detach().clone()
+        state[PREVIOUS + key] = value.clone() if isinstance(value, Tensor) else value
+    state[PREVIOUS + "value"] = p.detach().clone()
 
 
 def restore_previous(p: Tensor, state: dict[str, Any]) -> None:
     """Undo the last step, bit for bit."""
-    if _PREVIOUS + "value" not in state:
+    if PREVIOUS + "value" not in state:
         return
-    p.copy_(state[_PREVIOUS + "value"])
-    for key in [key for key in state if not key.startswith(_PREVIOUS)]:
-        if _PREVIOUS + key not in state:
+    p.copy_(state[PREVIOUS + "value"])
+    for key in [key for key in state if not key.startswith(PREVIOUS)]:
+        if PREVIOUS + key not in state:
             del state[key]
         elif isinstance(state[key], Tensor):
-            state[key].copy_(state[_PREVIOUS + key])
+            state[key].copy_(state[PREVIOUS + key])
         else:
-            state[key] = state[_PREVIOUS + key]
-
-
-def take_own(own: dict[str, Any], saved: dict[str, Any], number: int) -> None:
-    """Check that maps and step rules of a saved group are this optimizer's, and blank them.
-
-    Raises:
-        ValueError: saved with another map or step rule.
-    """
-    for key in AS_TEXT:
-        text = None if own[key] is None else repr(own[key])
-        if saved.get(key, text) not in (text, own[key]):
-            raise ValueError(
-                f"group {number} was saved with {key} = {saved[key]}, this optimizer has {text}; "
-                "build it with the saved one"
-            )
-        saved[key] = None
+            state[key] = state[PREVIOUS + key]
 
 
 def keep_precision(

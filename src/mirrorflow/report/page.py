@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from mirrorflow.checks import as_path
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.experiments import PRESETS, Record, read_records
-from mirrorflow.experiments.atomic import make_folder, write_atomic, write_text
-from mirrorflow.experiments.folder import FORMAT
+from mirrorflow.files import make_folder, read_json, write_atomic, write_text
 from mirrorflow.report.parts import Picture
 
 __all__ = ["write_page"]
@@ -38,6 +37,7 @@ def write_page(folder: Path) -> Path:
         raise MissingExtraError(
             f'the page needs {error.name}; pip install "mirrorflow[report]"'
         ) from error
+    folder = as_path(folder, "folder")
     summary = _summary(folder)
     preset = PRESETS[summary["preset"]]
     seed = int(summary["surroundings"]["seed"])
@@ -46,11 +46,17 @@ def write_page(folder: Path) -> Path:
     chosen: dict[str, Record] = {name: records[name] for name in names if name in records}
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    made = sections(chosen, list(preset.thresholds))
-    text = environment.from_string(template).render(
-        **{k: summary[k] for k in ("findings", "failed", "preset", "surroundings")},
-        sections=made,
-    )
+    try:
+        made = sections(chosen, list(preset.thresholds))
+        text = environment.from_string(template).render(
+            **{k: summary[k] for k in ("findings", "failed", "preset", "surroundings")},
+            sections=made,
+        )
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise RunError(
+            f"the records of {folder} do not hold what the page shows ({type(error).__name__}: "
+            f"{error}); they are of another version: run mirrorflow reproduce --out {folder} again"
+        ) from error
     make_folder(folder / "figures")
     for section in made:
         for picture in section.figures:
@@ -72,16 +78,11 @@ def _names(preset: Any, seed: int) -> list[str]:
 
 def _summary(folder: Path) -> dict[str, Any]:
     path = folder / "findings.json"
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{folder} holds no finished reproduction ({error}); run mirrorflow reproduce "
-            f"--out {folder} first"
-        ) from error
-    if found.get("format") != FORMAT:
-        raise RunError(
-            f"{path} was written with layout {found.get('format')!r}; this version reads layout "
-            f"{FORMAT}. Choose another folder with --out"
-        )
+    cure = f"run mirrorflow reproduce --out {folder} first, or again"
+    if not path.exists():
+        raise RunError(f"{folder} holds no finished reproduction, it has no findings.json; {cure}")
+    found = read_json(path, f"{folder} holds no finished reproduction: the summary", cure)
+    preset, seed = found.get("preset"), found.get("surroundings", {}).get("seed")
+    if preset not in PRESETS or not isinstance(seed, int) or "findings" not in found:
+        raise RunError(f"{path} is not the summary of a reproduction; {cure}")
     return found

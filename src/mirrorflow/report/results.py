@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.atomic import make_folder, write_text
-from mirrorflow.experiments.finding import map_label, plain
+from mirrorflow.experiments.finding import map_label
 from mirrorflow.experiments.pruning import METHODS, SHARES
 from mirrorflow.experiments.pruning import findings as pruning_findings
 from mirrorflow.experiments.statistics import interval
-from mirrorflow.experiments.sweep.records import read_rows, write_rows
+from mirrorflow.experiments.tables import read_rows, write_rows
 from mirrorflow.experiments.vision import MEASURES, answer, ladder, levels, with_interval
+from mirrorflow.files import make_folder, write_text
 
 __all__ = ["blocks", "rebuild", "render", "take_reproduction"]
 
@@ -150,7 +150,7 @@ def _summary(tables: Sequence[list[Row]]) -> str:
             cells = [
                 with_interval(found.values[text]) if text in found.values else "–" for text in maps
             ]
-            told = "–" if math.isnan(found.p) else f"{found.verdict} (p = {plain(found.p, 2)})"
+            told = "–" if math.isnan(found.p) else f"{found.verdict} ({found.order})"
             about = f"{first['data']}, {first['net']}, {_size(rows):,} points"
             lines.append([about, f"1e{level:g}", *cells, told])
     header = ["set, net", "loss", *(map_label(text) for text in maps), "rises"]
@@ -176,11 +176,7 @@ def _at_level(rows: list[Row], level: float) -> str:
         step = f"{sum(r['step'] for r in kept) / len(kept):.0f}"
         loss = f"1e{sum(r['log10_loss'] for r in kept) / len(kept):.1f}"
         lines.append([map_label(text), str(len(kept)), loss, *told, tested, step])
-    tests = [
-        "–" if math.isnan(a.p) else f"p = {plain(a.p, 2)}{'' if a.monotone else ', not monotone'}"
-        for a in found.values()
-    ]
-    lines.append(["*order*", "", "", *tests, "", ""])
+    lines.append(["*order*", "", "", *(a.order for a in found.values()), "", ""])
     header = ["map", "seeds", "loss", *(m.short for m in MEASURES), "test acc.", "steps"]
     return markdown(header, lines)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mirrorflow.experiments.finding import map_label
 from mirrorflow.experiments.pruning import METHODS, SHARES
 from mirrorflow.experiments.statistics import interval
-from mirrorflow.experiments.sweep.records import read_rows
+from mirrorflow.experiments.tables import read_rows
 from mirrorflow.experiments.vision import MEASURES, answer, ladder, levels
 from mirrorflow.report.style import figure
 

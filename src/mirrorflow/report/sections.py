@@ -11,6 +11,7 @@ from mirrorflow.experiments.finding import map_label as label
 from mirrorflow.experiments.finding import plain
 from mirrorflow.report import figures
 from mirrorflow.report.image_section import on_images
+from mirrorflow.report.p_descent_section import of_powers
 from mirrorflow.report.parts import Picture, Section, Table
 from mirrorflow.report.style import inline
 
@@ -28,7 +29,7 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
     """
     groups = {
         prefix: [record for name, record in records.items() if name.startswith(prefix)]
-        for prefix in ("linear-", "slow-", "net-", "digits-", "image-")
+        for prefix in ("linear-", "slow-", "net-", "digits-", "image-", "power-")
     }
     groups["net-"].sort(key=lambda record: record.summary["order"])
     made = []
@@ -40,6 +41,8 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
         made.append(_sparse_to_dense(groups["net-"], groups["digits-"], thresholds))
     if groups["image-"]:
         made.append(on_images(groups["image-"]))
+    if groups["power-"]:
+        made.append(of_powers(groups["power-"]))
     return made
 
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mirrorflow.experiments.atomic import write_atomic
+from mirrorflow.files import write_atomic
 
 __all__ = ["colour", "figure", "inline", "log_log_axis", "save"]
 

@@ -61,6 +61,9 @@ def left_behind(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     for name in ("seconds", "evaluation_seconds"):
         if name in manifest:
             about[name] = manifest[name]
+    fingerprint = manifest.get("data", {}).get("fingerprint")
+    if fingerprint is not None:
+        about["data_fingerprint"] = fingerprint
     return about, rows
 
 

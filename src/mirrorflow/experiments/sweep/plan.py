@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirrorflow.experiments.config import RunConfig, read_toml
+from mirrorflow.checks import as_path, shown
+from mirrorflow.experiments.config import RunConfig, read_toml, unknown_keys
 from mirrorflow.experiments.finding import slug
+from mirrorflow.experiments.folder import as_name
 
 __all__ = ["Member", "key", "plan", "read_plan"]
 
@@ -33,6 +35,17 @@ class Member:
     name: str
     label: str
     settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.name != "":  # settings alone have a key
+            as_name(self.name, "name")
+        if not isinstance(self.label, str):
+            raise TypeError(f"label = {shown(self.label)} is no text")
+        if not isinstance(self.settings, dict):
+            raise TypeError(
+                f"settings = {shown(self.settings)} is a {type(self.settings).__name__}; pass a "
+                "dictionary of fields of RunConfig"
+            )
 
     @property
     def key(self) -> str:
@@ -60,7 +73,9 @@ def read_plan(path: Path) -> list[Member]:
         RunError: the file cannot be read or is no TOML.
         ValueError: a table or a value that a sweep file does not take.
     """
-    return plan(read_toml(path, "sweep", "a TOML file, such as one of examples/results"))
+    return plan(
+        read_toml(as_path(path, "path"), "sweep", "a TOML file, such as one of examples/results")
+    )
 
 
 def plan(tables: dict[str, Any]) -> list[Member]:
@@ -79,12 +94,20 @@ def plan(tables: dict[str, Any]) -> list[Member]:
     Raises:
         ValueError: an unknown table, a grid value that is no list, or no member at all.
     """
-    unknown = sorted(set(tables) - _TABLES)
-    if unknown:
-        raise ValueError(
-            f"the sweep has no table {unknown}; it takes [base] (one run), [grid] (lists to vary) "
-            "and [[members]] (runs in their own words)"
+    if not isinstance(tables, dict):
+        raise TypeError(
+            f"tables = {shown(tables)} is a {type(tables).__name__}; pass a dictionary with the "
+            "tables base, grid and members"
         )
+    wrong = unknown_keys(tables, sorted(_TABLES))
+    if wrong:
+        raise ValueError(
+            f"tables: the sweep has {wrong.replace('no key', 'no table', 1)}: [base] is one run, "
+            "[grid] lists to vary, [[members]] runs in their own words"
+        )
+    base = tables.get("base", {})
+    if not isinstance(base, dict):
+        raise ValueError(f"base = {shown(base)} is no table; write [base] and its fields below")
     listed = tables.get("members", [{}])
     if not isinstance(listed, list) or not all(isinstance(m, dict) for m in listed):
         raise ValueError("members is no list of tables; write [[members]] before each")
@@ -94,7 +117,7 @@ def plan(tables: dict[str, Any]) -> list[Member]:
         label = str(entry.get("label", ""))
         own = {k: v for k, v in entry.items() if k not in ("label", "grid")}
         lists = {**common, **_grid(entry.get("grid", {}), "members.grid")}
-        start = merge(tables.get("base", {}), own)
+        start = merge(base, own)
         for values in itertools.product(*lists.values()):
             settings = start
             for name, value in zip(lists, values, strict=True):
@@ -118,7 +141,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _grid(table: Any, name: str) -> dict[str, list[Any]]:
     """Lists by dotted name; a nested table is another way to write the dots."""
     if not isinstance(table, dict):
-        raise ValueError(f"{name} = {table!r} is no table of lists")
+        raise ValueError(f"{name} = {shown(table)} is no table of lists")
     out: dict[str, list[Any]] = {}
     for field, values in table.items():
         if isinstance(values, dict):
@@ -126,7 +149,7 @@ def _grid(table: Any, name: str) -> dict[str, list[Any]]:
         elif isinstance(values, list):
             out[field] = values
         else:
-            raise ValueError(f"{name}.{field} = {values!r}; pass a list of values to vary")
+            raise ValueError(f"{name}.{field} = {shown(values)}; pass a list of values to vary")
     return out
 
 

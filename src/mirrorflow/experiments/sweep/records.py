@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.atomic import write_atomic, write_text
 from mirrorflow.experiments.config import RunConfig, flatten
-from mirrorflow.experiments.folder import FORMAT
 from mirrorflow.experiments.sweep.member import FAILED, Result, at_thresholds
 from mirrorflow.experiments.sweep.plan import Member
+from mirrorflow.experiments.tables import read_rows, write_rows
+from mirrorflow.files import read_json, write_json
 
 __all__ = [
     "Record",
     "keep",
     "kept",
-    "read_rows",
     "read_table",
     "record_of",
     "reusable",
-    "write_rows",
     "write_table",
 ]
 
@@ -74,71 +71,38 @@ _DEFAULTS = RunConfig().to_dict()
 
 def keep(folder: Path, record: Record) -> None:
     """Write the record into `folder/records`."""
-    content = {"format": FORMAT, "key": record.key, "rows": record.rows}
-    write_text(folder / "records" / f"{record.name}.json", json.dumps(content) + "\n")
+    content = {"key": record.key, "rows": record.rows}
+    write_json(folder / "records" / f"{record.name}.json", content)
 
 
 def kept(folder: Path, member: Member) -> Record | None:
     """The record of a member that has ended, or None.
 
     Raises:
-        RunError: it is corrupt or of another layout.
+        RunError: it is damaged, something else, or of another layout.
     """
     path = folder / "records" / f"{member.name}.json"
     if not path.exists():
         return None
-    try:
-        found = json.loads(path.read_text())
-        if found["format"] != FORMAT:
-            raise RunError(
-                f"{path} was written with layout {found['format']!r}; this version reads layout "
-                f"{FORMAT}. Choose another folder with --out"
-            )
-        return Record(member.name, found["key"], found["rows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove it to make it again") from error
+    cure = "remove it to make it again"
+    found = read_json(path, "the record", cure)
+    rows = found.get("rows")
+    if (
+        not isinstance(rows, list)
+        or not rows
+        or not all(isinstance(row, dict) and set(row) >= _ENDS for row in rows)
+        or not isinstance(found.get("key"), str)
+    ):
+        raise RunError(f"the record {path} is not that of a member of a sweep; {cure}")
+    return Record(member.name, found["key"], rows)
+
+
+_ENDS = {"outcome", "error"}
 
 
 def write_table(path: Path, records: Iterable[Record]) -> None:
     """All rows of all records as one Parquet file."""
     write_rows(path, [row for record in records for row in record.rows])
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as one Parquet file; a column of numbers and text holds the numbers as text."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: _column([row.get(name) for row in rows]) for name in names}
-    table = pa.table(columns)
-    write_atomic(path, lambda file: pq.write_table(table, file))
-
-
-def _column(values: list[Any]) -> list[Any]:
-    told = [v for v in values if v is not None]
-    if len({isinstance(v, str) for v in told}) > 1:
-        return [v if v is None or isinstance(v, str) else str(v) for v in values]
-    if any(isinstance(v, float) for v in told):
-        return [None if v is None else float(v) for v in values]
-    return values
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet file.
-
-    Raises:
-        RunError: it is none.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with path.open("rb") as file:
-            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise RunError(f"the table {path} cannot be read: {error}") from error
-    return rows
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

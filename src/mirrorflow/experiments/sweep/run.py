@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -9,8 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from mirrorflow.experiments.atomic import make_folder
-from mirrorflow.experiments.folder import RunFolder
+from mirrorflow.checks import as_flag, as_function, as_integer, as_path, shown
+from mirrorflow.data import load
+from mirrorflow.data.fingerprint import fingerprint
+from mirrorflow.errors import RunError
+from mirrorflow.experiments.folder import check_claim, claim, locked
 from mirrorflow.experiments.pool import Call, Outcome, WorkerDiedError, cores, local_processes
 from mirrorflow.experiments.sweep.member import Result, left_behind, run_member
 from mirrorflow.experiments.sweep.plan import Member
@@ -23,10 +27,17 @@ from mirrorflow.experiments.sweep.records import (
     write_table,
 )
 from mirrorflow.experiments.track import Tracking
+from mirrorflow.files import make_folder, remove_temporaries
 
 __all__ = ["Engine", "Sweep", "most_threads", "sweep"]
 
 _TABLE_SECONDS = 10.0
+
+NAMES = (
+    *("members", "records", "results.parquet", "tracked"),
+    *("mlflow.db", "mlflow-artifacts", "tensorboard"),
+)
+"""What stands in the folder of a sweep."""
 
 
 class Engine(Protocol):
@@ -93,17 +104,33 @@ def sweep(
         ValueError: no members, or workers < 1.
         RunError: a folder or a table cannot be used, or another sweep works in the folder.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers = {workers}; choose at least 1")
-    if not members:
-        raise ValueError("members is empty; give at least one")
-    make_folder(folder / "records")
-    make_folder(folder / "members")
-    with RunFolder(folder).lock():
-        earlier: dict[str, Record] = {}
-        for table in reuse:
-            earlier |= reusable(table)
-        records = {m.name: _known(folder, m, earlier, retry) for m in members}
+    folder, members = as_path(folder, "folder"), as_members(members)
+    if workers is not None:
+        workers = as_integer(workers, "workers", least=1)
+    as_function(engine, "engine", "calls and workers")
+    retry = as_flag(retry, "retry")
+    if isinstance(reuse, str) or not isinstance(reuse, Sequence):
+        raise TypeError(f"reuse = {shown(reuse)}; pass a list of paths of tables")
+    if track is not None and not isinstance(track, Tracking):
+        raise TypeError(f"track = {shown(track)} is a {type(track).__name__}; pass a Tracking")
+    if progress is not None:
+        as_function(progress, "progress", "(done, total, record)")
+    earlier: dict[str, Record] = {}
+    for table in reuse:
+        earlier |= reusable(as_path(table, "reuse"))
+    check_claim(folder, "sweep", NAMES)
+    with locked(folder):
+        claim(folder, "sweep", NAMES)
+        for name in ("records", "members"):
+            make_folder(folder / name)
+            remove_temporaries(folder / name)
+        remove_temporaries(folder)
+        known = {m.name: _known(folder, m, earlier, retry) for m in members}
+        _require_same_data(folder, [record for record in known.values() if record is not None])
+        for name, record in known.items():
+            if record is not None and not (folder / "records" / f"{name}.json").exists():
+                keep(folder, record)
+        records = known
         todo = [m for m in members if records[m.name] is None]
         done = len(members) - len(todo)
         if progress is not None:
@@ -142,8 +169,30 @@ def _known(folder: Path, member: Member, earlier: dict[str, Record], retry: bool
     if found is None and member.key in earlier:
         rows = [{**row, "member": member.name} for row in earlier[member.key].rows]
         found = replace(earlier[member.key], name=member.name, rows=rows)
-        keep(folder, found)
     return found
+
+
+def _require_same_data(folder: Path, records: Sequence[Record]) -> None:
+    """Refuse records of runs on a file that has been replaced since.
+
+    Raises:
+        RunError: a file has other points now.
+    """
+    now: dict[str, str] = {}
+    for record in records:
+        row = record.rows[0]
+        seen, source = row.get("data_fingerprint"), str(row.get("data", ""))
+        path = os.path.abspath(os.path.expanduser(source))
+        if not isinstance(seen, str) or not source.endswith(".npz") or not os.path.exists(path):
+            continue
+        if path not in now:
+            now[path] = fingerprint(load(path))
+        if now[path] != seen:
+            raise RunError(
+                f"the data of the sweep {folder} have changed: {path} now has fingerprint "
+                f"{now[path][:12]}, {record.name} was trained on {seen[:12]}. Put back the data "
+                "that it was trained on, or run the sweep in another folder without --reuse"
+            )
 
 
 def _result(folder: Path, member: Member, outcome: Outcome) -> Result:
@@ -169,7 +218,25 @@ def _write(folder: Path, records: dict[str, Record | None]) -> None:
         write_table(folder / "results.parquet", ended)
 
 
+def as_members(members: Sequence[Member], *, empty: bool = False) -> list[Member]:
+    """A list of members with distinct names.
+
+    Raises:
+        TypeError: something else.
+        ValueError: it is empty, or two have one name.
+    """
+    if not isinstance(members, Sequence) or not all(isinstance(m, Member) for m in members):
+        raise TypeError(f"members = {shown(members)}; pass a list of Member (see plan)")
+    if not members and not empty:
+        raise ValueError("members is empty; give at least one")
+    if any(not m.name for m in members):
+        raise ValueError("members has one with an empty name; name each")
+    if len({m.name for m in members}) < len(members):
+        raise ValueError("members has two with one name; name each once")
+    return list(members)
+
+
 def most_threads(members: Sequence[Member]) -> int:
     """The largest number of threads of a member."""
-    threads = [m.settings.get("threads", 1) for m in members]
+    threads = [m.settings.get("threads", 1) for m in as_members(members, empty=True)]
     return max([1, *(t for t in threads if isinstance(t, int))])

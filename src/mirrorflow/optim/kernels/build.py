@@ -1,4 +1,4 @@
-"""Builds mirror.cpp once per machine and keeps it; where that fails there is no library.
+"""Builds mirror.cpp once per machine and keeps it where only its owner may write.
 
 `torch.utils.cpp_extension` is not used: it takes half a minute for torch's headers, which the
 kernel does not need, and its lock file blocks for ever if a building process was killed. Here the
@@ -12,9 +12,12 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 __all__ = ["library"]
@@ -37,36 +40,107 @@ VARIANTS = (
     "",
 )
 SECONDS = 60
+_POSIX = hasattr(os, "geteuid")
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None without a C++ compiler or a place to write.
+    """The compiled kernels; None, after one warning that names the cause, where they cannot be had.
 
-    The file lies in `$MIRRORFLOW_CACHE` (default `~/.cache/mirrorflow`) under a name made of the
-    source, the flags and the processor. `MIRRORFLOW_NO_KERNELS=1` switches kernels off.
+    The file lies in `$MIRRORFLOW_CACHE` (default `~/.cache/mirrorflow`), a folder that only its
+    owner may enter, under a name made of the source, the flags and the processor, and of its own
+    SHA-256, which is checked before it is loaded. `MIRRORFLOW_NO_KERNELS=1` switches kernels off.
     """
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-    if compiler is None or os.environ.get("MIRRORFLOW_NO_KERNELS"):
+    if os.environ.get("MIRRORFLOW_NO_KERNELS"):
         return None
-    folder = Path(os.environ.get("MIRRORFLOW_CACHE", Path.home() / ".cache" / "mirrorflow"))
-    target = folder / f"mirror-{_key(compiler)}.so"
     try:
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            _compile(compiler, target)
-        return ctypes.CDLL(str(target))
-    except (OSError, subprocess.SubprocessError):
+        return ctypes.CDLL(str(_built(_compiler())))
+    except (OSError, subprocess.SubprocessError, ValueError, RuntimeError) as error:
+        warnings.warn(
+            f"compiled=True takes the eager steps, several times slower: {_cause(error)}. Install "
+            "a C++ compiler or name one in CXX, name a folder of your own in MIRRORFLOW_CACHE, or "
+            "pass compiled=False",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None
 
 
-def _key(compiler: str) -> str:
+def _cause(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        return f"{error.cmd[0]} ended with {error.returncode} ({said[0] if said else 'no message'})"
+    return str(error)
+
+
+def _compiler() -> list[str]:
+    """The command of the compiler, which may have words before it (`ccache g++`)."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    if named:
+        return named
+    found = shutil.which("c++") or shutil.which("g++")
+    if found is None:
+        raise FileNotFoundError("there is no C++ compiler (c++ or g++)")
+    return [found]
+
+
+def _built(compiler: list[str]) -> Path:
+    """The library in the cache, verified; built where it is missing or damaged."""
+    folder = _own_folder()
+    stem = f"mirror-{_key(compiler)}-"
+    for file in sorted(folder.glob(f"{stem}*.so")):
+        if _is_whole(file):
+            return file
+        warnings.warn(
+            f"{file} is damaged, or may be written by others; it is built anew",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        file.unlink()
+    return _compile(compiler, folder, stem)
+
+
+def _own_folder() -> Path:
+    """The cache folder: ours, and nobody else may write there.
+
+    Raises:
+        PermissionError: it belongs to somebody else.
+    """
+    folder = Path(os.environ.get("MIRRORFLOW_CACHE") or Path.home() / ".cache" / "mirrorflow")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if _POSIX:
+        status = folder.stat()
+        if status.st_uid != os.geteuid():
+            raise PermissionError(
+                f"the cache folder {folder} belongs to user {status.st_uid}, not to user "
+                f"{os.geteuid()}: a library from there could run foreign code"
+            )
+        if status.st_mode & 0o077:
+            folder.chmod(0o700)
+    return folder
+
+
+def _is_whole(file: Path) -> bool:
+    """True if the file is ours alone and its bytes are those that its name promises."""
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    if _POSIX and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+        return False
+    return file.stem.rpartition("-")[2] == _digest(file)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:32]
+
+
+def _key(compiler: list[str]) -> str:
     parts = [
         SOURCE.read_text(),
         *(header.read_text() for header in HEADERS),
         FLAGS,
         *VARIANTS,
-        compiler,
+        *compiler,
         platform.platform(),
     ]
     cpu = Path("/proc/cpuinfo")
@@ -76,13 +150,17 @@ def _key(compiler: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _compile(compiler: str, target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / target.name
+def _compile(compiler: list[str], folder: Path, stem: str) -> Path:
+    """Build under a temporary name, on the disk before it gets its own."""
+    with tempfile.TemporaryDirectory(dir=folder) as inner:
+        built = Path(inner) / "mirror.so"
         for number, variant in enumerate(VARIANTS, start=1):
-            command = [compiler, *FLAGS.split(), *variant.split(), str(SOURCE), "-o", str(built)]
+            command = [*compiler, *FLAGS.split(), *variant.split(), str(SOURCE), "-o", str(built)]
             last = number == len(VARIANTS)
             done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=last)
             if done.returncode == 0:
                 break
-        built.replace(target)
+        built.chmod(0o700)
+        with built.open("rb+") as file:
+            os.fsync(file.fileno())
+        return built.replace(folder / f"{stem}{_digest(built)}.so")
