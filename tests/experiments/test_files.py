@@ -303,8 +303,8 @@ def test_numpy_values_are_values() -> None:
 
 def test_sizes_beyond_memory_are_refused_before_any_folder(tmp_path: Path) -> None:
     for changes, text in (
-        ({"net_options": {"hidden": [10**9]}}, "net_options.*bytes"),
-        ({"net": "mlp", "net_options": {"hidden": [10**12, 10**12]}}, "net_options.*bytes"),
+        ({"net_options": {"hidden": [10**9]}}, "net_options.*memory"),
+        ({"net": "mlp", "net_options": {"hidden": [10**12, 10**12]}}, "net_options.*memory"),
         ({"data_options": {"n": 10**13, "d": 3}}, "data_options.*bytes"),
     ):
         with pytest.raises(ValueError, match=text):

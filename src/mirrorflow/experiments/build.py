@@ -109,6 +109,8 @@ def _require_net_fits(config: RunConfig, data: Dataset) -> None:
     try:
         with FakeTensorMode():
             weights = sum(p.numel() for p in _net(config, data).parameters())
+    except ValueError as error:  # the net refuses sizes that nobody has memory for
+        raise ValueError(f"net_options = {shown(config.net_options)}: {error}") from error
     except (RuntimeError, OverflowError) as error:
         if "overflow" not in str(error).lower():
             return  # its initial weights need real numbers

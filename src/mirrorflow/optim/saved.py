@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mirrorflow.checks import shown
@@ -23,14 +22,13 @@ AS_TEXT = ("mirror_map", "step_rule")
 # Options of torch's optimizers that a mirror step has no use for.
 _FOREIGN = frozenset({"capturable", "differentiable", "fused", "decoupled_weight_decay"})
 _COMMON = frozenset({"master", "step"})
-_PROBES = (0.1, 1.0, 10.0)
 
 
 def as_text(value: Any) -> str | None:
     """A map or a step rule as a state holds it: the call that makes it.
 
-    A map that no text makes again, such as a `Custom`, has its dual at three points beside its
-    name: two functions of one name are two maps.
+    A map that no text makes again, such as a `Custom`, has its state (with values of its dual)
+    beside its name: two functions of one name are two maps.
     """
     if not isinstance(value, MirrorMap):
         return None if value is None else repr(value)
@@ -39,12 +37,7 @@ def as_text(value: Any) -> str | None:
         same = parse_map(text) == value
     except (ValueError, TypeError):
         same = False
-    return text if same else f"{text}, dual at {_PROBES} = {_duals(value)}"
-
-
-def _duals(mirror_map: MirrorMap) -> list[float]:
-    u = mirror_map.to_dual(torch.tensor([_PROBES], dtype=torch.float64).reshape(-1, 1))
-    return [float(f"{value:.9g}") for value in u.flatten().tolist()]
+    return text if same else f"{text} with state {value.state()}"
 
 
 def fitted(
