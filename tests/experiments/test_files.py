@@ -304,7 +304,7 @@ def test_numpy_values_are_values() -> None:
 def test_sizes_beyond_memory_are_refused_before_any_folder(tmp_path: Path) -> None:
     for changes, text in (
         ({"net_options": {"hidden": [10**9]}}, "net_options.*memory"),
-        ({"net": "mlp", "net_options": {"hidden": [10**12, 10**12]}}, "net_options.*memory"),
+        ({"net": "mlp", "net_options": {"hidden": [10**12, 10**12]}}, r"net_options.*sizes\[1\]"),
         ({"data_options": {"n": 10**13, "d": 3}}, "data_options.*bytes"),
     ):
         with pytest.raises(ValueError, match=text):
