@@ -174,7 +174,7 @@ def test_what_cannot_be_meant(
 
 def test_names_and_cures() -> None:
     with pytest.raises(
-        ValueError, match=r"t holds labels \[0\].*\(from 0/1: 2\*t - 1\).*classes=C"
+        ValueError, match=r"t holds labels \[0\].*\(from 0/1: 2\*t - 1\).*class indices"
     ):
         as_labels([0, 1], None, name="t")
     with pytest.raises(

@@ -156,7 +156,7 @@ def _refuse(labels: Tensor, whole: Tensor, good: Tensor, classes: int | None, na
     if classes is None:
         raise ValueError(
             f"{text} but binary labels are -1 and +1; a net with one output takes labels -1 and +1 "
-            f"(from 0/1: 2*{name} - 1), a net with C outputs (classes=C) class indices 0 ... C-1"
+            f"(from 0/1: 2*{name} - 1), a net with C outputs class indices 0 ... C-1"
         )
     raise ValueError(
         f"{text} but class indices are 0 ... {classes - 1} (classes = {classes}); pass integer "

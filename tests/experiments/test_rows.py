@@ -13,6 +13,7 @@ import torch
 from mirrorflow.diagnostics import certify
 from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
 from mirrorflow.experiments.measure import Meter
+from mirrorflow.files import write_atomic
 from mirrorflow.losses import pairwise_margins
 
 CONFIG = RunConfig(
@@ -101,7 +102,8 @@ def test_a_checkpoint_of_a_run_with_certificates_goes_on(tmp_path: Path) -> None
     assert saved is not None
     assert saved["state"]["certified"] >= 0
     del saved["state"]["certified"]  # a run of an earlier version
-    torch.save(saved, tmp_path / "run" / "checkpoint.pt")
+    path = tmp_path / "run" / "checkpoint.pt"
+    write_atomic(path, lambda file: torch.save(saved, file), seal=True)
     assert load_run(tmp_path / "run").outcome == "reached"
     assert train(CONFIG, tmp_path / "run").outcome == "reached"
 

@@ -109,15 +109,14 @@ def two_class_data(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             f"x has shape {tuple(points.shape)} and y {tuple(labels.shape)}; pass points (n, d) "
             "and labels (n,)"
         )
-    if labels.ndim == 1 and labels.dtype != torch.bool:
-        seen = labels.to(torch.float64)
-        if not bool((seen.abs() == 1).all()):
-            raise ValueError(
-                f"y holds labels {torch.unique(seen)[:5].tolist()}, but the net has one output, "
-                "for two classes: pass labels -1 and +1 (one class against the rest, if there "
-                "are more)"
-            )
-    return points, as_labels(labels, None, points=len(points)).to(torch.float64)
+    try:
+        signs = as_labels(labels, None, points=len(points))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; the net has one output, for two classes (one class against the rest, if "
+            "there are more)"
+        ) from None
+    return points, signs.to(torch.float64)
 
 
 def _optimum(x: Tensor, y: Tensor, bias: bool, max_patterns: int, seed: int) -> TwoLayerSolution:

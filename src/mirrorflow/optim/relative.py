@@ -147,7 +147,8 @@ class RelativeStep:
             )
         if trial.rho > 0:
             self.memory["auto_gain"] = s * trial.norm / trial.rho
-        self._remember(updates, trial)
+        if rule.curvature is not None:
+            self._remember(updates, trial)
         self.memory["auto_t"] += 1
         return trial.moved
 
@@ -160,7 +161,8 @@ class RelativeStep:
             g = u.parameter.grad
             if g is not None:
                 slope += inner(g.to(u.x.dtype), moved - u.x)
-        self.memory["auto_slope"], self.memory["auto_drop"] = slope, trial.drop
+        if math.isfinite(slope) and math.isfinite(trial.drop):
+            self.memory["auto_slope"], self.memory["auto_drop"] = slope, trial.drop
 
     def _target(self, rule: LossScaled) -> float:
         etas = {float(group["lr"]) for group in self.groups}
