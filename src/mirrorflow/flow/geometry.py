@@ -16,6 +16,7 @@ from mirrorflow.flow.families import (
     ScaledPower,
 )
 from mirrorflow.flow.layers import ScaledLayers
+from mirrorflow.flow.log_table import LogTable
 from mirrorflow.flow.place import Place
 from mirrorflow.flow.pnorm import ScaledPNorm
 from mirrorflow.flow.rapid import ScaledCosh, ScaledDoubleExponential, ScaledExponential
@@ -23,6 +24,7 @@ from mirrorflow.flow.scaled import Array, ScaledMap
 from mirrorflow.flow.spectral import ScaledSpectral
 from mirrorflow.maps import (
     Cosh,
+    Custom,
     DoubleExponential,
     Exponential,
     HyperbolicEntropy,
@@ -43,6 +45,9 @@ from mirrorflow.nets import HomogeneousNet
 __all__ = ["scaled_map", "scaled_maps"]
 
 
+_ITERATIONS = 30
+
+
 class ScaledGeneric(ScaledMap):
     """Any separable map, through its own tensors; it ends where `exp(rho)` leaves the doubles."""
 
@@ -52,6 +57,45 @@ class ScaledGeneric(ScaledMap):
         self.primary = "primal" if mirror_map.index > 2 else "dual"
         at_zero = float(mirror_map.hessian(torch.zeros(1, dtype=torch.float64)))
         self.flat = self.primary == "primal" and np.isfinite(self.order) and at_zero == 0.0
+
+        tabulated = self.flat or isinstance(mirror_map, Custom)
+        self._table = LogTable(mirror_map) if tabulated else None
+        self._at_zero = at_zero
+
+    def _roughly(self, size: Array) -> tuple[Array, Array]:
+        """The dual of `size > 0` and its slope, from the table."""
+        assert self._table is not None
+        log_u, power, _ = self._table.dual(np.log(size) + self.rho)
+        u = np.exp(log_u - self.scale)
+        return u, power * u / size
+
+    def _roughly_primal(self, u: Array) -> Array:
+        assert self._table is not None
+        log_x = self._table.primal(np.log(np.abs(u)) + self.scale)
+        return np.where(u == 0.0, 0.0, np.sign(u) * np.exp(log_x - self.rho))
+
+    def displaced(self, x: Array, u: Array, du: Array) -> Array:
+        if not self.flat:
+            return self.primal(u + du)
+        with np.errstate(divide="ignore", over="ignore"):
+            return x + self._roughly_primal(u + du) - self._roughly_primal(u)
+
+    def meet(self, line: Array, v: Array, stiffness: Array) -> Array:
+        with np.errstate(all="ignore"):
+            # only differences of the table are used: where Newton stands still, so does this
+            known = np.where(line == 0.0, 0.0, np.sign(line) * self._roughly(np.abs(line))[0])
+            b = v + stiffness * line + known - self.dual(line)
+            a = np.abs(b)
+            # the left side is convex for x > 0: Newton from the right is monotone
+            x = np.fmin(a / stiffness, np.abs(self._roughly_primal(a)))
+            for _ in range(_ITERATIONS):
+                u, slope = self._roughly(x)
+                step = (u + stiffness * x - a) / (slope + stiffness)
+                step = np.where(np.isfinite(step), step, 0.0)
+                x = np.maximum(x - step, 0.0)
+                if np.all(np.abs(step) <= 1e-10 * x):
+                    break
+            return np.sign(b) * x
 
     def reach(self) -> float:
         # energies are of size Q^index; beyond every index the dual is at least exp(Q)
@@ -76,7 +120,17 @@ class ScaledGeneric(ScaledMap):
         return out
 
     def slope(self, x: Array, u: Array) -> Array:
-        out: Array = self.mirror_map.hessian(self._true(x)).numpy() * np.exp(self.rho - self.scale)
+        out: Array
+        if isinstance(self.mirror_map, Custom) and self._table is not None:
+            # by autograd it would cost as much as all the rest of an iteration
+            with np.errstate(divide="ignore"):
+                size = np.abs(x)
+                log_u, power, exact = self._table.dual(np.log(size) + self.rho)
+            if np.all(exact | (size == 0.0)):
+                near = np.where(size == 0.0, 1.0, size)
+                out = np.exp(log_u - self.scale) * power / near
+                return np.where(size == 0.0, self._at_zero * np.exp(self.rho - self.scale), out)
+        out = self.mirror_map.hessian(self._true(x)).numpy() * np.exp(self.rho - self.scale)
         return out
 
     def energy(self, x: Array, u: Array) -> Array:

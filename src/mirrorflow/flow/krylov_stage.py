@@ -101,7 +101,7 @@ class KrylovStages:
                 new, u = _shorter(frame, slope, rows, x, u, dx, du, damp)
                 curved = frame.map.extent(new - x - dx) / size
             else:
-                bent = np.abs(frame.map.primal(u + du) - x - dx) > BENT * np.abs(dx)
+                bent = np.abs(frame.map.displaced(x, u, du) - x - dx) > BENT * np.abs(dx)
                 trial = Trial(frame, np.flatnonzero(bent), firm[bent], x, u, dx, du)
                 damp = trial.damping(size)
                 new = halving.limit(x, trial.at(damp))

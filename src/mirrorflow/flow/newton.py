@@ -238,7 +238,7 @@ def solve_stage(
             new, x_line, u, v = _shorter(frame, basis, slope, system.own, x, u, dx, du, damp)
             curved = frame.map.extent(new - x - dx) / size
         else:
-            at = np.flatnonzero(np.abs(frame.map.primal(u + du) - x - dx) > BENT * np.abs(dx))
+            at = np.flatnonzero(np.abs(frame.map.displaced(x, u, du) - x - dx) > BENT * np.abs(dx))
             stiffness = system.stiffness(at, clock.direction, x1, m1, u1)
             trial = Trial(frame, at, stiffness, x, u, dx, du)
             damp = trial.damping(size)

@@ -71,6 +71,10 @@ class ScaledMap:
         """The dual of x at a new level, where it was u in the unit `exp(scale)` of the last."""
         return u * float(np.exp(scale - self.scale)) if self.primary == "dual" else self.dual(x)
 
+    def displaced(self, x: Array, u: Array, du: Array) -> Array:
+        """`primal(u + du)` from x, the primal of u, near enough to see a bend between them."""
+        return self.primal(u + du)
+
     def inverse(self, u: Array) -> Array:
         """`primal` to rounding, where a form that carries x makes do with less."""
         return self.primal(u)
