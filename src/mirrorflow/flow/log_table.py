@@ -42,7 +42,7 @@ class LogTable:
             power = mirror_map.hessian(x).numpy() * np.exp(self.log_x - self.log_dual)
             chord = np.gradient(self.log_dual, self.log_x)
             self.power = np.where(np.isfinite(power) & (power > 0.0), power, chord)
-        middles: Array = self.log_x[:-1] + 0.5 * _SPACING
+        middles = np.asarray(self.log_x[:-1] + 0.5 * _SPACING, dtype=np.float64)
         self.exact = np.ones(len(middles), dtype=bool)
         told, _, _ = self.dual(middles)
         true = mirror_map.log_to_dual(torch.from_numpy(middles)).numpy()
