@@ -17,7 +17,7 @@ class ScaledPower(ScaledMap):
 
     def __init__(self, p: float) -> None:
         super().__init__(p)
-        self.primary, self.flat = ("primal", True) if p > 2 else ("dual", False)
+        self.primary, self.flat_at_zero = ("primal", True) if p > 2 else ("dual", False)
 
     def log_unit(self, rho: float) -> float:
         return (self.order - 1.0) * rho

@@ -56,9 +56,9 @@ class ScaledGeneric(ScaledMap):
         self.mirror_map = mirror_map
         self.primary = "primal" if mirror_map.index > 2 else "dual"
         at_zero = float(mirror_map.hessian(torch.zeros(1, dtype=torch.float64)))
-        self.flat = self.primary == "primal" and np.isfinite(self.order) and at_zero == 0.0
+        self.flat_at_zero = self.primary == "primal" and np.isfinite(self.order) and at_zero == 0.0
 
-        tabulated = self.flat or isinstance(mirror_map, Custom)
+        tabulated = self.flat_at_zero or isinstance(mirror_map, Custom)
         self._table = LogTable(mirror_map) if tabulated else None
         self._at_zero = at_zero
 
@@ -75,7 +75,7 @@ class ScaledGeneric(ScaledMap):
         return np.where(u == 0.0, 0.0, np.sign(u) * np.exp(log_x - self.rho))
 
     def displaced(self, x: Array, u: Array, du: Array) -> Array:
-        if not self.flat:
+        if not self.flat_at_zero:
             return self.primal(u + du)
         with np.errstate(divide="ignore", over="ignore"):
             return x + self._roughly_primal(u + du) - self._roughly_primal(u)

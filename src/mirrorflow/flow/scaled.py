@@ -36,7 +36,7 @@ class ScaledMap:
     rapid = False
     slaved = False  # True: weights inside the ball of the horizon are slaved to those on it
     coupled = False
-    flat = False  # True: `du/dx` vanishes at zero
+    flat_at_zero = False  # True: `du/dx` vanishes at zero
     dense = False  # True: `basis` is not that of the coordinates
 
     def __init__(self, order: float) -> None:
@@ -104,7 +104,7 @@ class ScaledMap:
     def crossing(self, u: Array) -> NDArray[np.bool_] | None:
         """Entries so near to zero that x changes by any amount while u hardly does; None: the dual
         has a slope everywhere."""
-        if not self.flat:
+        if not self.flat_at_zero:
             return None
         a = np.abs(u)
         return a < CROSSING * a.max()
