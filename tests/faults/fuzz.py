@@ -3,7 +3,7 @@
 An answer is right if it holds no NaN (unless one was put in); a refusal is right if it is one of
 ours (raised by a `raise` of the library, of its types or Python's) and names the argument.
 
-    python tests/faults/fuzz.py [--calls REGEX] [--show] [--seed N]
+    python tests/faults/fuzz.py [--calls REGEX] [--show] [--seed N] [--values N]
 """
 
 from __future__ import annotations
@@ -221,8 +221,10 @@ def main() -> None:
     parser.add_argument("--calls", default="", help="a regular expression for names of calls")
     parser.add_argument("--show", action="store_true", help="print every wrong call")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--values", type=int, help="so many drawn values an argument; default all")
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
+    import torch._dynamo  # seconds, which are not to be those of the first call that needs it
     from fuzz_calls import all_calls
 
     torch.set_num_threads(1)
@@ -237,7 +239,7 @@ def main() -> None:
     total, all_wrong = 0, 0
     print(f"{'part':<14}{'calls':>8}{'wrong':>8}{'share':>9}")
     for part, calls in groups.items():
-        tried, wrong = battery(calls, options.seed)
+        tried, wrong = battery(calls, options.seed, values=options.values)
         total, all_wrong = total + tried, all_wrong + len(wrong)
         print(f"{part:<14}{tried:>8}{len(wrong):>8}{len(wrong) / tried:>9.2%}", flush=True)
         if options.show:

@@ -152,7 +152,7 @@ def _maps() -> list[Call]:
             Call(
                 f"maps.{name}.project_subgradient",
                 _with(build, "project_subgradient"),
-                lambda: {"x": _x(), "s": _x()},
+                lambda: {"x": _x(), "g": _x()},
             )
         )
     return calls

@@ -112,3 +112,13 @@ def test_arrays_are_tensors() -> None:
     for mirror_map in (maps.Power(3), maps.Cosh(), maps.PNorm(3), maps.HyperbolicEntropy()):
         assert torch.equal(mirror_map.to_dual(x), mirror_map.to_dual(torch.tensor(x)))
         assert mirror_map.step(x, np.array([0.1, 0.2])).dtype == torch.float64
+
+
+def test_what_overflows_is_infinite_and_not_nan() -> None:
+    huge = torch.full((6, 2), 1e300)
+    dual = maps.Spectral(maps.Power(3)).to_dual(huge)
+    assert bool(dual.isinf().any())
+    assert not bool(dual.isnan().any())
+    own = maps.Custom(gradient=lambda x: x + x**3)
+    assert bool((own.conjugate_entries(huge) == torch.inf).all())
+    assert maps.LevelHorizon(maps.Mixed(), 1e9).subgradient(torch.tensor(1.0)) == 1.0

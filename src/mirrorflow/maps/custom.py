@@ -346,7 +346,11 @@ def integrals(mirror_map: Custom, x: Tensor) -> tuple[Tensor, Tensor]:
     far = mirror_map.to_dual(m).isinf()  # refuses NaN
     table = mirror_map._table(m.device)
     sums = table.integrals(mirror_map._gradient, torch.where(far, 0.0, m))
-    area, energy = (torch.where(far, math.inf, each).reshape(x.shape).to(x.dtype) for each in sums)
+    # Both are finite or overflow: inf - inf is an overflow, too.
+    area, energy = (
+        torch.where(far | each.isnan(), math.inf, each).reshape(x.shape).to(x.dtype)
+        for each in sums
+    )
     return area, energy
 
 

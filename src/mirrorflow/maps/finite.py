@@ -90,5 +90,5 @@ def _log_scales(mirror_map: MirrorMap, points: Tensor, level: float) -> Tensor:
 def _potentials(mirror_map: MirrorMap, points: Tensor, log_scale: Tensor) -> Tensor:
     scaled = points * log_scale.exp().reshape(-1, *[1] * (points.ndim - 1))
     if isinstance(mirror_map, SeparableMap):
-        return mirror_map.potential_entries(scaled).flatten(1).sum(1)
+        return mirror_map.potential_entries(scaled).reshape(len(scaled), -1).sum(1)
     return torch.stack([mirror_map.potential(each) for each in scaled])

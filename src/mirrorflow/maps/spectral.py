@@ -78,13 +78,13 @@ class Spectral(MirrorMap):
         """`U diag(r'(σ)) Vᵀ`."""
         x = require_floating(x, "x")
         left, values, right = thin_svd(as_matrix(_long(x)))
-        return ((left * self.map.to_dual(values)) @ right).reshape(x.shape).to(x.dtype)
+        return _matrix(left, self.map.to_dual(values), right).reshape(x.shape).to(x.dtype)
 
     def to_primal(self, u: Tensor) -> Tensor:
         """`U diag(r*'(σ)) Vᵀ`."""
         u = require_floating(u, "u")
         left, values, right = thin_svd(as_matrix(_long(u)))
-        return ((left * self.map.to_primal(values)) @ right).reshape(u.shape).to(u.dtype)
+        return _matrix(left, self.map.to_primal(values), right).reshape(u.shape).to(u.dtype)
 
     def step(self, x: Tensor, delta: Tensor) -> Tensor:
         """`∇R*(∇R(X) − delta)`; where all of delta is 0, x bit for bit.
@@ -111,3 +111,13 @@ def _long(x: Tensor) -> Tensor:
     if x.numel() == 0:
         raise ValueError(f"x has shape {tuple(x.shape)}: an empty matrix has no singular values")
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
+def _matrix(left: Tensor, values: Tensor, right: Tensor) -> Tensor:
+    """`left diag(values) right`; where values are infinite, so are the entries that they reach."""
+    beyond = values.isinf()
+    if not bool(beyond.any()):
+        return (left * values) @ right
+    reach = (left * beyond) @ right
+    rest = (left * torch.where(beyond, 0.0, values)) @ right
+    return torch.where(reach.abs() > 1e-12, reach.sign() * torch.inf, rest)
