@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from mirrorflow import maps
-from mirrorflow.optim import LossScaled, MirrorAdamW, MirrorDescent
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, RelativeStep
 from mirrorflow.optim.kernels import library
 from mirrorflow.optim.rules import mirror_step
 
@@ -116,7 +116,7 @@ def cases(params: list[nn.Parameter], lr: float) -> Iterator[tuple[str, str, Cal
     )  # fmt: skip
     adam = MirrorAdamW(params, lr, mirror_map=sparse, weight_decay=0.0, compiled=True)
     yield "MirrorAdamW, HyperbolicEntropy(beta=0.1)", "compiled", there_and_back(adam)
-    rule = LossScaled(lr if lr < 1 else 0.1, "constant", reject=False)
+    rule = RelativeStep(lr if lr < 1 else 0.1, "constant", reject=False)
     for mirror_map in (maps.Power(3), sparse):
         for path, compiled in (("auto, eager", False), ("auto, compiled", True)):
             relative = MirrorDescent(params, rule, mirror_map=mirror_map, compiled=compiled)

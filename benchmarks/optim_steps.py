@@ -1,8 +1,9 @@
 """Do the two step rules need tuning? Test accuracy of every map on an MLP, a CNN and a VGG.
 
 Digits (8×8; the VGG sees them enlarged to 16×16), minibatches of 50, bias-free nets. Rules: the
-relative Bregman step with η = 0.01 falling to 0 (`LossScaled`), and `match_lr` of one SGD rate per
-net, constant. No rate is tuned for any map. Run: `python benchmarks/optim_steps.py [--epochs N]`
+relative Bregman step with η = 0.01 falling to 0 (`RelativeStep`), and `match_lr` of one SGD rate
+per net, constant. No rate is tuned for any map.
+Run: `python benchmarks/optim_steps.py [--epochs N]`
 
 With `--tiny`: full batch, float32, MLP 64-64-64-10, `lr="auto"`: steps until the loss is below
 1e-10, 1e-100 and 1e-1000, and how many steps were taken back.
@@ -21,7 +22,7 @@ from torch import nn
 from mirrorflow import maps
 from mirrorflow.losses import log_loss
 from mirrorflow.nets import MLP
-from mirrorflow.optim import LossScaled, MirrorDescent, match_lr
+from mirrorflow.optim import MirrorDescent, RelativeStep, match_lr
 
 MAPS = [
     maps.Quadratic(),
@@ -82,7 +83,7 @@ def train(net: nn.Module, rule: str, name: str, mirror_map: maps.MirrorMap, epoc
         else:
             nn.functional.cross_entropy(outputs, y[batch]).backward()
 
-    lr: float | LossScaled = LossScaled(0.01, "linear", steps)
+    lr: float | RelativeStep = RelativeStep(0.01, "linear", steps)
     if rule == "match_lr":
         gradient(inside[:50])
         lr = match_lr(net.parameters(), SGD_RATE[name], mirror_map=mirror_map)

@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from mirrorflow.maps import estimate_horizon as estimate_horizon
     from mirrorflow.maps import parse_map as parse_map
     from mirrorflow.nets import check_degree as check_degree
-    from mirrorflow.optim import LossScaled as LossScaled
     from mirrorflow.optim import MirrorAdamW as MirrorAdamW
     from mirrorflow.optim import MirrorDescent as MirrorDescent
+    from mirrorflow.optim import RelativeStep as RelativeStep
     from mirrorflow.optim import match_lr as match_lr
 
 __version__ = "0.1.0"
@@ -69,7 +69,7 @@ _HOMES = {
         "Quadratic Power HyperbolicEntropy Logarithmic Mixed Cosh Exponential DoubleExponential "
         "PNorm Spectral NegativeEntropy SimplexEntropy Custom MirrorMap parse_map estimate_horizon"
     ),
-    "optim": "MirrorDescent MirrorAdamW LossScaled match_lr",
+    "optim": "MirrorDescent MirrorAdamW RelativeStep match_lr",
     "flow": "mirror_flow compare_maps Trajectory",
     "diagnostics": "certify Certificate balance margin features fit_growth",
     "exact": "max_margin two_layer_max_margin",

@@ -162,7 +162,7 @@ def test_arguments_are_looked_at():
     net, x, y = Linear(2), torch.eye(2), torch.ones(2)
     for name, value in (
         ("max_kinks", "abc"), ("batch_size", -1), ("band", float("nan")),
-        ("max_points", 1.5), ("memory", 0.0), ("zero_tolerance", 0.7),
+        ("max_margins", 1.5), ("memory", 0.0), ("zero_tolerance", 0.7),
     ):  # fmt: skip
         with pytest.raises((TypeError, ValueError), match=name):
             certify(net, x, y, Quadratic(), **{name: value})

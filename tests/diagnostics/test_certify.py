@@ -193,7 +193,7 @@ def test_restriction_is_reported_and_is_an_upper_bound():
     x, w = torch.randn(50, 20, generator=g), torch.randn(20, generator=g)
     y = torch.sign(x @ w)
     full = certify(linear(w), x, y, Quadratic(), band=1e9)
-    few = certify(linear(w), x, y, Quadratic(), band=1e9, max_points=7)
+    few = certify(linear(w), x, y, Quadratic(), band=1e9, max_margins=7)
     assert (few.considered, few.left_out) == (7, 43)
     assert few.cut >= 1
     assert few.epsilon >= full.epsilon - 1e-12
@@ -257,8 +257,8 @@ def test_bad_input():
         certify(linear(torch.zeros(6)), x, y, Quadratic())
     with pytest.raises(ValueError, match="band = -1"):
         certify(net, x, y, Quadratic(), band=-1.0)
-    with pytest.raises(ValueError, match="max_points = 0"):
-        certify(net, x, y, Quadratic(), max_points=0)
+    with pytest.raises(ValueError, match="max_margins = 0"):
+        certify(net, x, y, Quadratic(), max_margins=0)
     with pytest.raises(ValueError, match="kink_tolerance"):
         certify(net, x, y, Quadratic(), kink_tolerance=0.7)
     with pytest.raises(NoHorizonError):

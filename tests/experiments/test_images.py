@@ -18,7 +18,7 @@ from mirrorflow.flow import mirror_flow
 from mirrorflow.losses import log_loss
 from mirrorflow.maps import HyperbolicEntropy, Quadratic
 from mirrorflow.nets import Linear
-from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim import MirrorDescent, RelativeStep
 from mirrorflow.report import write_page
 
 PAIR = {"ℓ2": ("quadratic", "mixed(p=1.5, a=1, b=1)")}
@@ -73,7 +73,7 @@ def test_missing_images_are_named_before_a_folder_is_made(
 def test_descent_says_where_it_is_and_stops() -> None:
     data = blobs(8, 3, gap=0.3, seed=1)
     net = Linear(3, generator=torch.Generator().manual_seed(0)).double()
-    optimizer = MirrorDescent(net.parameters(), lr=LossScaled(0.02), mirror_map=Quadratic())
+    optimizer = MirrorDescent(net.parameters(), lr=RelativeStep(0.02), mirror_map=Quadratic())
     seen = []
     for step, value in images.descend(net, data, optimizer, (-1.0, -2.0, -2000.0), 300):
         with torch.no_grad():
@@ -100,7 +100,7 @@ def test_the_flow_is_found_at_a_loss_and_descent_tends_to_it(
         with torch.no_grad():
             net.weight.copy_(start)
         flow = mirror_flow(net, data.x, data.y, mirror_map, log_t_end=100.0, tol=1e-6)
-        optimizer = MirrorDescent(net.parameters(), lr=LossScaled(eta), mirror_map=mirror_map)
+        optimizer = MirrorDescent(net.parameters(), lr=RelativeStep(eta), mirror_map=mirror_map)
         [(_, value)] = images.descend(net, data, optimizer, (-3.0,), 30_000)
         point = images.at_loss(flow, value)
         assert point.log_loss == pytest.approx(value, rel=1e-6)
@@ -125,7 +125,7 @@ def test_small_angles_are_exact() -> None:
 
 def test_thresholds_that_do_not_fall_are_refused() -> None:
     net = Linear(3).double()
-    optimizer = MirrorDescent(net.parameters(), lr=LossScaled(0.02), mirror_map=Quadratic())
+    optimizer = MirrorDescent(net.parameters(), lr=RelativeStep(0.02), mirror_map=Quadratic())
     for wrong in ((), (-1.0, -1.0), (-2.0, -1.0)):
         with pytest.raises(ValueError, match="list log10 losses that fall"):
             next(images.descend(net, blobs(8, 3, seed=1), optimizer, wrong, 10))
@@ -148,7 +148,7 @@ def test_a_step_that_will_be_taken_back_is_no_state_of_descent() -> None:
     data = blobs(8, 3, gap=0.3, seed=1)
     for steps in (60, 90):
         net = Linear(3, generator=torch.Generator().manual_seed(0)).double()
-        optimizer = Wild(net.parameters(), lr=LossScaled(0.05), mirror_map=Quadratic())
+        optimizer = Wild(net.parameters(), lr=RelativeStep(0.05), mirror_map=Quadratic())
         seen = [value for _, value in images.descend(net, data, optimizer, (-9999.0,), steps)]
         assert optimizer.calls == steps
         with torch.no_grad():

@@ -83,7 +83,7 @@ def test_certificates_are_made_when_training_has_paid_for_them(
     last = rows[-1]
     q = pairwise_margins(run.net(run.data.x).detach(), run.data.y).amin(1)
     at = q.topk(10, largest=False).indices
-    found = certify(run.net, run.data.x[at], run.data.y[at], run.mirror_map, max_points=10)
+    found = certify(run.net, run.data.x[at], run.data.y[at], run.mirror_map, max_margins=10)
     assert last["certificate"] == "closest"
     assert (last["epsilon"], last["delta"]) == pytest.approx((found.epsilon, found.delta), rel=1e-3)
     whole = certify(run.net, run.data.x, run.data.y, run.mirror_map)

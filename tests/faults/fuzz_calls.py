@@ -318,7 +318,7 @@ def _diagnostics() -> list[Call]:
 
     def certificate() -> dict[str, Any]:
         return {
-            **given(), "band": None, "max_points": 10, "memory": 2.0, "zero_tolerance": None,
+            **given(), "band": None, "max_margins": 10, "memory": 2.0, "zero_tolerance": None,
             "kink_tolerance": 1e-6, "max_kinks": 100,
         }  # fmt: skip
 
@@ -476,8 +476,8 @@ def _optim() -> list[Call]:
             "optim.MirrorDescent.step", _with(descent, "step"), lambda: {"closure": lambda: None}
         ),
         Call(
-            "optim.LossScaled",
-            optim.LossScaled,
+            "optim.RelativeStep",
+            optim.RelativeStep,
             lambda: {"eta": 0.1, "decay": "root", "steps": 10, "reject": True},
         ),
         Call(

@@ -13,7 +13,7 @@ from mirrorflow import maps
 from mirrorflow.diagnostics import balance, drift, features
 from mirrorflow.losses import log_loss
 from mirrorflow.nets import CNN, VGG, ConvLayer, ConvNet, ResidualNet, check_degree
-from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim import MirrorDescent, RelativeStep
 
 IMAGE = (2, 8, 8)
 NETS: dict[str, Callable[[], ConvNet]] = {
@@ -219,7 +219,7 @@ def test_training_fits_without_normalisation(
     x = functional.interpolate(torch.randn(24, 2, 4, 4, generator=g), size=8, mode="bilinear")
     x, y = x / x.std(), torch.arange(24) % 3
     net = make(g)
-    optimizer = MirrorDescent(net.parameters(), LossScaled(eta), mirror_map=maps.Quadratic())
+    optimizer = MirrorDescent(net.parameters(), RelativeStep(eta), mirror_map=maps.Quadratic())
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

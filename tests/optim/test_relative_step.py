@@ -14,7 +14,7 @@ from mirrorflow import maps
 from mirrorflow.errors import DivergedError
 from mirrorflow.losses import log_loss
 from mirrorflow.nets import MLP
-from mirrorflow.optim import LossScaled, MirrorAdamW, MirrorDescent, paths
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, RelativeStep, paths
 from mirrorflow.optim.kernels import fused_step, has_kernel, library
 from mirrorflow.optim.step_size import solve_step
 
@@ -32,7 +32,7 @@ def test_the_first_step_has_the_relative_size_asked_for(mirror_map):
     p, q = nn.Parameter(torch.randn(40)), nn.Parameter(0.01 * torch.randn(9, 3))
     old = [p.detach().clone(), q.detach().clone()]
     p.grad, q.grad = torch.randn(40), torch.randn(9, 3)
-    MirrorDescent([p, q], LossScaled(0.1), mirror_map=mirror_map).step()
+    MirrorDescent([p, q], RelativeStep(0.1), mirror_map=mirror_map).step()
     change = energy = 0.0
     for x, new in zip(old, (p.detach(), q.detach()), strict=True):
         du = mirror_map.to_dual(new) - mirror_map.to_dual(x)
@@ -70,16 +70,16 @@ def test_solve_step_meets_power_laws_and_jumps(power):
 
 
 def test_schedules():
-    assert LossScaled(0.02).factor(500) == pytest.approx(1 / math.sqrt(2))
-    linear = LossScaled(0.01, "linear", 10)
+    assert RelativeStep(0.02).factor(500) == pytest.approx(1 / math.sqrt(2))
+    linear = RelativeStep(0.01, "linear", 10)
     assert [linear.factor(t) for t in (0, 5, 10, 11)] == [1, 0.5, 0, 0]
     with pytest.raises(TypeError, match="eta = 'fast' is a str; pass a number"):
-        LossScaled("fast")
+        RelativeStep("fast")
     for bad in ({"curvature": "much"}, {"reject": "no"}, {"steps": 1.5}, {"decay": 3}):
         with pytest.raises(TypeError, match=next(iter(bad))):
-            LossScaled(**bad)
+            RelativeStep(**bad)
     with pytest.raises(ValueError, match="curvature = 0.5 takes steps back"):
-        LossScaled(reject=False, curvature=0.5)
+        RelativeStep(reject=False, curvature=0.5)
     for bad in (
         {"eta": 0},
         {"eta": 1.0},
@@ -89,7 +89,7 @@ def test_schedules():
         {"curvature": 0},
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):
-            LossScaled(**bad)
+            RelativeStep(**bad)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -141,21 +141,21 @@ def test_the_margin_grows_at_loss_1e_minus_10000_in_float32(mirror_map, batch):
         weights = torch.cat([w.detach().double().reshape(-1) for w in net.parameters()])
         return float((y * net(x)).min()) / float(mirror_map.horizon().gauge(weights)) ** net.degree
 
-    train(MirrorDescent(net.parameters(), LossScaled(0.02), mirror_map=mirror_map), 300)
+    train(MirrorDescent(net.parameters(), RelativeStep(0.02), mirror_map=mirror_map), 300)
     with torch.no_grad():
         factor = (24000 / float((y * net(x)).min())) ** (1 / net.degree)
         for w in net.parameters():
             w.mul_(factor)
     before, loss = margin(), float(log_loss(net(x), y, "exponential").detach())
     assert loss < -10000 * math.log(10)
-    train(MirrorDescent(net.parameters(), LossScaled(0.002), mirror_map=mirror_map), 200)
+    train(MirrorDescent(net.parameters(), RelativeStep(0.002), mirror_map=mirror_map), 200)
     assert float(log_loss(net(x), y, "exponential").detach()) < 1.1 * loss
     assert margin() > 1.01 * before
 
 
 def test_a_step_that_halves_log_loss_is_taken_back():
     p = nn.Parameter(torch.tensor([1.0, 2.0]))
-    opt = MirrorDescent([p], LossScaled(0.1), mirror_map=maps.Quadratic(), momentum=0.9)
+    opt = MirrorDescent([p], RelativeStep(0.1), mirror_map=maps.Quadratic(), momentum=0.9)
     losses, seen = iter([-10.0, -12.0, -3.0, -12.0, -13.0]), []
 
     def closure():
@@ -195,7 +195,7 @@ def test_hopeless_cases_are_errors():
 
 def test_a_closure_on_minibatches_is_noticed():
     p = nn.Parameter(torch.tensor([1.0, 2.0]))
-    opt = MirrorDescent([p], LossScaled(0.1), mirror_map=maps.Quadratic())
+    opt = MirrorDescent([p], RelativeStep(0.1), mirror_map=maps.Quadratic())
     losses = iter([-10.0, -3.0, -5.0, -1.0])
 
     def closure():
@@ -224,7 +224,7 @@ def test_compiled_steps_are_those_of_the_default_path(mirror_map, optimizer, mon
     for compiled in (False, True):
         g = torch.Generator().manual_seed(0)
         weights = [nn.Parameter(torch.randn(n, generator=g)) for n in (3, 40_000)]
-        rule = LossScaled(0.1, "constant", reject=False)
+        rule = RelativeStep(0.1, "constant", reject=False)
         opt = optimizer(weights, rule, mirror_map=mirror_map, weight_decay=1e-3, compiled=compiled)
         for _ in range(5):
             for p in weights:
@@ -273,7 +273,7 @@ def test_a_step_that_looks_at_curvature_follows_the_flow(p, compiled):
 
     def margin(curvature):
         w = nn.Parameter(start.clone())
-        rule = LossScaled(curvature=curvature)
+        rule = RelativeStep(curvature=curvature)
         opt = MirrorDescent([w], rule, mirror_map=maps.Power(p), compiled=compiled)
 
         def closure():
@@ -298,7 +298,7 @@ def test_minibatches_keep_the_whole_step_when_curvature_is_asked_for():
     g = torch.Generator().manual_seed(0)
     z = torch.randn(64, 5, generator=g) + 1.0
     p = nn.Parameter(torch.randn(5, generator=g))
-    opt = MirrorDescent([p], LossScaled(0.1, curvature=0.5), mirror_map=maps.Quadratic())
+    opt = MirrorDescent([p], RelativeStep(0.1, curvature=0.5), mirror_map=maps.Quadratic())
     evaluated = 0
 
     def closure():

@@ -11,14 +11,14 @@ from torch import nn
 from mirrorflow import maps
 from mirrorflow.losses import log_loss
 from mirrorflow.nets import MLP
-from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim import MirrorDescent, RelativeStep
 
 SETTINGS = {
     "momentum": (torch.float32, {"lr": 0.01, "momentum": 0.9}),
     "auto": (torch.float32, {"lr": "auto"}),
     "auto, constant step, rejecting": (
         torch.float64,
-        {"lr": LossScaled(0.3, "constant"), "momentum": 0.5},
+        {"lr": RelativeStep(0.3, "constant"), "momentum": 0.5},
     ),
     "compiled": (torch.float32, {"lr": 0.01, "momentum": 0.9, "compiled": True}),
     "bfloat16": (torch.bfloat16, {"lr": 0.01, "momentum": 0.9}),

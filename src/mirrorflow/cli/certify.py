@@ -58,7 +58,7 @@ def certify(
     band: Annotated[
         float | None, typer.Option(help="Multipliers on q <= (1 + band) min q only.")
     ] = None,
-    max_points: Annotated[int, typer.Option(help="At most so many margins in the fit.")] = 2000,
+    max_margins: Annotated[int, typer.Option(help="At most so many margins in the fit.")] = 2000,
     exact: Annotated[
         bool,
         typer.Option(
@@ -83,7 +83,7 @@ def certify(
         print(f"note: {note}", file=sys.stderr)
     with _status(console, f"fitting multipliers on {len(points.x)} points"):
         found = certify_net(
-            net.eval(), points.x, points.y, chosen, band=band, max_points=max_points
+            net.eval(), points.x, points.y, chosen, band=band, max_margins=max_margins
         )
     best: dict[str, Any] | None = None
     if exact:

@@ -53,7 +53,7 @@ class Certificate:
         natural_gap: the same with the natural multipliers.
         points: n.
         considered: number of margins (i, k) that entered the fit.
-        left_out: number of points left out because of `max_points`; 0 if the widest band fitted.
+        left_out: number of points left out because of `max_margins`; 0 if the widest band fitted.
         cut: the first `q_i/min q` that was left out, inf if none was. Multipliers beyond it are
             forced to 0, so epsilon is an upper bound of the unrestricted fit.
         band: the narrowest band tried that holds the multipliers, `q <= (1 + band) min q`.

@@ -42,7 +42,7 @@ def certify(
     mirror_map: MapLike,
     *,
     band: float | None = None,
-    max_points: int = 2000,
+    max_margins: int = 2000,
     memory: float = 2.0,
     zero_tolerance: float | None = None,
     kink_tolerance: float = 1e-6,
@@ -80,7 +80,7 @@ def certify(
         mirror_map: one map, or a mapping from parameter names to maps: then
             `Q^L = Π_g Q_g^{k_g}` over the maps.
         band: fit multipliers to margins `q <= (1 + band) min q` only.
-        max_points: at most so many margins enter the fit, the smallest ones.
+        max_margins: at most so many margins enter the fit, the smallest ones.
         memory: GiB for their gradients; above it float32 is used, then fewer margins.
         zero_tolerance: relative size of an entry (singular value) that counts as zero at ℓ1, as
             maximal from 1 − it on at ℓ∞; None tries 1e-6 to 0.3.
@@ -106,7 +106,7 @@ def certify(
         zero_tolerance = as_number(zero_tolerance, "zero_tolerance", above=0.0, below=0.5)
     given = _Options(
         band,
-        as_integer(max_points, "max_points", least=1),
+        as_integer(max_margins, "max_margins", least=1),
         as_number(memory, "memory", above=0.0, most=1e6),
         zero_tolerance,
         as_number(kink_tolerance, "kink_tolerance", above=0.0, below=0.5),
@@ -120,7 +120,7 @@ class _Options(NamedTuple):
     """The arguments of `certify` that have a default."""
 
     band: float | None
-    max_points: int
+    max_margins: int
     memory: float
     zero_tolerance: float | None
     kink_tolerance: float
@@ -131,7 +131,7 @@ class _Options(NamedTuple):
 def _certify(
     net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike, given: _Options
 ) -> Certificate:
-    band, max_points, memory, zero_tolerance, kink_tolerance, max_kinks, batch_size = given
+    band, max_margins, memory, zero_tolerance, kink_tolerance, max_kinks, batch_size = given
     check_finite(net)
     model = copied(net, torch.float64)
     x, y = check_tensors(model, x, y)
@@ -165,7 +165,7 @@ def _certify(
         return _not_separated(head, problem, natural)
     with _frozen(model):
         targets = _targets(shape, parameters, zero_tolerance)
-        chosen = select(problem, BANDS[-1] if band is None else band, max_points, memory)
+        chosen = select(problem, BANDS[-1] if band is None else band, max_margins, memory)
         cone, more_kinks = _cone(problem, chosen, kink_tolerance, max_kinks)
         theta = torch.cat([p.reshape(-1) for p in parameters.values()]).cpu().numpy()
         ladder = Ladder(cone, targets, chosen.ratio, theta, 1.0 if shape.joint else shape.degree)

@@ -108,7 +108,7 @@ class Chosen:
     dtype: type[np.floating[Any]]
 
 
-def select(problem: Problem, width: float, max_points: int, memory: float) -> Chosen:
+def select(problem: Problem, width: float, max_margins: int, memory: float) -> Chosen:
     """The smallest margins, up to `(1 + width) min q`, as many as points and memory (GiB) allow."""
     size = sum(p.numel() for p in problem.parameters.values())
     ratio = (problem.q / problem.q.min()).reshape(-1)
@@ -116,9 +116,9 @@ def select(problem: Problem, width: float, max_points: int, memory: float) -> Ch
     order = near[torch.argsort(ratio[near], stable=True)]
     room = int(memory * 2**30 / (8 * size))
     dtype: type[np.floating[Any]] = np.float64
-    if min(len(order), max_points) > room:
+    if min(len(order), max_margins) > room:
         dtype, room = np.float32, 2 * room
-    kept = order[: max(1, min(max_points, room))]
+    kept = order[: max(1, min(max_margins, room))]
     wrong = problem.q.shape[1]
     rest = order[len(kept) :]
     points = torch.unique(kept // wrong)

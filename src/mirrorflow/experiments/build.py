@@ -18,7 +18,7 @@ from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.experiments.config import RunConfig, unknown_keys
 from mirrorflow.maps import MapLike, parse_map
 from mirrorflow.nets import CNN, MLP, VGG, HomogeneousNet, Linear, ResidualNet, TwoLayer
-from mirrorflow.optim import LossScaled, MirrorAdamW, MirrorDescent
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, RelativeStep
 
 __all__ = [
     "available_memory",
@@ -191,9 +191,9 @@ def build_optimizer(
     if lr == "auto":
         minibatches = config.is_minibatch(n)
         eta = options.pop("eta", 0.01 if minibatches else 0.02)
-        lr = LossScaled(eta)
+        lr = RelativeStep(eta)
         if minibatches:
-            lr = LossScaled(eta, "linear", config.main_steps(n), reject=False)
+            lr = RelativeStep(eta, "linear", config.main_steps(n), reject=False)
     allowed = set(inspect.signature(make).parameters) - {"params", "lr", "mirror_map"}
     wrong = unknown_keys(options, sorted(allowed))
     if wrong:

@@ -96,7 +96,7 @@ class RunConfig:
         mirror_map: text such as "power(3)", or a table from layer names to such texts. With "sgd"
             and "adamw" it does not act, it only measures margins and balance.
         optimizer: "mirror_descent", "mirror_adamw", or torch's "sgd" and "adamw".
-        lr: a number or, for the mirror optimizers, "auto": the relative step of `LossScaled`, η =
+        lr: a number or, for the mirror optimizers, "auto": the relative step of `RelativeStep`, η =
             0.02 falling like a root for the full batch, η = 0.01 falling to 0 for minibatches.
         optimizer_options: further arguments of the optimizer; `eta` with lr = "auto".
         schedule: of a numeric lr over the steps: "constant", "linear" or "cosine" (to 0).

@@ -35,7 +35,7 @@ from mirrorflow.experiments.config import RunConfig
 from mirrorflow.experiments.loop import Loop
 from mirrorflow.experiments.state import LoadedRun
 from mirrorflow.losses import log_loss_per_point
-from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim import MirrorDescent, RelativeStep
 
 __all__ = ["Finish", "FinishingLoop"]
 
@@ -148,7 +148,7 @@ class FinishingLoop(Loop):
         given = {k: v for k, v in self.config.optimizer_options.items() if k != "eta"}
         self.optimizer = MirrorDescent(
             self.parts.trained.named_parameters(),
-            LossScaled(self.plan.eta, "constant", reject=False),
+            RelativeStep(self.plan.eta, "constant", reject=False),
             mirror_map=self.parts.mirror_map,
             **given | {"momentum": self.plan.momentum, "nesterov": self.plan.looks_ahead},
         )

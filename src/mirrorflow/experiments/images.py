@@ -20,7 +20,7 @@ from mirrorflow.flow import FlowPoint, Trajectory
 from mirrorflow.losses import log_loss
 from mirrorflow.maps import parse_map
 from mirrorflow.nets import Linear
-from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim import MirrorDescent, RelativeStep
 
 __all__ = ["SETS", "THRESHOLDS", "check", "descend", "findings", "follow_images", "tasks", "told"]
 
@@ -83,7 +83,7 @@ def follow_images(
     exact = record.summary["exact_margin"]
     with torch.no_grad():
         net.weight.copy_(start)
-    rule = LossScaled(eta, "root", 500)
+    rule = RelativeStep(eta, "root", 500)
     optimizer = MirrorDescent(net.parameters(), lr=rule, mirror_map=chosen)
     beside = []
     for taken, loss in descend(net, problem, optimizer, thresholds, steps):
@@ -115,7 +115,7 @@ def descend(
     Args:
         net: at its start; it moves between the values that this yields.
         data: two classes.
-        optimizer: of the net, with `lr = LossScaled(...)`; a step that it will take back is not a
+        optimizer: of the net, with `lr = RelativeStep(...)`; a step that it will take back is not a
             state of descent, but counts as a step.
         thresholds: of log10 loss, falling.
         steps: the most that are taken.
@@ -144,7 +144,7 @@ def descend(
     for step in range(steps + 1):
         with torch.no_grad():
             loss = float(value())
-        if not LossScaled.is_worse(kept, loss):
+        if not RelativeStep.is_worse(kept, loss):
             kept, held = loss, net.weight.detach().clone()
             if loss <= left[0]:
                 yield step, loss

@@ -152,7 +152,7 @@ class Meter:
     def _certify(self, net: HomogeneousNet, at: Tensor, margins: int, what: str) -> dict[str, Any]:
         x, y = self.data.x[at], self.data.y[at]
         found = certify(
-            net, x, y, self.mirror_map, max_points=margins, memory=1.0, batch_size=self.batch
+            net, x, y, self.mirror_map, max_margins=margins, memory=1.0, batch_size=self.batch
         )
         return {
             "epsilon": found.epsilon,

@@ -23,7 +23,7 @@ from mirrorflow.experiments.tasks import Record, Task
 from mirrorflow.losses import log_loss
 from mirrorflow.maps import LpHorizon, Power
 from mirrorflow.nets import Linear
-from mirrorflow.optim import LossScaled, MirrorDescent
+from mirrorflow.optim import MirrorDescent, RelativeStep
 
 __all__ = ["POWERS", "SETS", "check", "findings", "margins", "tasks", "train_power"]
 
@@ -80,7 +80,7 @@ def train_power(
 ) -> Record:
     """One row of the table, by flow and by descent, from one random start.
 
-    Descent takes full-batch steps of `LossScaled(curvature=0.5)`, beyond p = 4 of `LossScaled()`,
+    Descent takes full-batch steps: `RelativeStep(curvature=0.5)`, beyond p = 4 `RelativeStep()`,
     until its summed exponential loss is below `10**loss` or `steps` were taken; the flow runs to
     `log_t_end`. The summary's `flow` and `descent` are the margins in each norm, or None where the
     flow did not start or descent did not separate the points; `exact` is the largest ℓp margin
@@ -125,7 +125,7 @@ def _descend(
 ) -> tuple[int, float]:
     optimizer = MirrorDescent(
         net.parameters(),
-        lr=LossScaled(curvature=_CURVATURE if chosen.p <= _SMOOTH else None),
+        lr=RelativeStep(curvature=_CURVATURE if chosen.p <= _SMOOTH else None),
         mirror_map=chosen,
     )
 

@@ -3,6 +3,6 @@
 from mirrorflow.optim.match_lr import match_lr
 from mirrorflow.optim.mirror_adamw import MirrorAdamW
 from mirrorflow.optim.mirror_descent import MirrorDescent
-from mirrorflow.optim.step_size import LossScaled
+from mirrorflow.optim.step_size import RelativeStep
 
-__all__ = ["LossScaled", "MirrorAdamW", "MirrorDescent", "match_lr"]
+__all__ = ["MirrorAdamW", "MirrorDescent", "RelativeStep", "match_lr"]

@@ -15,7 +15,7 @@ from mirrorflow.optim import rules
 from mirrorflow.optim.checks import agreed_number, check_gradient, groups_by_map, listed_parameters
 from mirrorflow.optim.kernels import fits, generated_step, has_kernel
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
-from mirrorflow.optim.relative import RelativeStep
+from mirrorflow.optim.relative import StepSearch
 from mirrorflow.optim.saved import AS_TEXT, as_text, fitted
 from mirrorflow.optim.sharded import is_flattened
 from mirrorflow.optim.state import (
@@ -25,12 +25,12 @@ from mirrorflow.optim.state import (
     master,
     restore_previous,
 )
-from mirrorflow.optim.step_size import LossScaled
+from mirrorflow.optim.step_size import RelativeStep
 from mirrorflow.optim.update import Update
 
 __all__ = ["LearningRate", "MirrorOptimizer"]
 
-LearningRate = float | Tensor | Literal["auto"] | LossScaled
+LearningRate = float | Tensor | Literal["auto"] | RelativeStep
 
 
 class MirrorOptimizer(torch.optim.Optimizer):
@@ -50,11 +50,11 @@ class MirrorOptimizer(torch.optim.Optimizer):
         mirror_map: MapLike | None,
         defaults: dict[str, Any],
     ) -> None:
-        step_rule = LossScaled() if isinstance(lr, str) and lr == "auto" else None
-        if isinstance(lr, LossScaled):
+        step_rule = RelativeStep() if isinstance(lr, str) and lr == "auto" else None
+        if isinstance(lr, RelativeStep):
             step_rule = lr
         elif isinstance(lr, str) and lr != "auto":
-            raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a LossScaled(...)")
+            raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a RelativeStep(...)")
         params = listed_parameters(params)
         if isinstance(mirror_map, Mapping):
             params, mirror_map = groups_by_map(params, mirror_map), None
@@ -128,7 +128,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         """One step; returns what the closure returned.
 
         Args:
-            closure: evaluates the net, calls `backward` and returns the loss. With a `LossScaled`
+            closure: evaluates the net, calls `backward` and returns the loss. With a `RelativeStep`
                 step rule it returns the *logarithm* of the loss (`losses.log_loss`), of which the
                 gradients are taken too.
 
@@ -150,7 +150,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         return loss
 
     def _step_relative(self, closure: Callable[[], Any] | None) -> Any:
-        rule: LossScaled = self.defaults["step_rule"]
+        rule: RelativeStep = self.defaults["step_rule"]
         loss = _evaluate(closure)
         if rule.reject and closure is not None:
             loss = self._take_back(loss, closure, rule)
@@ -242,10 +242,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
 
     # -- the relative step ------------------------------------------------------------------
 
-    def _relative(self) -> RelativeStep:
-        return RelativeStep(self.param_groups, self.state)
+    def _relative(self) -> StepSearch:
+        return StepSearch(self.param_groups, self.state)
 
-    def _take_back(self, loss: Any, closure: Callable[[], Any], rule: LossScaled) -> Any:
+    def _take_back(self, loss: Any, closure: Callable[[], Any], rule: RelativeStep) -> Any:
         relative = self._relative()
         if relative.accepts(agreed_number(loss), rule):
             return loss

@@ -26,8 +26,8 @@ class MirrorDescent(MirrorOptimizer):
     Args:
         params: parameters, named parameters or groups, as in torch. A group may name its own
             `mirror_map` and every other option.
-        lr: the step ≥ 0 (a number or a tensor of one number), or "auto" = `LossScaled()`, or a
-            `LossScaled`: then one relative step for the whole net, `group["lr"]` is η, and nothing
+        lr: the step ≥ 0 (a number or a tensor of one number), or "auto" = `RelativeStep()`, or a
+            `RelativeStep`: then one step for the whole net, `group["lr"]` is η, and nothing
             needs tuning.
         mirror_map: the map R; or, with named parameters, a mapping from names, layers or patterns
             to maps (see `maps.assign`).

@@ -10,10 +10,10 @@ from torch import Tensor
 from mirrorflow.errors import DivergedError
 from mirrorflow.optim.paths import dual_blocked, moved_blocked
 from mirrorflow.optim.sharded import inner, largest_over_ranks
-from mirrorflow.optim.step_size import LossScaled, solve_step
+from mirrorflow.optim.step_size import RelativeStep, solve_step
 from mirrorflow.optim.update import Update
 
-__all__ = ["RelativeStep"]
+__all__ = ["StepSearch"]
 
 # A halved η doubles again in 70 accepted steps. Halved for good, hyperbolic entropy took 7,029
 # steps instead of 4,326 to loss 1e-1000 on the digits.
@@ -35,7 +35,7 @@ _MEMORY = {
 }
 
 
-class RelativeStep:
+class StepSearch:
     """One scalar step for all parameters, with `ρ(s) = η_t` (see `step_size`).
 
     Contract: its memory is eight entries of the first parameter group: accepted steps, step times
@@ -56,14 +56,14 @@ class RelativeStep:
         for key, value in _MEMORY.items():
             self.memory.setdefault("auto_" + key, value)
 
-    def accepts(self, log_loss: float, rule: LossScaled) -> bool:
+    def accepts(self, log_loss: float, rule: RelativeStep) -> bool:
         """Remember the log loss; False if the last step has to be taken back.
 
         The gradients must be those at the parameters as they are.
         """
         before, backoff = self.memory["auto_log_loss"], self.memory["auto_backoff"]
         kappa = self._kappa(log_loss, rule)
-        if LossScaled.is_worse(before, log_loss) and not self.memory["auto_noisy"]:
+        if RelativeStep.is_worse(before, log_loss) and not self.memory["auto_noisy"]:
             if math.isinf(before):
                 raise DivergedError("log loss is NaN before the first step; no parameter was moved")
             self.memory["auto_cut"] = 0.5
@@ -80,8 +80,8 @@ class RelativeStep:
         self.memory["auto_backoff"] = min(1.0, recovered)
         return True
 
-    def _kappa(self, log_loss: float, rule: LossScaled) -> float | None:
-        """The curvature that the last step met (see `LossScaled`); None if it was not measured."""
+    def _kappa(self, log_loss: float, rule: RelativeStep) -> float | None:
+        """The curvature at the last step (see `RelativeStep`); None if it was not measured."""
         memory = self.memory
         blind = rule.curvature is None or memory["auto_noisy"] or not memory["auto_drop"] > 0
         if blind or math.isinf(memory["auto_log_loss"]):
@@ -126,7 +126,7 @@ class RelativeStep:
                 "those of the last good step"
             )
 
-    def step(self, rule: LossScaled, updates: list[Update]) -> list[Tensor]:
+    def step(self, rule: RelativeStep, updates: list[Update]) -> list[Tensor]:
         """The new values of all parameters."""
         target = self._target(rule)
         trial = _Trial(updates)
@@ -164,7 +164,7 @@ class RelativeStep:
         if math.isfinite(slope) and math.isfinite(trial.drop):
             self.memory["auto_slope"], self.memory["auto_drop"] = slope, trial.drop
 
-    def _target(self, rule: LossScaled) -> float:
+    def _target(self, rule: RelativeStep) -> float:
         etas = {float(group["lr"]) for group in self.groups}
         if len(etas) > 1:
             raise ValueError(

@@ -5,7 +5,7 @@ exact mirror descent with a time-varying scalar step, so the horizon function is
 does not depend on the scale of the gradient or of the loss.
 
 Where the whole loss can be seen, a step may be made shorter by the curvature that it meets
-(`LossScaled.curvature`): an Euler step follows the flow while the gradient hardly turns along it.
+(`RelativeStep.curvature`): an Euler step follows the flow while the gradient hardly turns along it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Literal
 
 from mirrorflow.checks import as_choice, as_flag, as_function, as_integer, as_number
 
-__all__ = ["LossScaled", "solve_step"]
+__all__ = ["RelativeStep", "solve_step"]
 
 
 @dataclass(frozen=True)
-class LossScaled:
+class RelativeStep:
     """The schedule of the relative step `η_t`, when a step is shortened and when taken back.
 
     - decay "root": `η_t = η/√(1 + t/steps)`: full batch; steps = 500 was measured.
