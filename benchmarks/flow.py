@@ -26,10 +26,10 @@ from scipy.integrate import solve_ivp
 
 from mirrorflow import maps
 from mirrorflow.flow import FlowPoint, mirror_flow
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.flow.logscale.build import scaled_map
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.steppers.frame import Frame
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 from mirrorflow.nets.activation import Activation
 

@@ -17,9 +17,9 @@ from mirrorflow.cli import main
 from mirrorflow.cli.app import app
 from mirrorflow.cli.options import layer_maps
 from mirrorflow.data import find, locate
-from mirrorflow.experiments import RunConfig, RunFolder, pool
-from mirrorflow.experiments.pool import this_process
-from mirrorflow.experiments.sweep import Member, read_plan, sweep
+from mirrorflow.runs import RunConfig, RunFolder
+from mirrorflow.sweeps import Member, pool, read_plan, sweep
+from mirrorflow.sweeps.pool import this_process
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "sweeps").glob("*.toml"))
 SMALL = """

@@ -30,11 +30,11 @@ import torch
 
 from mirrorflow import maps
 from mirrorflow.errors import MirrorFlowError
-from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
-from mirrorflow.experiments.pool import this_process
-from mirrorflow.experiments.sweep import plan, sweep
 from mirrorflow.flow import Trajectory, mirror_flow
 from mirrorflow.nets import Linear
+from mirrorflow.runs import RunConfig, RunFolder, load_run, train
+from mirrorflow.sweeps import plan, sweep
+from mirrorflow.sweeps.pool import this_process
 
 FILES = ("checkpoint.pt", "metrics.parquet", "config.toml", "manifest.json")
 REFUSALS = (MirrorFlowError, ValueError, TypeError, OSError)

@@ -11,7 +11,7 @@ import torch
 from fuzz import Call
 from torch import Tensor, nn
 
-from mirrorflow import data, diagnostics, exact, experiments, flow, losses, maps, nets, optim
+from mirrorflow import claims, data, diagnostics, exact, flow, losses, maps, nets, optim, runs
 
 POINT_METHODS = ("potential", "to_dual", "to_primal", "conjugate", "dual_energy", "hessian")
 ENTRY_METHODS = ("potential_entries", "dual_energy_entries", "conjugate_entries")
@@ -536,7 +536,7 @@ def _saved() -> Path:
     return path
 
 
-def _experiments() -> list[Call]:
+def _runs_and_claims() -> list[Call]:
     def settings() -> dict[str, Any]:
         return {
             "data": "blobs", "data_options": {"n": 10}, "net": "mlp",
@@ -545,22 +545,22 @@ def _experiments() -> list[Call]:
         }  # fmt: skip
 
     return [
-        Call("experiments.RunConfig", experiments.RunConfig, settings),
+        Call("runs.RunConfig", runs.RunConfig, settings),
         Call(
-            "experiments.RunConfig.from_dict",
-            experiments.RunConfig.from_dict,
+            "runs.RunConfig.from_dict",
+            runs.RunConfig.from_dict,
             lambda: {"values": settings()},
         ),
         Call(
-            "experiments.RunFolder",
-            experiments.RunFolder,
+            "runs.RunFolder",
+            runs.RunFolder,
             lambda: {"path": Path(tempfile.mkdtemp()) / "run", "writes": True},
         ),
-        Call("experiments.load_run", experiments.load_run, lambda: {"path": "nowhere"}),
-        Call("experiments.read_records", experiments.read_records, lambda: {"folder": Path(".")}),
+        Call("runs.load_run", runs.load_run, lambda: {"path": "nowhere"}),
+        Call("claims.read_records", claims.read_records, lambda: {"folder": Path(".")}),
         Call(
-            "experiments.run_tasks",
-            experiments.run_tasks,
+            "claims.run_tasks",
+            claims.run_tasks,
             lambda: {"tasks": [], "folder": Path(tempfile.mkdtemp()), "workers": 1},
         ),
     ]
@@ -570,5 +570,5 @@ def all_calls() -> list[Call]:
     """Every call, by part."""
     return [
         *_maps(), *_nets(), *_losses(), *_data(), *_diagnostics(), *_exact(), *_optim(), *_flow(),
-        *_experiments(),
+        *_runs_and_claims(),
     ]  # fmt: skip

@@ -20,8 +20,8 @@ from torch.nn.utils import vector_to_parameters
 
 from mirrorflow import maps
 from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.activity import FLOOR, admit, responses
-from mirrorflow.flow.rapid import ScaledCosh
+from mirrorflow.flow.logscale.rapid import ScaledCosh
+from mirrorflow.flow.steppers.activity import FLOOR, admit, responses
 from mirrorflow.nets import MLP, TwoLayer
 
 STATES = Path(__file__).parent / "cosh_late.npz"

@@ -15,8 +15,8 @@ from torch.func import functional_call, jacrev
 from mirrorflow import maps
 from mirrorflow.exact import max_margin
 from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.place import Place
+from mirrorflow.flow.logscale.build import scaled_map
+from mirrorflow.flow.logscale.place import Place
 from mirrorflow.losses import log_loss
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 

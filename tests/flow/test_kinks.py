@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mirrorflow import maps
+from mirrorflow.claims.flows import set_direction
 from mirrorflow.diagnostics import certify
 from mirrorflow.exact import two_layer_max_margin
-from mirrorflow.experiments.flows import set_direction
 from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.kinks import KinkedMargins
-from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.exact_relu import KinkedMargins
 from mirrorflow.nets import MLP, TwoLayer
 
 

@@ -13,10 +13,10 @@ from torch.func import functional_call
 
 from mirrorflow import maps
 from mirrorflow.flow import krylov_module, mirror_flow
-from mirrorflow.flow.krylov import gmres
-from mirrorflow.flow.krylov_products import DenseProducts
-from mirrorflow.flow.margins import Margins
-from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow.margins.base import Margins
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.products import DenseProducts
+from mirrorflow.flow.steppers.krylov import gmres
 from mirrorflow.losses import Loss, log_loss
 from mirrorflow.nets import MLP, TwoLayer
 

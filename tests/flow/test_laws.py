@@ -12,15 +12,16 @@ from torch.func import functional_call, jacrev
 from mirrorflow import maps
 from mirrorflow.exact import max_margin
 from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.explicit import ExplicitStepper
 from mirrorflow.flow.follow import start
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.implicit import ImplicitStepper
-from mirrorflow.flow.integrate import Stepper, integrate
-from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.flow.integrate import integrate
+from mirrorflow.flow.logscale.build import scaled_map
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.record.recorder import Recorder
+from mirrorflow.flow.steppers.base import Stepper
+from mirrorflow.flow.steppers.explicit import ExplicitStepper
+from mirrorflow.flow.steppers.frame import Frame
+from mirrorflow.flow.steppers.implicit import ImplicitStepper
 from mirrorflow.losses import pairwise_margins
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 

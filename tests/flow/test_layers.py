@@ -13,7 +13,7 @@ from torch.func import functional_call
 from mirrorflow import maps
 from mirrorflow.exact import max_margin
 from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.geometry import scaled_maps
+from mirrorflow.flow.logscale.build import scaled_maps
 from mirrorflow.nets import MLP, TwoLayer
 
 

@@ -12,11 +12,11 @@ from scipy.optimize import brentq
 
 from mirrorflow import maps
 from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.newton import _Bordered
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.flow.logscale.build import scaled_map
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.steppers.frame import Frame
+from mirrorflow.flow.steppers.newton import _Bordered
 from mirrorflow.nets import Linear, TwoLayer
 
 TIMES = (2.0, 8.0, 20.0)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_number, shown
 from mirrorflow.diagnostics.laws import Prediction, growth_of, predict_from, ray_flow
 from mirrorflow.errors import NoHorizonError
@@ -17,7 +17,6 @@ from mirrorflow.maps import MirrorMap, RadialGrowth
 
 __all__ = ["FIRST_LOG_T", "Growth", "Law", "fit_growth"]
 
-Array = NDArray[np.float64]
 
 FIRST_LOG_T = 100 * math.log(10)  # t = 1e100
 _BLOCKS = 6

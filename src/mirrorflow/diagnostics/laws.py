@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_number
 from mirrorflow.errors import NoHorizonError
 from mirrorflow.maps import MirrorMap, RadialGrowth, SeparableMap, estimate_growth
 
 __all__ = ["Prediction", "growth_of", "predict", "predict_from", "ray_flow", "residual_scale"]
 
-Array = NDArray[np.float64]
 
 _LOG_LARGEST = 700.0
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_number, shown
 from mirrorflow.diagnostics.geometry import check_parameters
 from mirrorflow.diagnostics.structure import structure
@@ -17,8 +18,6 @@ from mirrorflow.maps import MirrorMap
 from mirrorflow.nets.evaluate import trained_parameters, undisturbed
 
 __all__ = ["Energy", "Monotone", "check_monotone", "energy"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

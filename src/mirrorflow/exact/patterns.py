@@ -8,9 +8,10 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from mirrorflow.arrays import Array
+
 __all__ = ["all_patterns", "count_patterns", "sampled_patterns"]
 
-Array = NDArray[np.float64]
 Patterns = NDArray[np.bool_]
 
 

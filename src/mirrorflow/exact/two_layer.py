@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_flag, as_integer, as_points, as_tensor
 from mirrorflow.errors import MirrorFlowError, NotSeparableError, UndecidedError
 from mirrorflow.exact.extra import load_cvxpy, solve
@@ -20,7 +21,6 @@ from mirrorflow.nets import TwoLayer
 
 __all__ = ["TwoLayerSolution", "two_class_data", "two_layer_max_margin"]
 
-Array = NDArray[np.float64]
 Patterns = NDArray[np.bool_]
 
 

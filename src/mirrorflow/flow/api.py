@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mirrorflow.checks import as_choice, as_flag, as_number
 from mirrorflow.flow.arguments import check_coupled, check_data, check_files, flow_settings
 from mirrorflow.flow.follow import Method, compare, follow, judge
-from mirrorflow.flow.geometry import scaled_maps
-from mirrorflow.flow.network import Kinks, flat_parameters, net_margins
-from mirrorflow.flow.scaled import ScaledMap
-from mirrorflow.flow.trajectory import FlowPoint, Trajectory
+from mirrorflow.flow.logscale.base import ScaledMap
+from mirrorflow.flow.logscale.build import scaled_maps
+from mirrorflow.flow.margins.build import Kinks, flat_parameters, net_margins
+from mirrorflow.flow.record.trajectory import FlowPoint, Trajectory
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike, SeparableMap
 

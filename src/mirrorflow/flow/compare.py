@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mirrorflow.checks import as_integer, as_net, shown
 from mirrorflow.flow.api import mirror_flow
-from mirrorflow.flow.trajectory import Trajectory
+from mirrorflow.flow.record.trajectory import Trajectory
 from mirrorflow.maps import MapLike, MirrorMap
 
 __all__ = ["compare_maps"]

@@ -10,17 +10,19 @@ from typing import Literal
 
 import numpy as np
 
-from mirrorflow.flow.checkpoint import Checkpoint, fingerprint
-from mirrorflow.flow.explicit import ExplicitStepper
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.implicit import ImplicitStepper, State
-from mirrorflow.flow.integrate import Ending, Position, Stepper, integrate
-from mirrorflow.flow.krylov_stage import KrylovStepper
-from mirrorflow.flow.margins import LARGE, Margins
-from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.scaled import Array, ScaledMap
-from mirrorflow.flow.trajectory import FlowPoint, Outcome, Trajectory
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.arrays import Array
+from mirrorflow.flow.integrate import Ending, integrate
+from mirrorflow.flow.logscale.base import ScaledMap
+from mirrorflow.flow.margins.base import LARGE, Margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.record.checkpoint import Checkpoint, fingerprint
+from mirrorflow.flow.record.recorder import Recorder
+from mirrorflow.flow.record.trajectory import FlowPoint, Outcome, Trajectory
+from mirrorflow.flow.steppers.base import Position, State, Stepper
+from mirrorflow.flow.steppers.explicit import ExplicitStepper
+from mirrorflow.flow.steppers.frame import Frame
+from mirrorflow.flow.steppers.implicit import ImplicitStepper
+from mirrorflow.flow.steppers.krylov_stage import KrylovStepper
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike
 

@@ -2,7 +2,6 @@
 
 from mirrorflow.maps.assignment import MapLike, assign
 from mirrorflow.maps.base import MirrorMap, SeparableMap
-from mirrorflow.maps.block import BlockHorizon
 from mirrorflow.maps.catalog import Entry, catalog, describe
 from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.custom import Custom
@@ -26,7 +25,6 @@ from mirrorflow.maps.schatten import SchattenHorizon
 from mirrorflow.maps.spectral import Spectral
 
 __all__ = [
-    "BlockHorizon",
     "Cosh",
     "Custom",
     "DoubleExponential",

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mirrorflow.arrays import gauss_legendre
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
-from mirrorflow.maps.quadrature import gauss_legendre
 
 __all__ = [
     "MirrorMap",
@@ -156,7 +156,7 @@ class SeparableMap(MirrorMap):
     def _bregman_near(self, y: Tensor, h: Tensor) -> Tensor:
         """`d(y + h, y) = h² ∫ (1 − t) r''(y + th) dt` for a small h."""
         integral = torch.zeros_like(h)
-        for node, weight in gauss_legendre(16):
+        for node, weight in zip(*(rule.tolist() for rule in gauss_legendre(16)), strict=True):
             integral = integral + weight * (1 - node) * self.hessian(y + node * h)
         return h * (h * integral)
 

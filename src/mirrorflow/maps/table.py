@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mirrorflow.arrays import gauss_legendre
 from mirrorflow.maps.adaptive import adaptive_integral
-from mirrorflow.maps.quadrature import gauss_legendre
 
 __all__ = ["Table", "tabulate"]
 
@@ -176,7 +177,7 @@ def _reason(value: Scalar, x: float, dual: float) -> str:
 
 def _panel(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     """Points (n, 16) and weights (16,) of Gauss–Legendre."""
-    rule = torch.tensor(gauss_legendre(16), dtype=begin.dtype, device=begin.device)
+    rule = torch.tensor(np.stack(gauss_legendre(16), 1), dtype=begin.dtype, device=begin.device)
     return torch.addcmul(begin[:, None], rule[:, 0], length[:, None]), rule[:, 1]
 
 
