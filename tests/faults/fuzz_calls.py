@@ -495,10 +495,8 @@ def _flow() -> list[Call]:
         x, y = _separable()
         return {
             "net": _linear(), "x": x, "y": y, "mirror_map": maps.Quadratic(), "log_t_end": 2.0,
-            "log_log_t_end": None, "loss": "exponential", "method": "implicit", "order": 3,
-            "tol": 1e-3, "relative_temperature": 1e-7, "max_step": 0.4, "max_steps": 60,
-            "kkt_tol": 1e-3, "smoothing": 1e-2, "kinks": "smooth", "stop_when_converged": False,
-            "verify": False, "checkpoint": None, "callback": None,
+            "loss": "exponential", "stepper": flow.Implicit(), "relu": flow.Smooth(), "tol": 1e-3,
+            "stop": None, "max_steps": 60, "progress": False, "checkpoint": None, "callback": None,
         }  # fmt: skip
 
     def several() -> dict[str, Any]:
@@ -514,6 +512,16 @@ def _flow() -> list[Call]:
     return [
         Call("flow.mirror_flow", flow.mirror_flow, given),
         Call("flow.compare_maps", flow.compare_maps, several),
+        Call("flow.verify", flow.verify, lambda: {"trajectory": followed(), "progress": False}),
+        *(
+            Call(f"flow.{kind.__name__}", kind, lambda: {"temperature": 1e-7, "max_step": 0.4})
+            for kind in (flow.Implicit, flow.Krylov, flow.Explicit)
+        ),
+        Call("flow.Implicit order", flow.Implicit, lambda: {"order": 3}),
+        Call("flow.Smooth", flow.Smooth, lambda: {"eps": 1e-2}),
+        Call("flow.KKT", flow.KKT, lambda: {"tol": 1e-2}),
+        Call("flow.LogLog", flow.LogLog, lambda: {"value": 1.0}),
+        Call("flow.Trajectory.net", _with(followed, "net"), lambda: {"log_t": 3.0}),
         Call("flow.Trajectory.at", _with(followed, "at"), lambda: {"log_t": 3.0}),
         Call(
             "flow.Trajectory.at log log",

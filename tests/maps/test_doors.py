@@ -185,5 +185,5 @@ def test_bad_text(text: str, message: str) -> None:
     [lambda: maps.estimate_horizon("cosh"), lambda: maps.finite_gauge("cosh", torch.ones(2), 10.0)],
 )
 def test_a_name_is_no_map(call) -> None:
-    with pytest.raises(TypeError, match="mirror_map = 'cosh' is no MirrorMap"):
+    with pytest.raises(TypeError, match="mirror_map = 3 is not a MirrorMap"):
         call()

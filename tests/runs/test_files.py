@@ -19,10 +19,10 @@ from mirrorflow.claims.pruning import compare
 from mirrorflow.errors import DataError, RunError
 from mirrorflow.files import check_seal, read_json, write_atomic, write_json
 from mirrorflow.flow import Trajectory
+from mirrorflow.processes import this_process
 from mirrorflow.runs import RunConfig, RunFolder, load_run, train
 from mirrorflow.runs.tracking import Told, tracking
 from mirrorflow.sweeps import Member, plan, sweep
-from mirrorflow.sweeps.pool import this_process
 from mirrorflow.sweeps.tune import tune
 
 TINY = RunConfig(

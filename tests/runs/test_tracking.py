@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from mirrorflow.errors import DivergedError, MissingExtraError
+from mirrorflow.processes import this_process
 from mirrorflow.runs import RunConfig, RunFolder, train
 from mirrorflow.runs.tracking import Tracking, tracking
 from mirrorflow.sweeps import plan, sweep
-from mirrorflow.sweeps.pool import this_process
 
 CONFIG = RunConfig(
     data="teacher",

@@ -17,17 +17,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mirrorflow import processes as pool
 from mirrorflow.errors import RunError
-from mirrorflow.runs import RunConfig, RunFolder, load_run, train
-from mirrorflow.sweeps import Member, plan, pool, read_plan, sweep
-from mirrorflow.sweeps.members import Result, at_thresholds
-from mirrorflow.sweeps.pool import (
+from mirrorflow.processes import (
     Outcome,
     WorkerDiedError,
     death,
     local_processes,
     this_process,
 )
+from mirrorflow.runs import RunConfig, RunFolder, load_run, train
+from mirrorflow.sweeps import Member, plan, read_plan, sweep
+from mirrorflow.sweeps.members import Result, at_thresholds
 from mirrorflow.sweeps.records import record_of, write_table
 
 BASE = {

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from mirrorflow.errors import MissingExtraError, RunError
+from mirrorflow.processes import Call, Outcome, WorkerDiedError, this_process
 from mirrorflow.sweeps import plan, sweep
-from mirrorflow.sweeps.pool import Call, Outcome, WorkerDiedError, this_process
 from mirrorflow.sweeps.ray_engine import ray_engine
 
 TABLES = {

@@ -26,7 +26,10 @@ def thin(trajectory: Trajectory, points: int = 200) -> list[dict[str, Any]]:
     """Rows for a table and a figure: about `points` times, evenly in the steps, ends included."""
     count = len(trajectory.log_t)
     chosen = np.unique(np.linspace(0, count - 1, min(points, count)).round().astype(int))
-    names = ("log_t", "log_loss", "log_gauge", "margin", "gap", "epsilon", "delta", "balance_drift")
+    names = (
+        *("log_t", "log_loss", "log_gauge", "margin", "gap"),
+        *("natural_epsilon", "mean_excess", "balance_drift"),
+    )
     columns = {name: getattr(trajectory, name)[chosen] for name in names}
     return [{name: float(columns[name][k]) for name in names} for k in range(len(chosen))]
 

@@ -20,10 +20,10 @@ from mirrorflow.files import (
     sha256,
     write_json,
 )
+from mirrorflow.processes import cores, local_processes, this_process
 from mirrorflow.runs.folder import locked
 from mirrorflow.runs.names import as_name
 from mirrorflow.runs.tables import read_rows, write_rows
-from mirrorflow.sweeps.pool import cores, local_processes, this_process
 
 __all__ = ["Record", "Task", "read_records", "run_tasks"]
 

@@ -91,7 +91,7 @@ def choose_engine(name: str, address: str | None, threads: int) -> Engine:
         ValueError: an unknown name, or an address of another engine than Ray.
         MissingExtraError: Ray is not installed.
     """
-    from mirrorflow.sweeps.pool import local_processes
+    from mirrorflow.processes import local_processes
     from mirrorflow.sweeps.ray_engine import ray_engine
 
     if name not in ("local", "ray"):

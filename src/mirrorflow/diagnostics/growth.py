@@ -13,7 +13,7 @@ from mirrorflow.arrays import Array
 from mirrorflow.checks import as_number, shown
 from mirrorflow.diagnostics.laws import Prediction, growth_of, predict_from, ray_flow
 from mirrorflow.errors import NoHorizonError
-from mirrorflow.maps import MirrorMap, RadialGrowth
+from mirrorflow.maps import MirrorMap, RadialGrowth, as_map
 
 __all__ = ["FIRST_LOG_T", "Growth", "Law", "fit_growth"]
 
@@ -89,7 +89,7 @@ class Growth:
 def fit_growth(
     run: Any,
     *,
-    mirror_map: MirrorMap,
+    mirror_map: MirrorMap | str,
     degree: float | None = None,
     from_log_t: float = FIRST_LOG_T,
 ) -> Growth:
@@ -123,8 +123,7 @@ def fit_growth(
         TypeError: run has no such columns of numbers, or no degree is known.
         ValueError: columns of different lengths, or a degree or time that is not positive.
     """
-    if not isinstance(mirror_map, MirrorMap):
-        growth_of(mirror_map)
+    mirror_map = as_map(mirror_map)
     if degree is None:
         degree = getattr(run, "degree", None)
     if degree is None:

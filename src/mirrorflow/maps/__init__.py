@@ -16,7 +16,7 @@ from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
 from mirrorflow.maps.level import LevelHorizon
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
-from mirrorflow.maps.parse import parse_map
+from mirrorflow.maps.parse import as_map, parse_map
 from mirrorflow.maps.pnorm import PNorm
 from mirrorflow.maps.power import Power
 from mirrorflow.maps.quadratic import Quadratic
@@ -49,6 +49,7 @@ __all__ = [
     "SeparableMap",
     "SimplexEntropy",
     "Spectral",
+    "as_map",
     "assign",
     "catalog",
     "describe",

@@ -7,19 +7,21 @@ from fnmatch import fnmatchcase
 
 from mirrorflow.checks import shown
 from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.parse import as_map
 
 __all__ = ["MapLike", "assign"]
 
-MapLike = MirrorMap | Mapping[str, MirrorMap]
+MapLike = MirrorMap | str | Mapping[str, MirrorMap | str]
+"""A map, its text, or a mapping from names of parameters or layers to either."""
 
 
 def assign(mirror_map: MapLike, names: Iterable[str]) -> dict[str, MirrorMap]:
     """Give each parameter name its map.
 
     Args:
-        mirror_map: one `MirrorMap` for all, or a mapping whose keys are parameter names, layer
-            names (`"layers.0"` covers `"layers.0.weight"`) or shell patterns (`"*"`). An exact
-            name wins over a layer, a layer over a pattern, an earlier pattern over a later.
+        mirror_map: one map (or its text) for all, or a mapping whose keys are parameter names,
+            layer names (`"layers.0"` covers `"layers.0.weight"`) or shell patterns (`"*"`). An
+            exact name wins over a layer, a layer over a pattern, an earlier pattern over a later.
         names: the parameter names, as in `net.named_parameters()`.
 
     Returns:
@@ -34,21 +36,20 @@ def assign(mirror_map: MapLike, names: Iterable[str]) -> dict[str, MirrorMap]:
     names = list(names)
     if any(not isinstance(name, str) for name in names):
         raise TypeError(f"names = {shown(names)} holds what is not a str; pass parameter names")
-    if isinstance(mirror_map, MirrorMap):
-        return dict.fromkeys(names, mirror_map)
+    if isinstance(mirror_map, MirrorMap | str):
+        return dict.fromkeys(names, as_map(mirror_map))
     if not isinstance(mirror_map, Mapping):
         raise TypeError(
             f"mirror_map is a {type(mirror_map).__name__}; pass a MirrorMap such as "
             "maps.Quadratic(), or a mapping from parameter names to maps"
         )
-    for key, value in mirror_map.items():
+    for key in mirror_map:
         if not isinstance(key, str):
             raise TypeError(
                 f"mirror_map has the key {shown(key)}, a {type(key).__name__}; its keys are names"
             )
-        if not isinstance(value, MirrorMap):
-            raise TypeError(f"mirror_map[{key!r}] is {shown(value)}, which is not a MirrorMap")
-    result = {name: _lookup(mirror_map, name, names) for name in names}
+    by_name = as_map(dict(mirror_map))
+    result = {name: _lookup(by_name, name, names) for name in names}
     for key in mirror_map:
         if not any(_covers(key, name) for name in names):
             raise ValueError(f"mirror_map[{key!r}] covers no parameter; there are {names}")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mirrorflow.arrays import gauss_legendre
-from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
@@ -20,7 +19,6 @@ __all__ = [
     "MirrorMap",
     "SeparableMap",
     "keep",
-    "require_map",
 ]
 
 
@@ -113,15 +111,6 @@ class MirrorMap(ABC):
     def hessian(self, x: Tensor) -> Tensor:
         """The diagonal of `∇²R(x)`, the shape of x; only where the map is separable."""
         raise NotImplementedError(f"{self!r} is not separable: its Hessian is not a diagonal")
-
-
-def require_map(value: object, name: str = "mirror_map") -> None:
-    """Refuse what is no `MirrorMap`, such as a map's name."""
-    if not isinstance(value, MirrorMap):
-        raise TypeError(
-            f"{name} = {shown(value)} is no MirrorMap; pass one such as maps.Cosh(), or "
-            "maps.parse_map(text)"
-        )
 
 
 class SeparableMap(MirrorMap):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from mirrorflow.checks import as_choice, as_flag, as_function, as_number
-from mirrorflow.maps import MapLike, MirrorMap
+from mirrorflow.maps import MapLike, MirrorMap, as_map
 from mirrorflow.optim import rules
 from mirrorflow.optim.checks import agreed_number, check_gradient, groups_by_map, listed_parameters
 from mirrorflow.optim.kernels import fits, generated_step, has_kernel
@@ -56,6 +56,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
         elif isinstance(lr, str) and lr != "auto":
             raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a RelativeStep(...)")
         params = listed_parameters(params)
+        if isinstance(mirror_map, str):
+            mirror_map = as_map(mirror_map)
         if isinstance(mirror_map, Mapping):
             params, mirror_map = groups_by_map(params, mirror_map), None
         options = {
@@ -89,6 +91,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
                 "mirror_map is missing; pass MirrorDescent(..., mirror_map=maps.Quadratic()), or a "
                 "mirror_map in every parameter group"
             )
+        if isinstance(group["mirror_map"], str):
+            group["mirror_map"] = as_map(group["mirror_map"])
         if not isinstance(group["mirror_map"], MirrorMap):
             raise TypeError(
                 f"mirror_map = {group['mirror_map']!r} is not a MirrorMap; choose one of "

@@ -41,7 +41,9 @@ def listed_parameters(params: Any) -> list[Any]:
     return listed
 
 
-def groups_by_map(params: list[Any], mirror_map: Mapping[str, MirrorMap]) -> list[dict[str, Any]]:
+def groups_by_map(
+    params: list[Any], mirror_map: Mapping[str, MirrorMap | str]
+) -> list[dict[str, Any]]:
     """One parameter group per map, from named parameters and a mapping (see `maps.assign`).
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from mirrorflow.errors import MissingExtraError, RunError, portable
-from mirrorflow.sweeps.pool import Call, Outcome, WorkerDiedError
+from mirrorflow.processes import Call, Outcome, WorkerDiedError
 from mirrorflow.sweeps.run import Engine
 
 __all__ = ["ray_engine"]

@@ -15,11 +15,11 @@ from mirrorflow.data import load
 from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.errors import RunError
 from mirrorflow.files import make_folder, remove_temporaries
+from mirrorflow.processes import Call, Outcome, WorkerDiedError, cores, local_processes
 from mirrorflow.runs.folder import check_claim, claim, locked
 from mirrorflow.runs.tracking import Tracking
 from mirrorflow.sweeps.members import Result, left_behind, run_member
 from mirrorflow.sweeps.plan import Member
-from mirrorflow.sweeps.pool import Call, Outcome, WorkerDiedError, cores, local_processes
 from mirrorflow.sweeps.records import (
     Record,
     keep,

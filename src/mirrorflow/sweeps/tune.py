@@ -18,11 +18,11 @@ from typing import Any
 from mirrorflow.checks import as_function, as_integer, as_path, shown
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.files import remove_temporaries
+from mirrorflow.processes import local_processes, this_process
 from mirrorflow.runs.config import RunConfig
 from mirrorflow.runs.folder import check_claim, claim, locked
 from mirrorflow.runs.tables import write_rows
 from mirrorflow.sweeps import Member, Record, sweep
-from mirrorflow.sweeps.pool import local_processes, this_process
 from mirrorflow.sweeps.run import Engine
 
 __all__ = ["FAMILIES", "NAMES", "OBJECTIVES", "Tuned", "front", "tune"]

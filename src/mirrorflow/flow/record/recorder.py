@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from mirrorflow.arrays import Array
 from mirrorflow.flow.record.kkt_residual import Residual, residual
-from mirrorflow.flow.record.trajectory import FlowPoint, Trajectory
+from mirrorflow.flow.record.trajectory import FlowPoint, FlowStats, Trajectory
 from mirrorflow.flow.steppers.base import State
 from mirrorflow.flow.steppers.frame import Frame
 
@@ -44,9 +43,9 @@ class Recorder:
             "log_gauge": frame.rho + np.log(size) if size > 0 else -np.inf,
             "margin": float(q.min()) / norm,
             "gap": self.latest.gap,
-            "epsilon": self.latest.epsilon,
-            "delta": self.latest.delta,
-            "slack": self.latest.slack,
+            "natural_epsilon": self.latest.epsilon,
+            "mean_excess": self.latest.delta,
+            "natural_slack": self.latest.slack,
             "balance_drift": self._drift(state),
             "direction": np.empty_like(w),
             "multipliers": state.p,
@@ -143,11 +142,11 @@ class Recorder:
         row = self.rows[-1]
         return FlowPoint(**{f.name: row[f.name] for f in fields(FlowPoint)})
 
-    def finish(self, stats: Mapping[str, Any]) -> Trajectory:
+    def finish(self, stats: FlowStats) -> Trajectory:
         """The record so far; its outcome is still to be judged."""
-        columns = {k: np.array([row[k] for row in self.rows]) for k in self.rows[0]}
+        columns: dict[str, Any] = {k: np.array([row[k] for row in self.rows]) for k in self.rows[0]}
         return Trajectory(
-            **columns, degree=self.frame.margins.degree, outcome="stalled", stats=dict(stats)
+            **columns, degree=self.frame.margins.degree, outcome="stalled", stats=stats
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields, replace
-from types import MappingProxyType
+from dataclasses import Field, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+import torch
+from torch import nn
 
 from mirrorflow.arrays import Array
 from mirrorflow.checks import as_integer, as_number, as_path
@@ -22,13 +23,45 @@ from mirrorflow.flow.record.interpolate import (
     pace_slope,
     plausible,
 )
+from mirrorflow.flow.record.problem import FlowProblem
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FlowPoint", "Outcome", "Trajectory"]
+__all__ = ["FlowPoint", "FlowStats", "Outcome", "Trajectory"]
 
 Outcome = Literal["reached", "converged", "plateau", "not_separable", "stalled"]
+
+
+@dataclass(frozen=True)
+class FlowStats:
+    """How a flow went.
+
+    Args:
+        steps: accepted steps.
+        rejected: steps whose error was too large.
+        failed: steps that could not be solved.
+        newton: Newton iterations.
+        seconds: of wall time.
+        reason: why it ended, in words.
+        method: "implicit", "krylov" or "explicit".
+        order: of the method.
+        tol: local error per step.
+        map: the mirror map as text.
+        thinned: how often every second row was dropped, for the sake of memory.
+    """
+
+    steps: int
+    rejected: int
+    failed: int
+    newton: int
+    seconds: float
+    reason: str
+    method: str
+    order: int
+    tol: float
+    map: str
+    thinned: int
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -41,19 +74,23 @@ class FlowPoint:
     log_gauge: float
     margin: float
     gap: float
-    epsilon: float
-    delta: float
-    slack: float
+    natural_epsilon: float
+    mean_excess: float
+    natural_slack: float
     balance_drift: float
     direction: Array
     multipliers: Array
     margins: Array
 
+    @property
+    def residual(self) -> float:
+        """The largest of `natural_epsilon`, `mean_excess` and `natural_slack`."""
+        return max(self.natural_epsilon, self.mean_excess, self.natural_slack)
+
     def __repr__(self) -> str:
-        residual = max(self.epsilon, self.delta, self.slack)
         return (
             f"FlowPoint(log_t={self.log_t:.6g}, margin={self.margin:.7g}, gap={self.gap:.2g}, "
-            f"residual={residual:.2g})"
+            f"residual={self.residual:.2g})"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -73,10 +110,12 @@ class Trajectory:
         log_gauge: (T,) `log Q(θ)`.
         margin: (T,) `min_i q_i / Q^L`.
         gap: (T,) Hölder gap `1 − ⟨g, θ⟩/(Q°(g) Q(θ))`, `g = Σ p_i ∇q_i`.
-        epsilon: (T,) relative stationarity residual with the flow's multipliers.
-        delta: (T,) `Σ p_i (q_i/min q − 1)`, complementarity.
-        slack: (T,) `1 − ⟨s, θ⟩/Q`, how far the subgradient s of epsilon is from θ's own (0 unless
-            Q has kinks); ε, δ and slack are small together at a KKT point, as in `certify`.
+        natural_epsilon: (T,) `‖s − λg‖/‖s‖`, stationarity with the flow's own multipliers p and
+            the subgradient s nearest to them; `certify` fits both, and finds a smaller ε.
+        mean_excess: (T,) `Σ p_i (q_i/min q − 1)`, complementarity on average; the δ of `certify`
+            is a largest excess.
+        natural_slack: (T,) `1 − ⟨s, θ⟩/Q`, how far that s is from θ's own subgradients (0 unless Q
+            has kinks). The three are small together at a KKT point.
         balance_drift: (T,) largest change of a conserved difference of dual energies, relative to
             the energy; NaN where the net has no hidden units.
         direction: (T, d) `θ/Q(θ)`, flattened in the order of `net.parameters()`.
@@ -85,7 +124,8 @@ class Trajectory:
         rate: (T, d + n + 2) derivatives of direction, margins, log gauge and `log_loss/log t`
             against `log t` times `log t`, for the interpolation.
         outcome: see `mirror_flow`.
-        stats: counts, reasons and settings, read-only.
+        stats: counts, reasons and settings.
+        problem: what was followed, for `net` and `verify`; None after `load`.
 
     `flow[k]` is the record at step k, `flow[a:b]` the trajectory of those steps; two trajectories
     are equal if every entry is (NaN equals NaN).
@@ -97,9 +137,9 @@ class Trajectory:
     log_gauge: Array
     margin: Array
     gap: Array
-    epsilon: Array
-    delta: Array
-    slack: Array
+    natural_epsilon: Array
+    mean_excess: Array
+    natural_slack: Array
     balance_drift: Array
     direction: Array
     multipliers: Array
@@ -107,7 +147,8 @@ class Trajectory:
     rate: Array
     degree: float
     outcome: Outcome
-    stats: Mapping[str, Any] = field(default_factory=dict)
+    stats: FlowStats
+    problem: FlowProblem[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.log_t)
@@ -116,18 +157,10 @@ class Trajectory:
         end = f"log_t={self.log_t[-1]:.6g}, margin={self.margin[-1]:.7g}, gap={self.gap[-1]:.2g}"
         return f"Trajectory({self.outcome!r}, {end}, {len(self)} times)"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stats", MappingProxyType(dict(self.stats)))
-
     def __eq__(self, other: object) -> bool:
         return _same(self, other) if isinstance(other, Trajectory) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # arrays have no hash
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # a read-only mapping cannot be pickled, a dict can
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return _made, ({**values, "stats": dict(self.stats)},)
 
     @overload
     def __getitem__(self, k: int) -> FlowPoint: ...
@@ -305,9 +338,29 @@ class Trajectory:
         mix["multipliers"] = (1 - s) * self.multipliers[k] + s * self.multipliers[k + 1]
         return mix
 
-    def judged(self, outcome: Outcome) -> Trajectory:
-        """The same record with this outcome."""
-        return replace(self, outcome=outcome)
+    def net(self, log_t: float | None = None, *, log_log_t: float | None = None) -> nn.Module:
+        """The network at a time, ready for `certify`; the last one by default.
+
+        A new net of the kind and dtype that were passed; a "relu" net that was followed smoothly is
+        the smooth one. The weights have their true size where `Q^L < e^80`, else `Q = 1`, which is
+        the same classifier.
+
+        Args:
+            log_t: natural logarithm of time, as in `at`.
+            log_log_t: instead, its logarithm.
+
+        Raises:
+            ValueError: outside what was integrated; a trajectory from a file, which keeps no net.
+        """
+        if self.problem is None:
+            raise ValueError(
+                "this trajectory was loaded from a file, which keeps no network; put direction[-1] "
+                "(in the order of net.parameters()) into a net of your own"
+            )
+        late = log_t is None and log_log_t is None
+        point = self[-1] if late else self.at(log_t, log_log_t=log_log_t)
+        size = point.log_gauge if point.log_gauge * max(self.degree, 1.0) < _LOG_SIZE else 0.0
+        return self.problem.followed(torch.from_numpy(point.direction * math.exp(size)))
 
     def ending_at(self, log_t: float | None = None, *, log_log_t: float = np.inf) -> Trajectory:
         """The part up to `log_t`, or to `log_log_t`, its last row interpolated."""
@@ -340,7 +393,7 @@ class Trajectory:
             RunError: it cannot be written, or the disk is full; an old file stays.
         """
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if _is_column(f)}
-        head = {"outcome": self.outcome, "degree": self.degree, "stats": dict(self.stats)}
+        head = {"outcome": self.outcome, "degree": self.degree, "stats": asdict(self.stats)}
         write_arrays(as_path(path), arrays, head)
 
     @classmethod
@@ -364,16 +417,22 @@ class Trajectory:
                     f"{path} does not hold a trajectory: {name} has shape {column.shape}, beside "
                     f"log_t of shape {columns['log_t'].shape}"
                 )
-        return cls(**columns, **{name: head[name] for name in _SCALARS})
+        try:
+            stats = FlowStats(**head["stats"])
+        except TypeError as error:
+            raise RunError(f"{path} does not hold a trajectory: stats: {error}") from None
+        return cls(**columns, outcome=head["outcome"], degree=head["degree"], stats=stats)
 
 
 def _is_column(f: Field[Any]) -> bool:
-    return f.name not in _SCALARS
+    return f.name not in _SCALARS and f.name != "problem"
 
 
 def _same(one: Any, other: Any) -> bool:
     """Every field equal, entry by entry, NaN to NaN."""
     for f in fields(one):
+        if f.name == "problem":  # what was asked, not what came out
+            continue
         a, b = getattr(one, f.name), getattr(other, f.name)
         numbers = isinstance(a, (np.ndarray, float))
         if not (np.array_equal(a, b, equal_nan=True) if numbers else a == b):
@@ -381,10 +440,13 @@ def _same(one: Any, other: Any) -> bool:
     return True
 
 
-def _made(values: dict[str, Any]) -> Trajectory:
-    return Trajectory(**values)
-
-
-_MIXED = ("gap", "epsilon", "delta", "slack", "balance_drift")  # linear between steps
-_SCALARS = ("outcome", "degree", "stats")
+_MIXED = (
+    "gap",
+    "natural_epsilon",
+    "mean_excess",
+    "natural_slack",
+    "balance_drift",
+)  # linear between steps
+_SCALARS = ("outcome", "degree", "stats")  # which are saved beside the columns
+_LOG_SIZE = 80.0  # log Q^L up to which float32 holds weights and outputs
 _LOG_LAST = 709.7  # log log t up to which log t is a double
