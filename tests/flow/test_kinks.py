@@ -88,7 +88,7 @@ def test_the_end_is_a_kkt_point_with_units_on_kinks(mirror_map: maps.MirrorMap) 
     assert flow.stats.reason == "log_t_end was reached"
     set_direction(net, torch.from_numpy(flow.direction[-1]))
     certificate = certify(net, x, y, mirror_map)
-    assert certificate.kinks > 0
+    assert certificate.fit.kinks > 0
     assert max(certificate.epsilon, certificate.delta, certificate.slack) < 2e-3
     assert certificate.margin == pytest.approx(flow.margin[-1], rel=1e-5)
     if mirror_map == maps.Quadratic():

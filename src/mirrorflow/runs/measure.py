@@ -157,7 +157,7 @@ class Meter:
         return {
             "epsilon": found.epsilon,
             "delta": found.delta,
-            "certified": found.considered,
+            "certified": found.fit.considered,
             "certificate": what if found.separated else "not separated",
         }
 

@@ -117,10 +117,10 @@ def test_certify_reports_the_best_and_says_so():
     y = torch.sign(net(x)).detach()
     for mirror_map in (Quadratic(), HyperbolicEntropy(0.1)):
         found = certify(net, x, y, mirror_map)
-        assert found.at_best
+        assert found.fit.at_best
         assert "at best        no other" in str(found)
         score = max(found.epsilon, found.delta, found.slack)
-        tried = [max(r.epsilon, r.delta, r.slack) for r in found.tradeoff if r.delta >= 0]
+        tried = [max(r.epsilon, r.delta, r.slack) for r in found.fit.tradeoff if r.delta >= 0]
         assert score <= min(tried) * (1 + 2 * TIE)
 
 

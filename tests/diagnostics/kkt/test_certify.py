@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mirrorflow.diagnostics import certify
+from mirrorflow.diagnostics import Certificate, certify
 from mirrorflow.errors import NoHorizonError, NotHomogeneousError
 from mirrorflow.maps import (
     Cosh,
@@ -50,7 +50,7 @@ def test_by_hand():
     assert found.natural_multipliers.tolist() == pytest.approx([1 / 3] * 3)
     assert found.natural_epsilon < 1e-14
     assert sorted(found.support.tolist()) == [0, 1, 2]
-    assert (found.considered, found.left_out, found.cut) == (3, 0, math.inf)
+    assert (found.fit.considered, found.fit.left_out, found.fit.cut) == (3, 0, math.inf)
 
 
 def test_the_free_entries_of_l1_are_used():
@@ -58,12 +58,12 @@ def test_the_free_entries_of_l1_are_used():
     x, y = torch.tensor([[1.0, 0.5]]), torch.tensor([1.0])
     found = certify(linear(torch.tensor([3.0, 0.0])), x, y, HyperbolicEntropy(1.0))
     assert found.epsilon < 1e-14
-    assert found.free == 1
+    assert found.fit.free == 1
     # Within the stated tolerance an entry counts as zero, outside it does not.
     for size, free in ((1e-7, 1), (1e-5, 0)):
         net = linear(torch.tensor([1.0, size]))
         near = certify(net, x, y, HyperbolicEntropy(1.0), zero_tolerance=1e-6)
-        assert near.free == free
+        assert near.fit.free == free
         assert (near.epsilon < 1e-5) == bool(free)
         # By default the tolerance is chosen, and what it costs is the slack: s = (1, 0.5), so
         # κ = 1 − ⟨s, w⟩/‖w‖₁ = 0.5·size/(1 + size).
@@ -82,7 +82,7 @@ def test_the_simplex_of_linf_is_used():
     x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([1.0])
     found = certify(linear(torch.tensor([2.0, 2.0])), x, y, Cosh())
     assert found.epsilon < 1e-14  # s = (1, 2)/3
-    assert found.free == 2
+    assert found.fit.free == 2
     assert found.multipliers.tolist() == pytest.approx([1 / 3])
     lone = certify(linear(torch.tensor([1.0, 2.0])), x, y, Cosh())
     # s = (0, 1): min over λ of ‖(0, 1) − λ(1, 2)‖ = 1/√5.
@@ -106,7 +106,7 @@ def kinked(rho: float):
 def test_constructed_kkt_points_on_kinks_are_recognised(rho):
     net, x, y = kinked(rho)
     found = certify(net, x, y, Quadratic())
-    assert found.kinks == 2
+    assert found.fit.kinks == 2
     assert found.epsilon < 1e-7
     assert found.delta < 1e-14
     # min ‖θ‖, θ̄ = θ/√q, ‖θ‖ = 2: Σ λ = ‖θ̄‖/L, shared equally.
@@ -118,7 +118,7 @@ def test_constructed_kkt_points_on_kinks_are_recognised(rho):
 def test_a_kink_cannot_take_a_negative_derivative():
     net, x, y = kinked(-0.5)  # stationary only with the derivative −0.5
     found = certify(net, x, y, Quadratic())
-    assert found.kinks == 2
+    assert found.fit.kinks == 2
     assert found.epsilon > 0.1
 
 
@@ -126,8 +126,8 @@ def test_kinks_within_the_stated_tolerance_only():
     net, x, y = kinked(0.5)
     with torch.no_grad():
         net.weights[0][0] += 1e-4 * x[1]
-    assert certify(net, x, y, Quadratic()).kinks == 1
-    assert certify(net, x, y, Quadratic(), kink_tolerance=1e-3).kinks == 2
+    assert certify(net, x, y, Quadratic()).fit.kinks == 1
+    assert certify(net, x, y, Quadratic(), kink_tolerance=1e-3).fit.kinks == 2
     assert certify(net, x, y, Quadratic(), kink_tolerance=1e-3).epsilon < 1e-3
 
 
@@ -194,14 +194,14 @@ def test_restriction_is_reported_and_is_an_upper_bound():
     y = torch.sign(x @ w)
     full = certify(linear(w), x, y, Quadratic(), band=1e9)
     few = certify(linear(w), x, y, Quadratic(), band=1e9, max_margins=7)
-    assert (few.considered, few.left_out) == (7, 43)
-    assert few.cut >= 1
+    assert (few.fit.considered, few.fit.left_out) == (7, 43)
+    assert few.fit.cut >= 1
     assert few.epsilon >= full.epsilon - 1e-12
     small = certify(linear(w), x, y, Quadratic(), band=1e9, memory=20 * 8 * 40 / 2**30)
-    assert (small.considered, small.left_out) == (50, 0)  # in float32
+    assert (small.fit.considered, small.fit.left_out) == (50, 0)  # in float32
     assert small.epsilon == pytest.approx(full.epsilon, rel=1e-5)
     tiny = certify(linear(w), x, y, Quadratic(), band=1e9, memory=20 * 8 * 10 / 2**30)
-    assert tiny.considered == 20
+    assert tiny.fit.considered == 20
 
 
 def test_not_separated_says_by_how_much():
@@ -211,7 +211,7 @@ def test_not_separated_says_by_how_much():
     assert found.misclassified == 1
     assert found.margin == pytest.approx(-1 / math.sqrt(3))
     assert math.isnan(found.epsilon)
-    assert "not separated  1 of 3 points" in str(found)
+    assert "not separated: 1 of 3 points" in str(found)
 
 
 def test_prints_and_exports():
@@ -309,4 +309,56 @@ def test_blank_patches_are_no_kinks():
     x = torch.zeros(6, 1, 6, 6)
     x[:, :, :2, :2] = torch.randn(6, 1, 2, 2)
     y = torch.sign(net(x)).detach()
-    assert certify(net, x, y, Quadratic()).kinks == 0
+    assert certify(net, x, y, Quadratic()).fit.kinks == 0
+
+
+def test_the_verdict_compares_with_what_is_usual() -> None:
+    """Points on one ray: θ ∝ (1, 0) is the ℓ2 max-margin direction; off it ε is the sine."""
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    y = torch.tensor([1.0, -1.0])
+    net = Linear(2).double()
+
+    def turned(angle: float, size: float) -> Certificate:
+        with torch.no_grad():
+            net.weight.copy_(size * torch.tensor([math.cos(angle), math.sin(angle)]))
+        return certify(net, x, y, "quadratic")
+
+    exact = turned(0.0, 100.0)
+    assert exact.verdict.startswith("a KKT point, to ")
+    assert exact.expected == pytest.approx(1 / 100.0, rel=1e-9)  # 1/q
+    near, far, scaled = turned(0.05, 100.0), turned(0.9, 100.0), turned(0.05, 1e-3)
+    assert near.epsilon == pytest.approx(math.sin(0.05), rel=1e-9)
+    assert near.verdict == (
+        "on its way to a KKT point: the largest residual is 0.05, and about 0.01 is usual at this "
+        "margin"
+    )
+    assert far.verdict.startswith("not near a KKT point: the largest residual is 0.78, where")
+    assert math.isnan(scaled.expected)
+    assert scaled.verdict == "not a KKT point: the largest residual is 0.05"
+    assert near.residual == near.epsilon
+    assert list(near.as_dict())[:2] == ["verdict", "epsilon"]
+
+
+def test_delta_is_a_largest_and_not_a_sum() -> None:
+    """Three support points of which two lie off the margin, multipliers worked out by hand.
+
+    θ = (1, 1, 1)/√3·c; the points e_1, 2 e_2, 3 e_3 have q = (1, 2, 3) at θ = (1, 1, 1), and
+    ∂Q = θ/‖θ‖ needs λ ∝ (1, 1/2, 1/3): λ_i (q_i − 1) = (0, 1/2, 2/3), Σ λ = 11/6.
+    """
+    x = torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    net = Linear(3).double()
+    with torch.no_grad():
+        net.weight.fill_(1.0)
+    found = certify(net, x, torch.ones(3), "quadratic", band=10.0)
+    assert found.epsilon == pytest.approx(0.0, abs=1e-9)
+    assert found.delta == pytest.approx((2 / 3) / (11 / 6), rel=1e-9)
+
+
+def test_the_record_names_what_is_held_fixed() -> None:
+    net = TwoLayer(2, 3, generator=torch.Generator().manual_seed(0)).double()
+    net.weights[1].requires_grad_(False)
+    x = torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
+    with torch.no_grad():
+        net.weights[1].abs_()
+        net.weights[0].abs_()
+    assert certify(net, x, torch.ones(2), "quadratic").fixed == ("weights.1",)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mirrorflow.checks import as_integer, as_number
+from mirrorflow.checks import as_flag, as_integer, as_number
 from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, check_tensors, geometry
-from mirrorflow.diagnostics.kkt.certificate import Certificate
+from mirrorflow.diagnostics.kkt.certificate import Certificate, CertificateFit
 from mirrorflow.diagnostics.kkt.cone import KinkCone, fit_cone
 from mirrorflow.diagnostics.kkt.gradients import (
     find_kinks,
@@ -22,14 +22,16 @@ from mirrorflow.diagnostics.kkt.gradients import (
 from mirrorflow.diagnostics.kkt.ladder import BANDS, TOLERANCES, Ladder
 from mirrorflow.diagnostics.kkt.selection import Chosen, Problem, select
 from mirrorflow.diagnostics.kkt.subdifferential import Subdifferential, subdifferential
+from mirrorflow.diagnostics.laws import residual_scale
 from mirrorflow.diagnostics.margin import batched_margins
 from mirrorflow.diagnostics.structure import Structure, structure
-from mirrorflow.errors import NotHomogeneousError
+from mirrorflow.errors import NoHorizonError, NotHomogeneousError
 from mirrorflow.labels import as_labels
 from mirrorflow.losses import output_classes
 from mirrorflow.maps import Horizon, LpHorizon, MapLike
 from mirrorflow.nets import check_degree
 from mirrorflow.nets.evaluate import copied, largest, trained_parameters, undisturbed
+from mirrorflow.progress import progress_bar
 
 __all__ = ["certify"]
 
@@ -39,7 +41,7 @@ def certify(
     net: nn.Module,
     x: Tensor,
     y: Tensor,
-    mirror_map: MapLike,
+    mirror_map: MapLike | str,
     *,
     band: float | None = None,
     max_margins: int = 2000,
@@ -48,6 +50,7 @@ def certify(
     kink_tolerance: float = 1e-6,
     max_kinks: int = 2000,
     batch_size: int = 4096,
+    progress: bool = False,
 ) -> Certificate:
     """Measure how far θ is from a KKT point of the max-margin problem of its mirror map.
 
@@ -87,6 +90,7 @@ def certify(
         kink_tolerance: relative size of a ReLU input that counts as zero.
         max_kinks: at most so many kinks enter, those of the largest influence.
         batch_size: points at a time.
+        progress: show a bar over the fits.
 
     Returns:
         A `Certificate`; if the net does not separate the points, one that says so.
@@ -112,6 +116,7 @@ def certify(
         as_number(kink_tolerance, "kink_tolerance", above=0.0, below=0.5),
         as_integer(max_kinks, "max_kinks", least=0),
         as_integer(batch_size, "batch_size", least=1),
+        as_flag(progress, "progress"),
     )
     return _certify(net, x, y, mirror_map, given)
 
@@ -126,12 +131,15 @@ class _Options(NamedTuple):
     kink_tolerance: float
     max_kinks: int
     batch_size: int
+    progress: bool
 
 
 def _certify(
     net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike, given: _Options
 ) -> Certificate:
-    band, max_margins, memory, zero_tolerance, kink_tolerance, max_kinks, batch_size = given
+    band, max_margins, memory, zero_tolerance, kink_tolerance, max_kinks, batch_size, progress = (
+        given
+    )
     check_finite(net)
     model = copied(net, torch.float64)
     x, y = check_tensors(model, x, y)
@@ -157,25 +165,38 @@ def _certify(
         "product_margin": _product_margin(problem, found),
         "log_gauge": log_gauge,
         "points": len(x),
-        "kink_tolerance": kink_tolerance,
+        "expected": _expected(shape, log_gauge, least),
+        "fixed": tuple(name for name, p in net.named_parameters() if not p.requires_grad),
     }
     natural = torch.softmax(-_scaled(q - least, shape.degree * log_gauge).reshape(-1), 0)
     natural = natural.reshape(q.shape)
     if least <= 0:
-        return _not_separated(head, problem, natural)
-    with _frozen(model):
+        return Certificate(
+            **head,
+            multipliers=problem.place(torch.zeros_like(q)),
+            support=torch.zeros(0, dtype=torch.long),
+            natural_multipliers=problem.place(natural),
+        )
+    with _frozen(model), progress_bar(progress, 4, "certificate") as bar:
         targets = _targets(shape, parameters, zero_tolerance)
         chosen = select(problem, BANDS[-1] if band is None else band, max_margins, memory)
+        bar.set_postfix_str("gradients and kinks")
         cone, more_kinks = _cone(problem, chosen, kink_tolerance, max_kinks)
+        bar.update(1)
+        bar.set_postfix_str("fits of several bands and tolerances")
         theta = torch.cat([p.reshape(-1) for p in parameters.values()]).cpu().numpy()
         ladder = Ladder(cone, targets, chosen.ratio, theta, 1.0 if shape.joint else shape.degree)
         best = ladder.climb(BANDS if band is None else (band,))
+        bar.update(1)
+        bar.set_postfix_str("the conic program")
         best, at_best = ladder.improve(best, band)
+        bar.update(1)
         values = torch.zeros_like(q)
         values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers).to(q)
         g = best.fit.element - best.fit.residual
         nature = problem.gradient(natural / least)
         nature_fit = fit_cone(KinkCone.plain(nature[None]), targets[best.rung.tolerance])
+        bar.update(1)
     factor = math.exp(-math.log(least) / shape.degree) if shape.joint else 1.0
     shares = values.sum(1)
     order = torch.argsort(shares, descending=True, stable=True)
@@ -190,16 +211,19 @@ def _certify(
         natural_epsilon=nature_fit.epsilon,
         gap=problem.holder_gap(g),
         natural_gap=problem.holder_gap(nature),
-        considered=best.rung.rows,
-        left_out=chosen.left_out,
-        cut=chosen.cut,
-        band=best.rung.band,
-        zero_tolerance=best.rung.tolerance,
-        tradeoff=ladder.rungs,
-        free=targets[best.rung.tolerance].free,
-        kinks=len(cone.owner),
-        more_kinks=more_kinks,
-        at_best=at_best and chosen.left_out == 0 and not more_kinks,
+        fit=CertificateFit(
+            considered=best.rung.rows,
+            left_out=chosen.left_out,
+            cut=chosen.cut,
+            band=best.rung.band,
+            zero_tolerance=best.rung.tolerance,
+            tradeoff=ladder.rungs,
+            free=targets[best.rung.tolerance].free,
+            kinks=len(cone.owner),
+            more_kinks=more_kinks,
+            kink_tolerance=kink_tolerance,
+            at_best=at_best and chosen.left_out == 0 and not more_kinks,
+        ),
     )
 
 
@@ -281,6 +305,18 @@ def _product_margin(problem: Problem, found: Structure) -> float | None:
     return float(problem.q.min()) / math.exp(log)
 
 
+def _expected(shape: Geometry, log_gauge: float, margin: float) -> float:
+    """What `residual_scale` says of one map; NaN where there are several, or no law."""
+    maps = {group.mirror_map for group in shape.groups}
+    if margin <= 0 or len(maps) > 1 or not shape.joint:
+        return math.nan
+    try:
+        size = residual_scale(maps.pop(), log_gauge, math.log(margin) + shape.degree * log_gauge)
+    except (NoHorizonError, ValueError):
+        return math.nan
+    return size if size < 1 else math.nan  # early, or weights that were scaled: it says nothing
+
+
 def _describe(shape: Geometry) -> str:
     words = []
     for group in shape.groups:
@@ -299,19 +335,6 @@ def _name(horizon: Horizon) -> str:
     if isinstance(horizon, LpHorizon):
         return "the ℓ∞ norm" if horizon.p == math.inf else f"the ℓ{horizon.p:g} norm"
     return repr(horizon)
-
-
-def _not_separated(head: dict[str, Any], problem: Problem, natural: Tensor) -> Certificate:
-    nan = math.nan
-    zeros = torch.zeros_like(problem.q)
-    return Certificate(
-        **head,
-        epsilon=nan, delta=nan, multipliers=problem.place(zeros),
-        support=torch.zeros(0, dtype=torch.long), natural_multipliers=problem.place(natural),
-        natural_epsilon=nan, gap=nan, natural_gap=nan, considered=0, left_out=0, cut=math.inf,
-        band=nan, slack=nan, zero_tolerance=nan, tradeoff=(), free=0, kinks=0, more_kinks=False,
-        at_best=False,
-    )  # fmt: skip
 
 
 @contextmanager
