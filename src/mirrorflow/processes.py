@@ -15,7 +15,7 @@ from mirrorflow.errors import MirrorFlowError, portable
 
 __all__ = [
     "Call",
-    "Outcome",
+    "CallResult",
     "WorkerDiedError",
     "cores",
     "death",
@@ -35,7 +35,7 @@ class WorkerDiedError(MirrorFlowError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallResult:
     """What became of the call at `position`: its value, or the exception that ended it."""
 
     position: int
@@ -50,7 +50,7 @@ class _Worker:
     position: int | None = None
 
 
-def local_processes(calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]:
+def local_processes(calls: Sequence[Call], workers: int) -> Generator[CallResult, None, None]:
     """Make every call in one of `workers` processes; outcomes come in the order they end.
 
     Contract: an exception, or the death of a process, ends its own call only. When the iteration
@@ -83,7 +83,7 @@ def local_processes(calls: Sequence[Call], workers: int) -> Generator[Outcome, N
         _end([*idle, *busy])
 
 
-def this_process(calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]:  # noqa: ARG001
+def this_process(calls: Sequence[Call], workers: int) -> Generator[CallResult, None, None]:  # noqa: ARG001
     """Make every call here, one after another: nothing to start, and nothing that survives a crash.
 
     Args:
@@ -92,9 +92,9 @@ def this_process(calls: Sequence[Call], workers: int) -> Generator[Outcome, None
     """
     for position, (function, arguments) in enumerate(calls):
         try:
-            outcome = Outcome(position, function(*arguments))
+            outcome = CallResult(position, function(*arguments))
         except Exception as error:
-            outcome = Outcome(position, error=error)
+            outcome = CallResult(position, error=error)
         yield outcome
 
 
@@ -114,15 +114,15 @@ def _start() -> _Worker:
     return _Worker(process, ours)
 
 
-def _receive(worker: _Worker) -> Outcome:
+def _receive(worker: _Worker) -> CallResult:
     position, worker.position = worker.position, None
     assert position is not None
     try:
         value, error = worker.pipe.recv()
     except (EOFError, ConnectionError):
         worker.process.join()
-        return Outcome(position, error=WorkerDiedError(death(worker.process.exitcode)))
-    return Outcome(position, value, error)
+        return CallResult(position, error=WorkerDiedError(death(worker.process.exitcode)))
+    return CallResult(position, value, error)
 
 
 def death(code: int) -> str:

@@ -34,7 +34,7 @@ def relu_net(m: int, seed: int = 0) -> TwoLayer:
 def test_margins_and_derivatives_are_those_of_the_net() -> None:
     x, y = problem()
     net = relu_net(6)
-    own = net_margins(net, x, y, 1e-2, "exact")
+    own = net_margins(net, x, y, 1e-2, exact=True)
     assert isinstance(own, KinkedMargins)
     theta = flat_parameters(net)[own.order]
     q, jac = own.jacobian(theta)

@@ -20,7 +20,7 @@ import pytest
 from mirrorflow import processes as pool
 from mirrorflow.errors import RunError
 from mirrorflow.processes import (
-    Outcome,
+    CallResult,
     WorkerDiedError,
     death,
     local_processes,
@@ -309,7 +309,7 @@ def test_interrupted_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         for position, (function, arguments) in enumerate(calls):
             if position == 2:
                 raise KeyboardInterrupt
-            yield Outcome(position, function(*arguments))
+            yield CallResult(position, function(*arguments))
 
     with pytest.raises(KeyboardInterrupt):
         sweep(members, tmp_path / "cut", engine=interrupted)

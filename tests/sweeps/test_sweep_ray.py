@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from mirrorflow.errors import MissingExtraError, RunError
-from mirrorflow.processes import Call, Outcome, WorkerDiedError, this_process
+from mirrorflow.processes import Call, CallResult, WorkerDiedError, this_process
 from mirrorflow.sweeps import plan, sweep
 from mirrorflow.sweeps.ray_engine import ray_engine
 
@@ -47,16 +47,16 @@ def test_ray_on_one_machine_equals_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_ray(monkeypatch)
-    ended: list[Outcome] = []
+    ended: list[CallResult] = []
 
-    def engine(calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]:
+    def engine(calls: Sequence[Call], workers: int) -> Generator[CallResult, None, None]:
         """With two calls more: one that is killed, one that raises."""
         more: list[Call] = [(signal.raise_signal, (signal.SIGKILL,)), (int, ("x",))]
         for outcome in ray_engine()([*more, *calls], workers):
             if outcome.position < 2:
                 ended.append(outcome)
             else:
-                yield Outcome(outcome.position - 2, outcome.value, outcome.error)
+                yield CallResult(outcome.position - 2, outcome.value, outcome.error)
 
     members = plan(TABLES)
     found = sweep(members, tmp_path / "ray", engine=engine, workers=2)

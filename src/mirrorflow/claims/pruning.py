@@ -25,7 +25,15 @@ from mirrorflow.nets import MLP
 from mirrorflow.optim import MirrorAdamW, MirrorDescent
 from mirrorflow.runs.folder import claim
 
-__all__ = ["METHODS", "SHARES", "Method", "compare", "findings", "prune_global", "train_pruned"]
+__all__ = [
+    "METHODS",
+    "SHARES",
+    "TrainingMethod",
+    "compare",
+    "findings",
+    "prune_global",
+    "train_pruned",
+]
 
 SHARES = (0.0, 0.8, 0.9, 0.95, 0.98)
 """Shares of all weights that are set to zero."""
@@ -41,7 +49,7 @@ _BATCH = 128
 
 
 @dataclass(frozen=True)
-class Method:
+class TrainingMethod:
     """An optimizer with its grid of learning rates; `rival` is the same one without the map."""
 
     make: Callable[..., torch.optim.Optimizer]
@@ -62,10 +70,10 @@ def _sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:
 
 
 METHODS = {
-    "AdamW": Method(torch.optim.AdamW, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
-    "MirrorAdamW": Method(_mirror_adamw, (3e-3, 1e-2, 3e-2, 1e-1, 3e-1), "AdamW"),
-    "SGD": Method(_sgd, (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
-    "MirrorDescent": Method(_mirror_descent, (1e-1, 3e-1, 1.0, 3.0, 10.0), "SGD"),
+    "AdamW": TrainingMethod(torch.optim.AdamW, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)),
+    "MirrorAdamW": TrainingMethod(_mirror_adamw, (3e-3, 1e-2, 3e-2, 1e-1, 3e-1), "AdamW"),
+    "SGD": TrainingMethod(_sgd, (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
+    "MirrorDescent": TrainingMethod(_mirror_descent, (1e-1, 3e-1, 1.0, 3.0, 10.0), "SGD"),
 }
 """The first round of rates, a factor of about three apart; both mirror optimizers with hyperbolic
 entropy, β = 0.01, SGD and MirrorDescent with momentum 0.9, and the default weight decay of each."""

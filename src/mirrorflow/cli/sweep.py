@@ -14,7 +14,7 @@ from mirrorflow.errors import MirrorFlowError
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from rich.console import Console
 
-    from mirrorflow.sweeps import Member, Record, Sweep
+    from mirrorflow.sweeps import Member, MemberRecord, Sweep
     from mirrorflow.sweeps.run import Engine
 
 __all__ = ["choose_engine", "sweep"]
@@ -144,7 +144,7 @@ def _run(members: list[Member], out: Path, console: Console, options: dict[str, 
         task = bar.add_task("members", total=len(members), note="")
         failed = 0
 
-        def show(done: int, total: int, record: Record | None) -> None:
+        def show(done: int, total: int, record: MemberRecord | None) -> None:
             nonlocal failed
             if record is not None:
                 failed += record.failed
@@ -155,7 +155,7 @@ def _run(members: list[Member], out: Path, console: Console, options: dict[str, 
         return run_sweep(members, out, progress=show, **options)
 
 
-def _line(done: int, total: int, record: Record) -> str:
+def _line(done: int, total: int, record: MemberRecord) -> str:
     error = f": {record.error}" if record.failed else ""
     return f"{done}/{total} {record.name}: {record.outcome}{error}"
 

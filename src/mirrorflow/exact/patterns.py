@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mirrorflow.arrays import Array
 
-__all__ = ["all_patterns", "count_patterns", "sampled_patterns"]
+__all__ = ["Patterns", "all_patterns", "count_patterns", "sampled_patterns"]
 
 Patterns = NDArray[np.bool_]
 

@@ -139,7 +139,7 @@ def follow_problem(
     settings, net = problem.settings, problem.net
     exact = isinstance(settings.relu, Exact)
     eps = settings.relu.eps if isinstance(settings.relu, Smooth) else 0.0
-    margins = net_margins(net, problem.x, problem.y, eps, "exact" if exact else "smooth")
+    margins = net_margins(net, problem.x, problem.y, eps, exact)
     theta = flat_parameters(net)[margins.order]
     form: ScaledMap = scaled_maps(settings.mirror_map, net, margins.order)
     if margins.kinked and (form.slaved or form.coupled):

@@ -20,7 +20,7 @@ from mirrorflow.checks import (
     as_tensor,
     shown,
 )
-from mirrorflow.flow.follow import Method, Settings
+from mirrorflow.flow.follow import MethodName, Settings
 from mirrorflow.flow.options import KKT, Exact, Explicit, Implicit, Krylov, LogLog, Smooth
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike, assign
@@ -166,7 +166,7 @@ def flow_settings(
     )
 
 
-_METHODS: dict[type, Method] = {Implicit: "implicit", Krylov: "krylov", Explicit: "explicit"}
+_METHODS: dict[type, MethodName] = {Implicit: "implicit", Krylov: "krylov", Explicit: "explicit"}
 
 
 def _log(value: float) -> float:

@@ -19,7 +19,7 @@ from mirrorflow.flow.follow import Settings
 from mirrorflow.flow.record.problem import FlowProblem
 from mirrorflow.flow.record.trajectory import Trajectory
 from mirrorflow.maps import MapLike, as_map
-from mirrorflow.processes import Outcome, local_processes, this_process
+from mirrorflow.processes import CallResult, local_processes, this_process
 from mirrorflow.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def compare_maps(
     return Comparison(tuple(chosen), rows)
 
 
-def _flow_of(outcome: Outcome) -> Trajectory | FailedFlow:
+def _flow_of(outcome: CallResult) -> Trajectory | FailedFlow:
     if outcome.error is not None:
         return FailedFlow(str(outcome.error), type(outcome.error).__name__)
     flow: Trajectory = outcome.value

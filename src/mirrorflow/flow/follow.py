@@ -27,7 +27,7 @@ from mirrorflow.flow.steppers.krylov_stage import KrylovStepper
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike
 
-Method = Literal["auto", "implicit", "krylov", "explicit"]
+MethodName = Literal["auto", "implicit", "krylov", "explicit"]
 _DENSE = 1500  # weights in one Hessian block beyond which none is formed by default
 _SHORT = 1.0  # log t up to which large nets take explicit steps by default
 _STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not small is at rest
@@ -41,7 +41,7 @@ class Settings:
     log_t_end: float | None
     log_log_t_end: float
     loss: Loss
-    method: Method
+    method: MethodName
     order: int
     tol: float
     delta: float
@@ -112,7 +112,7 @@ def follow(
     return trajectory, ending
 
 
-def _choose(margins: Margins, s: Settings) -> Method:
+def _choose(margins: Margins, s: Settings) -> MethodName:
     if margins.kinked:
         return "implicit"
     if margins.blocks[1] <= _DENSE and margins.size * len(margins.point) <= LARGE:
@@ -120,7 +120,7 @@ def _choose(margins: Margins, s: Settings) -> Method:
     return "explicit" if s.log_t_end is not None and s.log_t_end <= _SHORT else "krylov"
 
 
-def _stepper(method: Method, s: Settings) -> Stepper:
+def _stepper(method: MethodName, s: Settings) -> Stepper:
     if method == "explicit":
         return ExplicitStepper(s.tol, s.delta, s.max_step)
     kind = KrylovStepper if method == "krylov" else ImplicitStepper

@@ -15,7 +15,7 @@ from torch import Tensor
 from mirrorflow.arrays import gauss_legendre
 from mirrorflow.maps.adaptive import adaptive_integral
 
-__all__ = ["Table", "tabulate"]
+__all__ = ["DualTable", "tabulate"]
 
 Scalar = Callable[[Tensor], Tensor]
 Pair = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -26,7 +26,7 @@ CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Table:
+class DualTable:
     """`r'` and its integrals at K points `x_k > 0`, over all floats where r' increases.
 
     Attributes:
@@ -50,7 +50,7 @@ class Table:
     smooth: Tensor
     reason: str
 
-    def to(self, device: torch.device) -> Table:
+    def to(self, device: torch.device) -> DualTable:
         """The same on a device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
@@ -104,7 +104,7 @@ def _grid() -> Tensor:
     return (SPACING * torch.arange(-count + 20, count + 1, dtype=torch.float64)).exp()
 
 
-def tabulate(value: Scalar, both: Pair) -> Table:
+def tabulate(value: Scalar, both: Pair) -> DualTable:
     """Tabulate r' from 1 outwards, up to where it is finite and increases.
 
     Args:
@@ -130,7 +130,7 @@ def tabulate(value: Scalar, both: Pair) -> Table:
     reason = _reason(value, float(x[-1]), float(dual[-1]))
     area, energy, smooth = _sums(value, x, dual)
     rows = _cubics(x, dual.log(), dual / (slope * x))
-    return Table(x, dual, dual.log(), rows, area, energy, smooth, reason)
+    return DualTable(x, dual, dual.log(), rows, area, energy, smooth, reason)
 
 
 def _cubics(x: Tensor, log_dual: Tensor, bend: Tensor) -> Tensor:

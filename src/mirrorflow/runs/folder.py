@@ -34,7 +34,7 @@ from mirrorflow.files import (
     write_text,
 )
 from mirrorflow.runs.config import RunConfig
-from mirrorflow.runs.state import State
+from mirrorflow.runs.state import RunState
 from mirrorflow.runs.tables import read_rows, write_rows
 
 __all__ = [
@@ -355,7 +355,7 @@ class RunFolder:
         parts = ("net", "optimizer", "state")
         if not isinstance(state, dict) or not all(isinstance(state.get(k), dict) for k in parts):
             refuse("it is no checkpoint of a run: net, optimizer and state are not all in it")
-        fields, given = {f.name for f in dataclasses.fields(State)}, set(state["state"])
+        fields, given = {f.name for f in dataclasses.fields(RunState)}, set(state["state"])
         if not {"step", "rows"} <= given <= fields or not isinstance(state["state"]["rows"], list):
             refuse(f"it is no checkpoint of a run: its state has {sorted(map(str, given))[:8]}")
         if sealed and state.get("run") != manifest.get("run", state.get("run")):

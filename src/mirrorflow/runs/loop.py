@@ -18,7 +18,7 @@ from mirrorflow.runs.denormals import flushed_denormals
 from mirrorflow.runs.distributed import Team
 from mirrorflow.runs.folder import ENDED, RunFolder
 from mirrorflow.runs.measure import Meter
-from mirrorflow.runs.state import LoadedRun, Parts, Progress, State
+from mirrorflow.runs.state import LoadedRun, Parts, Progress, RunState
 
 __all__ = ["Loop"]
 
@@ -49,7 +49,7 @@ class Loop:
         self.net, self.data, self.optimizer = parts.net, parts.data, parts.optimizer
         self.progress = progress if crew.first else None
         self.on_row: Callable[[dict[str, Any]], None] = lambda row: None  # noqa: ARG005
-        self.state = State()
+        self.state = RunState()
         self.n, self.total = len(self.data.x), config.total_steps(len(self.data.x))
         self.minibatch, self.spent = config.is_minibatch(self.n), 0.0
         self.order = (-1, torch.zeros(0, dtype=torch.int64))  # of the points, in an epoch
@@ -66,7 +66,7 @@ class Loop:
         if saved is not None:
             self.folder.fit(lambda: self.crew.load(self.parts.trained, self.optimizer, saved))
             self.crew.collect(self.parts.trained, self.net)
-            self.state = State(**saved["state"])
+            self.state = RunState(**saved["state"])
             for row in self.state.rows:
                 self.on_row(row)
         manifest = self.crew.agree(self.folder.manifest)

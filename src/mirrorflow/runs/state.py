@@ -13,7 +13,7 @@ from mirrorflow.maps import MapLike
 from mirrorflow.nets import HomogeneousNet
 from mirrorflow.runs.config import RunConfig
 
-__all__ = ["LoadedRun", "Parts", "Progress", "State"]
+__all__ = ["LoadedRun", "Parts", "Progress", "RunState"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Parts:
 
 
 @dataclass
-class State:
+class RunState:
     """What the checkpoint holds beside net and optimizer."""
 
     step: int = 0

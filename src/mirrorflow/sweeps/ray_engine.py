@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from mirrorflow.errors import MissingExtraError, RunError, portable
-from mirrorflow.processes import Call, Outcome, WorkerDiedError
+from mirrorflow.processes import Call, CallResult, WorkerDiedError
 from mirrorflow.sweeps.run import Engine
 
 __all__ = ["ray_engine"]
@@ -49,7 +49,7 @@ def _ray() -> Any:
 
 def _over_ray(
     calls: Sequence[Call], workers: int, *, address: str | None, cpus: int
-) -> Generator[Outcome, None, None]:
+) -> Generator[CallResult, None, None]:
     if not calls:
         return
     ray = _ray()
@@ -105,12 +105,12 @@ def _call(function: Any, arguments: tuple[Any, ...]) -> tuple[Any, Exception | N
         return None, portable(error)
 
 
-def _outcome(ray: Any, ended: Any, position: int) -> Outcome:
+def _outcome(ray: Any, ended: Any, position: int) -> CallResult:
     try:
         value, error = ray.get(ended)
     except ray.exceptions.RayTaskError as caught:  # before the call: what it needs is not there
-        return Outcome(position, error=RunError(str(caught.cause or caught)))
+        return CallResult(position, error=RunError(str(caught.cause or caught)))
     except ray.exceptions.RayError as caught:
         text = " ".join(str(caught).split())
-        return Outcome(position, error=WorkerDiedError(f"its Ray worker died: {text}"))
-    return Outcome(position, value, error)
+        return CallResult(position, error=WorkerDiedError(f"its Ray worker died: {text}"))
+    return CallResult(position, value, error)

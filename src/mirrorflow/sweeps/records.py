@@ -15,7 +15,7 @@ from mirrorflow.sweeps.members import FAILED, Result, at_thresholds
 from mirrorflow.sweeps.plan import Member
 
 __all__ = [
-    "Record",
+    "MemberRecord",
     "keep",
     "kept",
     "read_table",
@@ -26,7 +26,7 @@ __all__ = [
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class MemberRecord:
     """The rows of one member in the table of results; all of them say how it ended."""
 
     name: str
@@ -49,7 +49,7 @@ class Record:
         return str(self.rows[0]["error"])
 
 
-def record_of(member: Member, result: Result) -> Record:
+def record_of(member: Member, result: Result) -> MemberRecord:
     """The rows: settings (all fields, flattened), how it ended, and the metrics of each row."""
     settings = {**_DEFAULTS, **member.settings}
     head = {
@@ -63,19 +63,19 @@ def record_of(member: Member, result: Result) -> Record:
     }
     until = settings["until"] if isinstance(settings["until"], list) else []
     found = at_thresholds(result.rows, until)
-    return Record(member.name, member.key, [{**head, **row} for row in found])
+    return MemberRecord(member.name, member.key, [{**head, **row} for row in found])
 
 
 _DEFAULTS = RunConfig().to_dict()
 
 
-def keep(folder: Path, record: Record) -> None:
+def keep(folder: Path, record: MemberRecord) -> None:
     """Write the record into `folder/records`."""
     content = {"key": record.key, "rows": record.rows}
     write_json(folder / "records" / f"{record.name}.json", content)
 
 
-def kept(folder: Path, member: Member) -> Record | None:
+def kept(folder: Path, member: Member) -> MemberRecord | None:
     """The record of a member that has ended, or None.
 
     Raises:
@@ -94,13 +94,13 @@ def kept(folder: Path, member: Member) -> Record | None:
         or not isinstance(found.get("key"), str)
     ):
         raise RunError(f"the record {path} is not that of a member of a sweep; {cure}")
-    return Record(member.name, found["key"], rows)
+    return MemberRecord(member.name, found["key"], rows)
 
 
 _ENDS = {"outcome", "error"}
 
 
-def write_table(path: Path, records: Iterable[Record]) -> None:
+def write_table(path: Path, records: Iterable[MemberRecord]) -> None:
     """All rows of all records as one Parquet file."""
     write_rows(path, [row for record in records for row in record.rows])
 
@@ -117,15 +117,15 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def reusable(path: Path) -> dict[str, Record]:
+def reusable(path: Path) -> dict[str, MemberRecord]:
     """Members of an earlier table that did not fail, by key.
 
     Raises:
         RunError: see `read_table`.
     """
-    found: dict[str, Record] = {}
+    found: dict[str, MemberRecord] = {}
     for row in read_table(path):
         told = {k: v for k, v in row.items() if v is not None}
-        record = found.setdefault(row["key"], Record(row["member"], row["key"], []))
+        record = found.setdefault(row["key"], MemberRecord(row["member"], row["key"], []))
         record.rows.append(told)
     return {key: record for key, record in found.items() if not record.failed}

@@ -15,13 +15,13 @@ from mirrorflow.data import load
 from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.errors import RunError
 from mirrorflow.files import make_folder, remove_temporaries
-from mirrorflow.processes import Call, Outcome, WorkerDiedError, cores, local_processes
+from mirrorflow.processes import Call, CallResult, WorkerDiedError, cores, local_processes
 from mirrorflow.runs.folder import check_claim, claim, locked
 from mirrorflow.runs.tracking import Tracking
 from mirrorflow.sweeps.members import Result, left_behind, run_member
 from mirrorflow.sweeps.plan import Member
 from mirrorflow.sweeps.records import (
-    Record,
+    MemberRecord,
     keep,
     kept,
     record_of,
@@ -41,9 +41,11 @@ NAMES = (
 
 
 class Engine(Protocol):
-    """Makes calls in several processes and yields an `Outcome` each, in the order they end."""
+    """Makes calls in several processes and yields a `CallResult` each, in the order they end."""
 
-    def __call__(self, calls: Sequence[Call], workers: int) -> Generator[Outcome, None, None]: ...
+    def __call__(
+        self, calls: Sequence[Call], workers: int
+    ) -> Generator[CallResult, None, None]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Sweep:
     """
 
     folder: Path
-    records: list[Record]
+    records: list[MemberRecord]
     ran: int
 
     @property
@@ -80,7 +82,7 @@ def sweep(
     retry: bool = False,
     reuse: Sequence[Path] = (),
     track: Tracking | None = None,
-    progress: Callable[[int, int, Record | None], None] | None = None,
+    progress: Callable[[int, int, MemberRecord | None], None] | None = None,
 ) -> Sweep:
     """Run every member that `folder` does not hold yet, and write all of them into one table.
 
@@ -115,7 +117,7 @@ def sweep(
         raise TypeError(f"track = {shown(track)} is a {type(track).__name__}; pass a Tracking")
     if progress is not None:
         as_function(progress, "progress", "(done, total, record)")
-    earlier: dict[str, Record] = {}
+    earlier: dict[str, MemberRecord] = {}
     for table in reuse:
         earlier |= reusable(as_path(table, "reuse"))
     check_claim(folder, "sweep", NAMES)
@@ -162,7 +164,9 @@ def sweep(
     return Sweep(folder, [r for r in records.values() if r is not None], len(todo))
 
 
-def _known(folder: Path, member: Member, earlier: dict[str, Record], retry: bool) -> Record | None:
+def _known(
+    folder: Path, member: Member, earlier: dict[str, MemberRecord], retry: bool
+) -> MemberRecord | None:
     found = kept(folder, member)
     if found is not None and (found.key != member.key or (retry and found.failed)):
         found = None
@@ -172,7 +176,7 @@ def _known(folder: Path, member: Member, earlier: dict[str, Record], retry: bool
     return found
 
 
-def _require_same_data(folder: Path, records: Sequence[Record]) -> None:
+def _require_same_data(folder: Path, records: Sequence[MemberRecord]) -> None:
     """Refuse records of runs on a file that has been replaced since.
 
     Raises:
@@ -195,7 +199,7 @@ def _require_same_data(folder: Path, records: Sequence[Record]) -> None:
             )
 
 
-def _result(folder: Path, member: Member, outcome: Outcome) -> Result:
+def _result(folder: Path, member: Member, outcome: CallResult) -> Result:
     if outcome.error is None:
         found: Result = outcome.value
         return found
@@ -212,7 +216,7 @@ def _tell(track: Tracking, folder: Path, member: Member, result: Result) -> None
     told.end(result.outcome)
 
 
-def _write(folder: Path, records: dict[str, Record | None]) -> None:
+def _write(folder: Path, records: dict[str, MemberRecord | None]) -> None:
     ended = [record for record in records.values() if record is not None]
     if ended:
         write_table(folder / "results.parquet", ended)

@@ -22,7 +22,7 @@ from mirrorflow.processes import local_processes, this_process
 from mirrorflow.runs.config import RunConfig
 from mirrorflow.runs.folder import check_claim, claim, locked
 from mirrorflow.runs.tables import write_rows
-from mirrorflow.sweeps import Member, Record, sweep
+from mirrorflow.sweeps import Member, MemberRecord, sweep
 from mirrorflow.sweeps.run import Engine
 
 __all__ = ["FAMILIES", "NAMES", "OBJECTIVES", "Tuned", "front", "tune"]
@@ -256,7 +256,7 @@ def _member(base: RunConfig, number: int, params: dict[str, Any], offset: int) -
     return Member(f"trial-{number:04d}-s{settings['seed']}", f"trial {number}", settings)
 
 
-def _row(number: int, params: dict[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+def _row(number: int, params: dict[str, Any], records: Sequence[MemberRecord]) -> dict[str, Any]:
     ends = [record.rows[-1] for record in records]
     failed = [record for record in records if record.failed]
     row = {

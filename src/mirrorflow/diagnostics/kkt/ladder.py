@@ -15,7 +15,7 @@ from mirrorflow.diagnostics.kkt.cone import KinkCone, fit_cone
 from mirrorflow.diagnostics.kkt.multipliers import Fit, Gram
 from mirrorflow.diagnostics.kkt.subdifferential import Subdifferential
 
-__all__ = ["BANDS", "TOLERANCES", "Ladder", "Step"]
+__all__ = ["BANDS", "TOLERANCES", "FitStep", "Ladder"]
 
 BANDS = (1e-7, 1e-5, 1e-3, 1e-2, 5e-2, 0.2, 1.0, 5.0, 30.0)
 TOLERANCES = (1e-6, 1e-4, 1e-2, 0.1, 0.3)
@@ -25,7 +25,7 @@ _PAIRED = (1e-6, 1e-6, 1e-4, 1e-2, 1e-2, 0.1, 0.3, 0.3, 0.3)
 _EXACT = 1e-7  # below it the fits are as good as doubles tell
 
 
-class Step(NamedTuple):
+class FitStep(NamedTuple):
     """One fit: its rung, the fit and the multipliers of all candidate margins."""
 
     rung: Rung
@@ -44,7 +44,7 @@ class Step(NamedTuple):
         return self.rung.epsilon + self.rung.delta + self.rung.slack
 
 
-def _goal(step: Step, band: float | None) -> float:
+def _goal(step: FitStep, band: float | None) -> float:
     """What `minimise_largest` minimises."""
     rung = step.rung
     largest = max(rung.epsilon, rung.slack, rung.delta if band is None else 0.0)
@@ -67,12 +67,12 @@ class Ladder:
     ratio: Array
     theta: Array
     degree: float
-    steps: dict[tuple[int, float], Step] = field(default_factory=dict)
+    steps: dict[tuple[int, float], FitStep] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.gram = Gram(self.cone.base)
 
-    def climb(self, bands: tuple[float, ...]) -> Step:
+    def climb(self, bands: tuple[float, ...]) -> FitStep:
         """The step with the smallest `max(ε, δ, κ)` (of nearly equal ones, sum) that is found.
 
         Bands first, each with one tolerance; then all tolerances at the best band; then all
@@ -80,7 +80,7 @@ class Ladder:
         """
         tolerances = tuple(self.targets)
         paired = dict(zip(BANDS, _PAIRED, strict=True))
-        best: Step | None = None
+        best: FitStep | None = None
         for band in bands:
             wanted = paired.get(band, tolerances[-1])
             step = self.at(band, min(tolerances, key=lambda t: abs(math.log(t / wanted))))
@@ -100,7 +100,7 @@ class Ladder:
         rivals = [s for s in self.steps.values() if s.score <= 1.1 * best.score]
         return min([best, *rivals], key=lambda s: s.total)
 
-    def at(self, band: float, tolerance: float) -> Step:
+    def at(self, band: float, tolerance: float) -> FitStep:
         """The fit for margins up to `(1 + band) min q` at one tolerance."""
         count = max(1, int(np.searchsorted(self.ratio, 1 + band, side="right")))
         key = (count, tolerance)
@@ -112,10 +112,10 @@ class Ladder:
             delta = float((lam * (self.ratio - 1)).max()) / total if total > 0 else math.nan
             slack = max(0.0, 1 - float(found.element @ self.theta) / self.degree)
             rung = Rung(band, tolerance, count, found.epsilon, delta, slack)
-            self.steps[key] = Step(rung, found, lam)
+            self.steps[key] = FitStep(rung, found, lam)
         return self.steps[key]
 
-    def improve(self, best: Step, band: float | None) -> tuple[Step, bool]:
+    def improve(self, best: FitStep, band: float | None) -> tuple[FitStep, bool]:
         """The step with the smallest `max(ε, δ, κ)` of all λ and s, and whether it is that.
 
         The program runs over the loosest tolerance, of whose subdifferential those of the others
@@ -144,7 +144,7 @@ class Ladder:
         better = _goal(step, band) < _goal(best, band) * (1 - 1e-6)
         return (step if better else best), True
 
-    def _step(self, found: Fit, band: float | None, tolerance: float, count: int) -> Step:
+    def _step(self, found: Fit, band: float | None, tolerance: float, count: int) -> FitStep:
         """The step of a fit, under the narrowest band and tolerance of the list that hold it."""
         lam = np.zeros(len(self.ratio))
         lam[:count] = found.multipliers
@@ -160,7 +160,7 @@ class Ladder:
             if np.abs(moved).max() <= 1e-4 * peak:
                 tolerance = narrower
                 break
-        return Step(Rung(band, tolerance, count, found.epsilon, delta, slack), found, lam)
+        return FitStep(Rung(band, tolerance, count, found.epsilon, delta, slack), found, lam)
 
     @property
     def rungs(self) -> tuple[Rung, ...]:

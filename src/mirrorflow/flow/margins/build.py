@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,9 +18,7 @@ from mirrorflow.losses import check_labels
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, check_degree
 from mirrorflow.nets.evaluate import copied
 
-__all__ = ["Kinks", "flat_parameters", "net_margins"]
-
-Kinks = Literal["smooth", "exact"]
+__all__ = ["flat_parameters", "net_margins"]
 
 
 def flat_parameters(net: nn.Module) -> Array:
@@ -31,7 +27,7 @@ def flat_parameters(net: nn.Module) -> Array:
 
 
 def net_margins(
-    net: nn.Module, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks = "smooth"
+    net: nn.Module, x: Tensor, y: Tensor, smoothing: float, exact: bool = False
 ) -> Margins:
     """Margins of `net` on the data, with analytic derivatives for the library's dense nets.
 
@@ -41,7 +37,7 @@ def net_margins(
         x: (n, …) points.
         y: (n,) labels.
         smoothing: the eps for `relu`.
-        kinks: "exact" takes a two-layer `relu` net as it is, with sliding modes.
+        exact: take a two-layer `relu` net as it is, with sliding modes.
 
     Raises:
         ValueError: labels or features that do not fit, or exact kinks of a net that is not a
@@ -50,8 +46,8 @@ def net_margins(
     """
     x = x.detach().to("cpu", torch.float64)
     if isinstance(net, Linear | MLP):
-        margins = _dense(net, x, y, smoothing, kinks)
-    elif kinks == "exact":
+        margins = _dense(net, x, y, smoothing, exact)
+    elif exact:
         raise ValueError(_EXACT)
     else:
         copy = copied(net, torch.float64).to("cpu")
@@ -64,12 +60,12 @@ def net_margins(
 
 
 _EXACT = (
-    'kinks = "exact" is implemented for TwoLayer nets with activation "relu" and one output; '
-    'use kinks = "smooth" and repeat with a smaller smoothing to see what that changes'
+    'relu = Exact() is implemented for TwoLayer nets with activation "relu" and one output; '
+    "use relu = Smooth(eps) and repeat with a smaller eps to see what that changes"
 )
 
 
-def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kinks) -> Margins:
+def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, exact: bool) -> Margins:
     classes = None if net.binary else (net.sizes[-1] if isinstance(net, MLP) else len(net.weight))
     y = as_labels(y, classes, points=len(x)).cpu()
     points = as_array(x.flatten(1) if x.ndim > 1 else x[:, None])
@@ -82,7 +78,7 @@ def _dense(net: Linear | MLP, x: Tensor, y: Tensor, smoothing: float, kinks: Kin
     if net.bias:
         points = np.concatenate([points, np.ones((len(points), 1))], 1)
     heads, point = output_heads(y, classes)
-    if kinks == "exact":
+    if exact:
         if not isinstance(net, MLP) or len(net.weights) != 2 or classes is not None:
             raise ValueError(_EXACT)
         if net.activation != "relu":

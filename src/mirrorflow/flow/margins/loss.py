@@ -11,14 +11,12 @@ where l runs over the wrong classes of point i.
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mirrorflow.arrays import Array
+from mirrorflow.losses import Loss
 
-LossName = Literal["exponential", "logistic", "cross_entropy"]
 _LATE = 45.0  # log(1 + e^-45) is below rounding: all losses are exponential from here on
 
 
@@ -30,7 +28,7 @@ def logsumexp(a: Array) -> float:
 class FlowLoss:
     """One loss; `point` (n,) groups the margins of a data point."""
 
-    def __init__(self, name: LossName, point: NDArray[np.int64]) -> None:
+    def __init__(self, name: Loss, point: NDArray[np.int64]) -> None:
         self.name, self.point = name, point
         self.count = int(point.max()) + 1
         # a point with one margin makes cross-entropy the logistic loss
@@ -61,10 +59,6 @@ class FlowLoss:
         if not self.coupled:
             return np.diag(1.0 - s)
         return np.eye(len(q)) - (self.point[:, None] == self.point) * s[None, :]
-
-    def log_weight(self, q: Array) -> float:
-        """`log sum_i w_i`: the clock's rate, `d tau / dt`."""
-        return logsumexp(-self.barrier(q))
 
     def log_loss(self, q: Array) -> float:
         if self.name == "exponential" or q.min() > _LATE:

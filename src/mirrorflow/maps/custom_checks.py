@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from mirrorflow.checks import shown
+from mirrorflow.maps.table import Pair, Scalar
 
 __all__ = ["verify_scalar"]
-
-Scalar = Callable[[Tensor], Tensor]
-Pair = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def verify_scalar(gradient: Scalar, both: Pair, given: Scalar, kind: str) -> float:
