@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from mirrorflow.optim import MirrorDescent as MirrorDescent
     from mirrorflow.optim import RelativeStep as RelativeStep
     from mirrorflow.optim import match_lr as match_lr
+    from mirrorflow.optim import param_groups as param_groups
 
 __version__ = "0.1.0"
 
@@ -69,7 +70,7 @@ _HOMES = {
         "Quadratic Power HyperbolicEntropy Logarithmic Mixed Cosh Exponential DoubleExponential "
         "PNorm Spectral NegativeEntropy SimplexEntropy Custom MirrorMap parse_map estimate_horizon"
     ),
-    "optim": "MirrorDescent MirrorAdamW RelativeStep match_lr",
+    "optim": "MirrorDescent MirrorAdamW RelativeStep match_lr param_groups",
     "flow": "mirror_flow compare_maps Trajectory",
     "diagnostics": "certify Certificate balance margin features fit_growth",
     "exact": "max_margin two_layer_max_margin",
