@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import torch.nn.utils.parametrize as parametrize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -41,9 +42,9 @@ class Role:
     Attributes:
         name: as in `net.named_parameters()`.
         parameter: the parameter itself.
-        kind: "weight" (of a linear, convolution, attention or recurrent layer, or any array with
-            two or more dimensions longer than 1 in a module of another type), "bias",
-            "normalisation", "embedding", or "scalar" (scales, temperatures, slopes).
+        kind: "weight" (of a linear, convolution, attention or recurrent layer, or, in a
+            module of another type, a matrix or an array with two or more dimensions longer than
+            1), "bias", "normalisation", "embedding", or "scalar" (scales, temperatures, slopes).
         holder: the class of the module that holds it.
         places: all its names, `path.key`.
         modules: for each place the modules from the net down to the one that holds it.
@@ -134,4 +135,5 @@ def _kind(module: nn.Module, key: str, p: Tensor) -> Kind:
         return "weight" if p.ndim >= 2 and not key.endswith("_g") else "scalar"
     if any(hint in key.lower() for hint in _LOOKED_UP) or key.lower().startswith("pos_"):
         return "embedding"
-    return "weight" if array else "scalar"
+    lengths = isinstance(module, parametrize.ParametrizationList) and key == "original0"
+    return "weight" if array or (p.ndim == 2 and not lengths) else "scalar"

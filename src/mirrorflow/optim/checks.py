@@ -102,9 +102,9 @@ def check_map(group: dict[str, Any]) -> None:
             largest = float(x[outside].abs().max())
             raise ValueError(
                 f"mirror_map = {mirror_map!r} cannot hold {parameter_name(group, i)}: at "
-                f"|x| = {largest:.3g} its dual overflows {x.dtype}, so that no step would move that "
-                "entry; give it a map of its own (optim.param_groups(net, mirror_map, lr) leaves "
-                "normalisation, biases and embeddings out), or choose a larger scale"
+                f"|x| = {largest:.3g} its dual overflows {x.dtype}, so that no step would move "
+                "that entry; give it a map of its own (optim.param_groups(net, mirror_map, lr) "
+                "leaves normalisation, biases and embeddings out), or choose a larger scale"
             )
 
 
@@ -117,8 +117,8 @@ def check_rate(lr: Any) -> None:
     if lr is None:
         raise ValueError(
             "lr is missing: the step acts in the dual, so that no number fits every map; "
-            "pass lr='auto', a number (optim.match_lr finds one from a rate of SGD or AdamW), or an "
-            "lr in every parameter group"
+            "pass lr='auto', a number (optim.match_lr finds one from a rate of SGD or AdamW), or "
+            "an lr in every parameter group"
         )
 
 

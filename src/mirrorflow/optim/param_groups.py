@@ -92,8 +92,8 @@ def param_groups(
 ) -> ParamGroups:
     """The map for the weights of layers; normalisation, biases, embeddings and scalars the other.
 
-    A weight is an array of a linear, convolution, attention or recurrent layer, or any array with
-    two or more dimensions longer than 1 in a module of another type (see `roles.Role`). A mapping
+    A weight is an array of a linear, convolution, attention or recurrent layer, or a matrix (or
+    larger array) in a module of another type (see `roles.Role`). A mapping
     decides by name, layer, type of module (`nn.Linear`) or pattern about the weights, and about
     anything that it names itself (`"bn1.weight"`, `nn.LayerNorm`); weights that it does not cover
     get the other map. Tied weights stand in one group once. Frozen parameters are left out.
