@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mirrorflow import maps as maps
     from mirrorflow import nets as nets
     from mirrorflow import optim as optim
+    from mirrorflow import sparse as sparse
     from mirrorflow.diagnostics import Certificate as Certificate
     from mirrorflow.diagnostics import balance as balance
     from mirrorflow.diagnostics import certify as certify
@@ -64,7 +65,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("maps", "nets", "losses", "data", "diagnostics", "exact", "optim", "flow")
+_MODULES = (
+    "maps",
+    "nets",
+    "losses",
+    "data",
+    "diagnostics",
+    "exact",
+    "optim",
+    "sparse",
+    "flow",
+)
 _HOMES = {
     "maps": (
         "Quadratic Power HyperbolicEntropy Logarithmic Mixed Cosh Exponential DoubleExponential "

@@ -68,7 +68,8 @@ def check_map(group: dict[str, Any]) -> None:
     """Refuse a group whose map is none, or cannot hold a parameter.
 
     Where the dual overflows, no step moves the entry any more: `Cosh(0.01)` holds a normalisation's
-    scale of 1 at `u = 0.01 sinh(100)`, which float32 does not have.
+    scale of 1 at `u = 0.01 sinh(100)`, which float32 does not have. At 0, an
+    infinite dual is the edge of the domain of an entropy, which multiplies.
 
     Raises:
         TypeError: no `MirrorMap`, such as a mapping of several.
@@ -97,7 +98,7 @@ def check_map(group: dict[str, Any]) -> None:
             continue
         x = p.detach()
         x = x.float() if x.dtype in LOW_PRECISION else x
-        outside = ~torch.isfinite(mirror_map.to_dual(x)) & torch.isfinite(x)
+        outside = ~torch.isfinite(mirror_map.to_dual(x)) & torch.isfinite(x) & (x != 0)
         if bool(outside.any()):
             largest = float(x[outside].abs().max())
             raise ValueError(

@@ -101,9 +101,9 @@ def param_groups(
     The step acts in the dual, where `Δθ ≈ lr·d/R''(θ)`, so one rate for two maps moves one of them
     too far. Without `other_lr` the rest gets the rate at which a typical entry of each moves alike:
 
-        other_lr = lr · mean 1/R''(σ) / mean 1/R''_other(σ),    σ = √(mean θ²) of a tensor,
+        other_lr = lr · mean 1/R''(σ) / mean 1/R''_other(σ),    σ = √(mean θ²) of a tensor
 
-    the means over the tensors of each.
+    over its entries other than 0, the outer means over the tensors of each.
 
     Args:
         net: any module.
@@ -230,7 +230,7 @@ def _ratio(main: Mapping[MirrorMap, list[Role]], other: MirrorMap, rest: list[Ro
 
 @torch.no_grad()
 def _mobility(mirror_map: MirrorMap, p: Tensor) -> float:
-    """`1/R''(σ)`, `σ = √(mean p²)`: how far a step of 1 moves an entry of typical size."""
+    """`1/R''(σ)`: how far a step of 1 moves an entry of typical size (zeros may be pruned)."""
     if mirror_map == Quadratic():
         return 1.0
     if not isinstance(mirror_map, SeparableMap):
@@ -239,8 +239,8 @@ def _mobility(mirror_map: MirrorMap, p: Tensor) -> float:
             "is no rule for it; pass other_lr, a rate that SGD (for MirrorDescent) or AdamW "
             "(MirrorAdamW) would have"
         )
-    length = float(torch.linalg.vector_norm(p.double()))
-    size = torch.tensor(length / math.sqrt(max(p.numel(), 1)), dtype=torch.float64)
+    length, count = float(torch.linalg.vector_norm(p.double())), int(torch.count_nonzero(p))
+    size = torch.tensor(length / math.sqrt(max(count, 1)), dtype=torch.float64)
     curvature = float(mirror_map.hessian(size))
     return 1 / curvature if curvature > 0 else math.inf
 
