@@ -19,6 +19,10 @@ ORDER = (
     "arrays",
     "checks",
     "files",
+    "processes",
+    "progress",
+    "roles",
+    "tabular",
     "labels",
     "maps",
     "nets",
@@ -27,6 +31,7 @@ ORDER = (
     "diagnostics",
     "exact",
     "optim",
+    "sparse",
     "flow",
     "runs",
     "sweeps",
@@ -35,7 +40,7 @@ ORDER = (
     "cli",
 )
 # The same within the flow; what stands beside the rooms is above them.
-FLOW = ("logscale", "margins", "steppers", "record")
+FLOW = ("options", "logscale", "margins", "steppers", "record")
 FILES = sorted(ROOT.rglob("*.py"))
 MODULES = sorted(
     info.name

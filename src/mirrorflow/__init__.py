@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mirrorflow import maps as maps
     from mirrorflow import nets as nets
     from mirrorflow import optim as optim
+    from mirrorflow import sparse as sparse
     from mirrorflow.diagnostics import Certificate as Certificate
     from mirrorflow.diagnostics import balance as balance
     from mirrorflow.diagnostics import certify as certify
@@ -60,16 +61,27 @@ if TYPE_CHECKING:
     from mirrorflow.optim import MirrorDescent as MirrorDescent
     from mirrorflow.optim import RelativeStep as RelativeStep
     from mirrorflow.optim import match_lr as match_lr
+    from mirrorflow.optim import param_groups as param_groups
 
 __version__ = "0.1.0"
 
-_MODULES = ("maps", "nets", "losses", "data", "diagnostics", "exact", "optim", "flow")
+_MODULES = (
+    "maps",
+    "nets",
+    "losses",
+    "data",
+    "diagnostics",
+    "exact",
+    "optim",
+    "sparse",
+    "flow",
+)
 _HOMES = {
     "maps": (
         "Quadratic Power HyperbolicEntropy Logarithmic Mixed Cosh Exponential DoubleExponential "
         "PNorm Spectral NegativeEntropy SimplexEntropy Custom MirrorMap parse_map estimate_horizon"
     ),
-    "optim": "MirrorDescent MirrorAdamW RelativeStep match_lr",
+    "optim": "MirrorDescent MirrorAdamW RelativeStep match_lr param_groups",
     "flow": "mirror_flow compare_maps Trajectory",
     "diagnostics": "certify Certificate balance margin features fit_growth",
     "exact": "max_margin two_layer_max_margin",

@@ -129,7 +129,17 @@ def test_the_comparison_tunes_on_held_out_points_and_goes_on(
     }
     for module in (pruning, results):
         monkeypatch.setattr(module, "METHODS", kept)
-    options = ["prune", "--data", "digits", "--epochs", "6", "--hidden", "16", "--seeds", "2"]
+    options = [
+        "compare-pruning",
+        "--data",
+        "digits",
+        "--epochs",
+        "6",
+        "--hidden",
+        "16",
+        "--seeds",
+        "2",
+    ]
     options += ["--workers", "1", "--out", str(tmp_path / "out"), "--json"]
     first = CliRunner().invoke(app, options)
     assert first.exit_code == 0, first.output
@@ -151,13 +161,13 @@ def test_the_comparison_tunes_on_held_out_points_and_goes_on(
 
 
 def test_an_unknown_data_set_leaves_no_folder(tmp_path: Path) -> None:
-    options = ["prune", "--data", "minst", "--out", str(tmp_path / "out")]
+    options = ["compare-pruning", "--data", "minst", "--out", str(tmp_path / "out")]
     assert "minst" in str(CliRunner().invoke(app, options).exception)
     assert not (tmp_path / "out").exists()
 
 
 def test_widths_are_numbers(tmp_path: Path) -> None:
-    options = ["prune", "--hidden", "a,b", "--out", str(tmp_path)]
+    options = ["compare-pruning", "--hidden", "a,b", "--out", str(tmp_path)]
     assert isinstance(CliRunner().invoke(app, options).exception, ValueError)
 
 

@@ -17,6 +17,7 @@ COMMANDS = [
     "sweep",
     "tune",
     "prune",
+    "compare-pruning",
     "flow",
     "certify",
     "maps",

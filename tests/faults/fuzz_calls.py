@@ -11,7 +11,19 @@ import torch
 from fuzz import Call
 from torch import Tensor, nn
 
-from mirrorflow import claims, data, diagnostics, exact, flow, losses, maps, nets, optim, runs
+from mirrorflow import (
+    claims,
+    data,
+    diagnostics,
+    exact,
+    flow,
+    losses,
+    maps,
+    nets,
+    optim,
+    runs,
+    sparse,
+)
 
 POINT_METHODS = ("potential", "to_dual", "to_primal", "conjugate", "dual_energy", "hessian")
 ENTRY_METHODS = ("potential_entries", "dual_energy_entries", "conjugate_entries")
@@ -33,6 +45,10 @@ def _separable() -> tuple[Tensor, Tensor]:
 
 def _net() -> nn.Module:
     return nets.TwoLayer(2, 4, generator=torch.Generator().manual_seed(1))
+
+
+def _own() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 
 
 def _linear() -> nn.Module:
@@ -487,6 +503,27 @@ def _optim() -> list[Call]:
                 "params": _parameters(), "lr": 0.1, "mirror_map": maps.Cosh(), "like": "sgd"
             },
         ),
+        Call(
+            "optim.param_groups",
+            optim.param_groups,
+            lambda: {
+                "net": _own(), "mirror_map": maps.Cosh(), "lr": 0.1, "other": maps.Quadratic(),
+                "other_lr": 0.1,
+            },
+        ),
+        Call(
+            "optim.param_groups types",
+            optim.param_groups,
+            lambda: {"net": _own(), "mirror_map": {nn.Linear: maps.Cosh()}, "lr": "auto"},
+        ),
+        Call("sparse.report", sparse.report, lambda: {"net": _own()}),
+        Call("sparse.finalize", sparse.finalize, lambda: {"net": _own()}),
+        Call(
+            "sparse.prune",
+            sparse.prune,
+            lambda: {"net": _own(), "share": 0.5, "scope": "layer", "skip": ["2"]},
+        ),
+        Call("features of any net", diagnostics.features, lambda: {"net": _own(), "x": _x()}),
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from mirrorflow.cli.certify import certify
+from mirrorflow.cli.compare_pruning import compare_pruning
 from mirrorflow.cli.data import app as data
 from mirrorflow.cli.flow import flow
 from mirrorflow.cli.maps import maps
@@ -47,6 +48,18 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (reproduce, train, sweep, tune, prune, flow, certify, maps, report, results):
+for command in (
+    reproduce,
+    train,
+    sweep,
+    tune,
+    prune,
+    compare_pruning,
+    flow,
+    certify,
+    maps,
+    report,
+    results,
+):
     app.command()(_interruptible(command))
 app.add_typer(data, name="data")

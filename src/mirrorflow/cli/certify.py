@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import json
 import math
 import sys
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mirrorflow.cli.nets import factory
 from mirrorflow.cli.options import data_options
-from mirrorflow.errors import RunError
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from rich.console import Console
@@ -123,10 +122,10 @@ def _resolve(
                 f"{target} is a checkpoint; name its net with --model module:factory, or pass the "
                 "run folder that holds it"
             )
-        net = _factory(model)
+        net = factory(model)
         load_weights(net, path)
     elif ":" in target:
-        net = _factory(target)
+        net = factory(target)
     else:
         raise ValueError(
             f"{target!r} is no run folder, no checkpoint and no module:factory; pass one of them"
@@ -144,39 +143,6 @@ def _resolve(
     if run is None:
         raise ValueError('--map is missing: the mirror map, such as --map "power(3)"')
     return net, points, run.mirror_map
-
-
-def _factory(text: str) -> nn.Module:
-    from torch import nn
-
-    name, _, attribute = text.partition(":")
-    if not name or not attribute:
-        raise ValueError(f"{text!r} is no module:factory, such as mypackage.models:trained")
-    with _importable_from_here():
-        try:
-            made = importlib.import_module(name)
-        except ImportError as error:
-            raise ValueError(f"the module {name!r} cannot be imported: {error}") from error
-    for part in attribute.split("."):
-        if not hasattr(made, part):
-            raise ValueError(f"the module {name!r} has no {attribute!r}")
-        made = getattr(made, part)
-    try:
-        net: Any = made if isinstance(made, nn.Module) else made() if callable(made) else made
-    except Exception as error:  # whatever a user's own function raises
-        raise RunError(f"{text} failed with {type(error).__name__}: {error}") from error
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"{text} gave a {type(net).__name__}; it has to give a torch.nn.Module")
-    return net
-
-
-@contextlib.contextmanager
-def _importable_from_here() -> Iterator[None]:
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.pop(0)
 
 
 def _map(texts: list[str]) -> MapLike:

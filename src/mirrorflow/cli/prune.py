@@ -1,75 +1,152 @@
-"""`mirrorflow prune`: does a sparse map pay after pruning?"""
+"""`mirrorflow prune`: a sparse net out of a run or a checkpoint of your own."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mirrorflow.cli.options import widths
+from mirrorflow.cli.nets import factory
+from mirrorflow.cli.options import data_options
+
+if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
+    from torch import Tensor, nn
+
+    from mirrorflow.data import Dataset
 
 __all__ = ["prune"]
 
 
 def prune(
-    out: Annotated[Path, typer.Option(help="Folder of the comparison; what it holds is kept.")],
-    data: Annotated[str, typer.Option(help="mnist, fashion_mnist or cifar10.")] = "mnist",
-    n: Annotated[int, typer.Option(help="Training points; 0 is all.")] = 0,
-    epochs: Annotated[int, typer.Option(help="Of every run.")] = 4,
-    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers.")] = "256,128",
-    seeds: Annotated[int, typer.Option(help="Runs at the tuned rate.")] = 3,
-    workers: Annotated[int | None, typer.Option(help="Processes; default one a core.")] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the vision sets; default $MIRRORFLOW_DATA, else the cache."),
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a checkpoint with --model module:factory, or module:factory (a "
+            "function that returns the trained net)."
+        ),
+    ],
+    share: Annotated[
+        float, typer.Option(help="Of the weights of layers, to be set to zero; 0.5 for 2:4.")
+    ] = 0.9,
+    scope: Annotated[
+        str,
+        typer.Option(help="global (one ranking), layer (the share of each), or 2:4."),
+    ] = "global",
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(help="Layer, parameter or pattern that stays dense; repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="module:factory of the net that a checkpoint belongs to.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="To measure accuracy on: a name or an .npz file; default: the run's."),
+    ] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option(help="Option of the data set, such as n=100; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File for the state dict; it loads in plain torch. Without it: a look."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Compare four optimizers after one-shot global magnitude pruning at 80 to 98 %.
+    """Set the smallest weights of a trained net to zero, and say what is left.
 
-    AdamW and SGD against the same with hyperbolic entropy (MirrorAdamW, MirrorDescent): nine
-    learning rates each, tried on held-out training points, then so many seeds on all of them.
-    Interrupted and run again, it goes on where it was. OUT/pruning.parquet has the rows.
+    Normalisation, biases and embeddings stay as they are. Nothing is trained: to train on under
+    the mask use `mirrorflow.sparse.prune` in your own loop.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-    from rich.table import Table
-    from rich.text import Text
+    import torch
 
-    from mirrorflow.claims.pruning import compare, findings
-    from mirrorflow.cli.progress import bar_columns
-    from mirrorflow.runs.tables import write_rows
+    from mirrorflow import sparse
 
-    if data_dir is not None:
-        os.environ["MIRRORFLOW_DATA"] = str(data_dir)
-    layers = tuple(widths([hidden]))
-    console = Console(stderr=as_json)
-    with Progress(*bar_columns("runs"), console=console, speed_estimate_period=1e9) as bar:
-        task = bar.add_task("runs", total=None, note="")
-
-        def show(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, note=name)
-
-        rows = compare(
-            out,
-            data=data,
-            epochs=epochs,
-            hidden=layers,
-            seeds=seeds,
-            n=n,
-            workers=workers,
-            progress=show,
-        )
-    write_rows(out / "pruning.parquet", rows)
-    found = findings(rows)
+    net, points = _resolve(target, model, data, data_option or [])
+    before = _accuracy(net, points)
+    pruning = sparse.prune(net, share, scope, skip=skip or [])  # type: ignore[arg-type]
+    left = sparse.finalize(net)
+    after = _accuracy(net, points)
+    if out is not None:
+        if out.exists():
+            raise ValueError(f"--out {out} is there already; name a new file")
+        part = out.with_name(out.name + ".part")
+        torch.save(net.state_dict(), part)
+        os.replace(part, out)
     if as_json:
-        print(json.dumps([finding.to_dict() for finding in found]))
+        found: dict[str, Any] = {
+            "target": target,
+            "scope": scope,
+            "share": pruning.share,
+            "share_of_all": pruning.share_of_all,
+            "entries": pruning.entries,
+            "zeros": left.zeros,
+            "layers": {layer.name: layer.masked / layer.entries for layer in pruning.layers},
+            "accuracy": before,
+            "accuracy_pruned": after,
+            "out": None if out is None else str(out),
+        }
+        print(json.dumps(found))
         return
-    table = Table("question", "measured", "agrees")
-    for finding in found:
-        table.add_row(finding.question, finding.measured, finding.verdict)
-    console.print(table)
-    console.print(Text(f"table: {out / 'pruning.parquet'}"), soft_wrap=True)
+    print(pruning)
+    if before is not None and after is not None:
+        print(f"accuracy {before:.2%} before, {after:.2%} after")
+    print(f"state dict: {out}" if out else "nothing was saved; pass --out FILE")
+
+
+def _resolve(
+    target: str, model: str | None, data: str | None, options: list[str]
+) -> tuple[nn.Module, Dataset | None]:
+    """The net, and the points to measure accuracy on, if there are any."""
+    from mirrorflow.data import load
+    from mirrorflow.nets import load_weights
+    from mirrorflow.runs import load_run
+
+    path = Path(target)
+    points = None if data is None else load(data, **data_options(options))
+    if path.is_dir():
+        run = load_run(path)
+        for note in run.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return run.net, points or run.data
+    if path.is_file():
+        if model is None:
+            raise ValueError(
+                f"{target} is a checkpoint; name its net with --model module:factory, or pass the "
+                "run folder that holds it"
+            )
+        net = factory(model)
+        load_weights(net, path)
+        return net, points
+    if ":" in target:
+        return factory(target), points
+    raise ValueError(
+        f"{target!r} is no run folder, no checkpoint and no module:factory; pass one of them"
+    )
+
+
+def _accuracy(net: nn.Module, points: Dataset | None) -> float | None:
+    """On the test points where there are some, else on those of training."""
+    import torch
+
+    if points is None:
+        return None
+    x, y = (points.x_test, points.y_test) if len(points.x_test) else (points.x, points.y)
+    dtype = next(net.parameters()).dtype
+
+    def right(a: Tensor, b: Tensor) -> int:
+        out = net(a.to(dtype))
+        if points.classes is None:
+            return int((out.reshape(len(a)).sign() == b.sign()).sum())
+        return int((out.argmax(1) == b).sum())
+
+    mode = net.training
+    net.eval()
+    with torch.no_grad():
+        pairs = zip(torch.split(x, 1000), torch.split(y, 1000), strict=True)
+        total = sum([right(a, b) for a, b in pairs])
+    net.train(mode)
+    return total / len(x)

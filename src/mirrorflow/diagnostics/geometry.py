@@ -178,11 +178,11 @@ def trained_maps(mirror_map: MapLike, net: nn.Module) -> dict[str, MirrorMap]:
     names = [name for name, _ in net.named_parameters()]
     if len(trained) < len(names):
         try:
-            maps = assign(mirror_map, names)
+            maps = assign(mirror_map, names, net)
         except ValueError:  # the mapping names the trained ones only
-            return assign(mirror_map, trained)
+            return assign(mirror_map, trained, net)
         return {name: maps[name] for name in trained}
-    return assign(mirror_map, names)
+    return assign(mirror_map, names, net)
 
 
 def check_tensors(net: nn.Module, x: Any, y: Any) -> tuple[Tensor, Tensor]:

@@ -74,7 +74,7 @@ def check_data(net: Any, x: Any, y: Any, mirror_map: Any) -> tuple[Tensor, Tenso
             f"the parameters {frozen} do not require a gradient, and the flow moves all; make them "
             "buffers (net.register_buffer) to keep them fixed, or set requires_grad"
         )
-    chosen = assign(mirror_map, list(parameters))
+    chosen = assign(mirror_map, list(parameters), net)
     for name, p in parameters.items():
         if not bool(torch.isfinite(p).all()):
             raise ValueError(

@@ -10,9 +10,17 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from mirrorflow.checks import as_choice, as_flag, as_function, as_number
-from mirrorflow.maps import MapLike, MirrorMap, as_map
+from mirrorflow.maps import MapLike, as_map
 from mirrorflow.optim import rules
-from mirrorflow.optim.checks import agreed_number, check_gradient, groups_by_map, listed_parameters
+from mirrorflow.optim.checks import (
+    agreed_number,
+    check_gradient,
+    check_map,
+    check_rate,
+    groups_by_map,
+    listed_parameters,
+    refuse_fused,
+)
 from mirrorflow.optim.kernels import fits, generated_step, has_kernel
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import StepSearch
@@ -46,7 +54,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: LearningRate,
+        lr: LearningRate | None,
         mirror_map: MapLike | None,
         defaults: dict[str, Any],
     ) -> None:
@@ -55,6 +63,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
             step_rule = lr
         elif isinstance(lr, str) and lr != "auto":
             raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a RelativeStep(...)")
+        refuse_fused(defaults.pop("fused"))
         params = listed_parameters(params)
         if isinstance(mirror_map, str):
             mirror_map = as_map(mirror_map)
@@ -86,20 +95,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
             raise
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        if group["mirror_map"] is None:
-            raise ValueError(
-                "mirror_map is missing; pass MirrorDescent(..., mirror_map=maps.Quadratic()), or a "
-                "mirror_map in every parameter group"
-            )
         if isinstance(group["mirror_map"], str):
             group["mirror_map"] = as_map(group["mirror_map"])
-        if not isinstance(group["mirror_map"], MirrorMap):
-            raise TypeError(
-                f"mirror_map = {group['mirror_map']!r} is not a MirrorMap; choose one of "
-                "mirrorflow.maps, such as maps.HyperbolicEntropy(1e-2)"
-            )
+        check_map(group)
         for i, p in enumerate(group["params"]):
-            group["mirror_map"].require_domain(p, f"params[{i}]")
             if is_flattened(p) and not group["mirror_map"].separable:
                 raise TypeError(
                     f"params[{i}] was flattened by FullyShardedDataParallel, and "
@@ -107,6 +106,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
                     "keeps their shapes, or a map that acts entry by entry"
                 )
         lr = group["lr"]
+        check_rate(lr)
         if isinstance(lr, Tensor):
             if lr.numel() != 1:
                 raise ValueError(f"Tensor lr must be 1-element, got {lr.numel()} entries")

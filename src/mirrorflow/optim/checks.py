@@ -10,15 +10,19 @@ from torch import Tensor
 
 from mirrorflow.checks import shown
 from mirrorflow.errors import DivergedError
-from mirrorflow.maps import MirrorMap, assign
+from mirrorflow.maps import MapLike, MirrorMap, assign
 from mirrorflow.optim.sharded import largest_over_ranks
+from mirrorflow.optim.state import LOW_PRECISION
 
 __all__ = [
     "agreed_number",
     "check_gradient",
+    "check_map",
+    "check_rate",
     "groups_by_map",
     "listed_parameters",
     "parameter_name",
+    "refuse_fused",
 ]
 
 
@@ -41,9 +45,7 @@ def listed_parameters(params: Any) -> list[Any]:
     return listed
 
 
-def groups_by_map(
-    params: list[Any], mirror_map: Mapping[str, MirrorMap | str]
-) -> list[dict[str, Any]]:
+def groups_by_map(params: list[Any], mirror_map: MapLike) -> list[dict[str, Any]]:
     """One parameter group per map, from named parameters and a mapping (see `maps.assign`).
 
     Raises:
@@ -60,6 +62,78 @@ def groups_by_map(
         group = groups.setdefault(chosen[name], {"params": [], "mirror_map": chosen[name]})
         group["params"].append((name, p))
     return list(groups.values())
+
+
+def check_map(group: dict[str, Any]) -> None:
+    """Refuse a group whose map is none, or cannot hold a parameter.
+
+    Where the dual overflows, no step moves the entry any more: `Cosh(0.01)` holds a normalisation's
+    scale of 1 at `u = 0.01 sinh(100)`, which float32 does not have. At 0, an
+    infinite dual is the edge of the domain of an entropy, which multiplies.
+
+    Raises:
+        TypeError: no `MirrorMap`, such as a mapping of several.
+        ValueError: no map at all, or a parameter whose dual is infinite.
+    """
+    mirror_map = group["mirror_map"]
+    if mirror_map is None:
+        raise ValueError(
+            "mirror_map is missing; pass MirrorDescent(..., mirror_map=maps.Quadratic()), or a "
+            "mirror_map in every parameter group"
+        )
+    if isinstance(mirror_map, Mapping):
+        raise TypeError(
+            f"mirror_map = {shown(mirror_map)} of a group is a mapping, and a group has one map; "
+            "pass the mapping to the optimizer with net.named_parameters(), or use "
+            "optim.param_groups(net, mapping, lr)"
+        )
+    if not isinstance(mirror_map, MirrorMap):
+        raise TypeError(
+            f"mirror_map = {mirror_map!r} is not a MirrorMap; choose one of "
+            "mirrorflow.maps, such as maps.HyperbolicEntropy(1e-2)"
+        )
+    for i, p in enumerate(group["params"]):
+        mirror_map.require_domain(p, f"params[{i}]")
+        if not mirror_map.separable or type(p) not in (Tensor, torch.nn.Parameter) or p.is_meta:
+            continue
+        x = p.detach()
+        x = x.float() if x.dtype in LOW_PRECISION else x
+        outside = ~torch.isfinite(mirror_map.to_dual(x)) & torch.isfinite(x) & (x != 0)
+        if bool(outside.any()):
+            largest = float(x[outside].abs().max())
+            raise ValueError(
+                f"mirror_map = {mirror_map!r} cannot hold {parameter_name(group, i)}: at "
+                f"|x| = {largest:.3g} its dual overflows {x.dtype}, so that no step would move "
+                "that entry; give it a map of its own (optim.param_groups(net, mirror_map, lr) "
+                "leaves normalisation, biases and embeddings out), or choose a larger scale"
+            )
+
+
+def check_rate(lr: Any) -> None:
+    """Refuse a forgotten rate.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if lr is None:
+        raise ValueError(
+            "lr is missing: the step acts in the dual, so that no number fits every map; "
+            "pass lr='auto', a number (optim.match_lr finds one from a rate of SGD or AdamW), or "
+            "an lr in every parameter group"
+        )
+
+
+def refuse_fused(fused: Any) -> None:
+    """Refuse torch's own fused kernels, which know no map.
+
+    Raises:
+        ValueError: they were asked for.
+    """
+    if fused:
+        raise ValueError(
+            f"fused = {shown(fused)}: torch's fused kernels know no mirror map; leave it out, and "
+            "see compiled for ours"
+        )
 
 
 def agreed_number(loss: Any) -> float:

@@ -37,6 +37,7 @@ class MirrorAdamW(MirrorOptimizer):
         foreach: as in `MirrorDescent`.
         compiled: as in `MirrorDescent`.
         check_finite: as in `MirrorDescent`.
+        fused: only for those who pass torch's arguments on: True is refused.
 
     Reduces to: `torch.optim.AdamW` (bitwise) for `Quadratic()`.
 
@@ -55,7 +56,7 @@ class MirrorAdamW(MirrorOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: LearningRate = 1e-3,
+        lr: LearningRate | None = None,
         *,
         mirror_map: MapLike | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -67,6 +68,7 @@ class MirrorAdamW(MirrorOptimizer):
         foreach: bool | None = None,
         compiled: bool = False,
         check_finite: bool = False,
+        fused: bool | None = None,
     ) -> None:
         options = {
             "betas": betas,
@@ -78,6 +80,7 @@ class MirrorAdamW(MirrorOptimizer):
             "foreach": foreach,
             "compiled": compiled,
             "check_finite": check_finite,
+            "fused": fused,
         }
         super().__init__(params, lr, mirror_map, options)
 

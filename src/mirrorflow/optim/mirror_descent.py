@@ -40,6 +40,7 @@ class MirrorDescent(MirrorOptimizer):
         foreach: see docs/optimizers.md, "Paths".
         compiled: see docs/optimizers.md, "Paths".
         check_finite: look for NaN and infinite gradients before any parameter moves.
+        fused: only for those who pass torch's arguments on: True is refused.
 
     Reduces to: `torch.optim.SGD` (bitwise) for `Quadratic()` without weight decay.
 
@@ -55,7 +56,7 @@ class MirrorDescent(MirrorOptimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: LearningRate = 1e-3,
+        lr: LearningRate | None = None,
         *,
         mirror_map: MapLike | None = None,
         momentum: float = 0.0,
@@ -67,6 +68,7 @@ class MirrorDescent(MirrorOptimizer):
         foreach: bool | None = None,
         compiled: bool = False,
         check_finite: bool = False,
+        fused: bool | None = None,
     ) -> None:
         options = {
             "momentum": momentum,
@@ -78,6 +80,7 @@ class MirrorDescent(MirrorOptimizer):
             "foreach": foreach,
             "compiled": compiled,
             "check_finite": check_finite,
+            "fused": fused,
         }
         super().__init__(params, lr, mirror_map, options)
 

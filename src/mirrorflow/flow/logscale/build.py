@@ -197,7 +197,7 @@ def scaled_maps(mirror_map: MapLike, net: nn.Module, order: NDArray[np.int64]) -
             several rapidly varying maps.
     """
     names = [name for name, _ in net.named_parameters()]
-    chosen = assign(mirror_map, names)
+    chosen = assign(mirror_map, names, net)
     different = list(dict.fromkeys(chosen.values()))
     sizes = [p.numel() for p in net.parameters()]
     tensor = np.repeat(np.arange(len(names)), sizes)[order]

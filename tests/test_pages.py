@@ -1,0 +1,89 @@
+"""The pages on groups and on sparse nets: their code runs as printed, their sentences hold."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mirrorflow import maps
+from mirrorflow.optim import MirrorDescent
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def run(page: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert block.count("\n") <= 15, block
+        exec(block, names)
+    return names
+
+
+@pytest.fixture
+def _single(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.set_default_dtype(torch.float32)  # as a reader has it
+
+
+@pytest.mark.usefixtures("_single")
+def test_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("groups.md")
+    out = capsys.readouterr().out
+    for word in ("HyperbolicEntropy(beta=0.001)", "normalisation", "BatchNorm2d", "Conv2d"):
+        assert word in out
+    assert names["optimizer"].param_groups[0]["mirror_map"] == maps.Power(1.5)
+
+
+@pytest.mark.usefixtures("_single")
+def test_sparse(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    names = run("sparse.md")
+    out = capsys.readouterr().out
+    assert "participation" in out
+    plain, x, y = names["plain"].eval(), names["x"], names["y"]
+    zeros = sum(int((plain[k].weight == 0).sum()) for k in (0, 4))
+    assert zeros == int(0.9 * (144 + 5760))
+    assert float((plain(x).argmax(1) == y).double().mean()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("mirror_map", "after"),
+    [
+        (maps.Quadratic(), -1e-3),
+        (maps.HyperbolicEntropy(0.01), -1e-5),
+        (maps.Logarithmic(0.01), -1e-5),
+        (maps.Power(1.5), -1e-6),
+        (maps.Power(3), -(1e-3**0.5)),
+        (maps.NegativeEntropy(), 0.0),
+    ],
+    ids=repr,
+)
+def test_where_a_step_from_0_leads(mirror_map: maps.MirrorMap, after: float) -> None:
+    p = nn.Parameter(torch.tensor([0.0, 1.0]))
+    p.grad = torch.tensor([1.0, 0.0])
+    MirrorDescent([p], 1e-3, mirror_map=mirror_map).step()
+    assert float(p[0].detach()) == pytest.approx(after, rel=1e-2)
+
+
+@pytest.mark.usefixtures("_single")
+def test_a_resnet_with_batchnorm_becomes_sparse(tmp_path: Path) -> None:
+    """The example, on the digits: nine tenths of the weights go, the accuracy stays."""
+    pytest.importorskip("sklearn")
+    main = runpy.run_path(str(ROOT / "examples" / "sparse_resnet.py"))["main"]
+    found = main("digits", 0, 6, out=tmp_path / "sparse.pt")
+    assert found["dense"] > 0.9
+    assert found["trained on"] > 0.9
+    assert found["loaded"] == found["trained on"]
+    state = torch.load(tmp_path / "sparse.pt", weights_only=True)
+    convolutions = [w for name, w in state.items() if w.ndim > 1]
+    zeros = sum(int((w == 0).sum()) for w in convolutions)
+    assert zeros == int(0.9 * sum(w.numel() for w in convolutions))
