@@ -221,7 +221,7 @@ def test_compiled_steps_are_those_of_the_default_path(mirror_map, optimizer, mon
         paths, "fused_step", lambda *given: (calls.append(given[0]), fused_step(*given))
     )
     ends = []
-    for compiled in (False, True):
+    for compiled in (False, None):  # None: 40,003 weights are enough
         g = torch.Generator().manual_seed(0)
         weights = [nn.Parameter(torch.randn(n, generator=g)) for n in (3, 40_000)]
         rule = RelativeStep(0.1, "constant", reject=False)

@@ -20,8 +20,9 @@ from mirrorflow.maps import (
 )
 from mirrorflow.maps.numerics import typed_fraction
 from mirrorflow.optim.kernels.build import library
+from mirrorflow.optim.sharded import is_sharded, local
 
-__all__ = ["Options", "fits", "fused_step", "has_kernel", "supports"]
+__all__ = ["Options", "fused_step", "has_kernel", "is_dense", "known", "laid_out_as", "misfit"]
 
 _POWERS = {1.5: 1, 2.0: 0, 3.0: 2, 4.0: 3}
 _PLAIN = {Tensor, torch.nn.Parameter}
@@ -67,28 +68,48 @@ def _kind(mirror_map: MirrorMap) -> tuple[int, float] | None:
     return None
 
 
+def known(mirror_map: MirrorMap) -> bool:
+    """True if there is a kernel for this map, whether or not it is built."""
+    return _kind(mirror_map) is not None
+
+
 def has_kernel(mirror_map: MirrorMap) -> bool:
-    """True if there is a kernel for this map, and a compiler built it."""
-    return _kind(mirror_map) is not None and library() is not None
+    """True if there is a kernel for this map, and it could be had."""
+    return known(mirror_map) and library() is not None
 
 
-def fits(x: Tensor, g: Tensor) -> bool:
-    """True if a kernel can step these tensors."""
-    return (
-        x.dtype in _NAMES
-        and g.dtype is x.dtype
-        and type(g) in _PLAIN
-        and type(x) in _PLAIN
-        and x.is_cpu
-        and g.is_cpu
-        and x.is_contiguous()
-        and g.is_contiguous()
-    )
+def misfit(x: Tensor, g: Tensor) -> str | None:
+    """Why no kernel can step these tensors, as the end of a sentence; None if one can."""
+    x, g = _mine(x), _mine(g)
+    if not (x.is_cpu and g.is_cpu):
+        return f"is on {x.device}, its gradient on {g.device}"
+    if not {type(x), type(g)} <= _PLAIN:
+        return f"is a {type(x).__name__}, its gradient a {type(g).__name__}"
+    if x.dtype not in _NAMES or g.dtype is not x.dtype:
+        return f"has the dtype {x.dtype}, its gradient {g.dtype}"
+    if not is_dense(x):
+        return f"has the strides {x.stride()}, with gaps or overlaps"
+    return None
 
 
-def supports(mirror_map: MirrorMap, x: Tensor, g: Tensor) -> bool:
-    """True if there is a kernel for this map and these tensors."""
-    return has_kernel(mirror_map) and fits(x, g)
+def is_dense(x: Tensor) -> bool:
+    """True if the entries fill one piece of memory, in whatever order."""
+    if x.is_contiguous():
+        return True
+    order = sorted(range(x.dim()), key=x.stride, reverse=True)
+    return x.permute(order).is_contiguous()
+
+
+def laid_out_as(x: Tensor, like: Tensor) -> Tensor:
+    """x, or a copy of it whose entries lie in memory as those of `like`, a dense tensor."""
+    if x.stride() == like.stride():
+        return x
+    return torch.empty_like(like, dtype=x.dtype).copy_(x)
+
+
+def _mine(x: Tensor) -> Tensor:
+    """The entries of a sharded tensor that lie in this process."""
+    return local(x) if is_sharded(x) else x
 
 
 def fused_step(
@@ -102,9 +123,9 @@ def fused_step(
     """One step of all tensors, in place: `rules.mirror_step` with its direction, fused.
 
     Args:
-        mirror_map: one for which `supports` is true.
-        x: parameters, all of one dtype.
-        g: gradients.
+        mirror_map: one for which `has_kernel` is true.
+        x: parameters, all of one dtype, no `misfit`.
+        g: gradients, laid out as the parameters; so are the moments.
         options: one per parameter.
         first: momentum, or Adam's first moment (then with second).
         second: Adam's second moment.
@@ -117,7 +138,7 @@ def fused_step(
         ctypes.c_int64(kind[0]),
         ctypes.c_double(kind[1]),
         ctypes.c_int64(len(x)),
-        (ctypes.c_int64 * len(x))(*[t.numel() for t in x]),
+        (ctypes.c_int64 * len(x))(*[_mine(t).numel() for t in x]),
         _pointers(x),
         _pointers(g),
         None if first is None else _pointers(first),
@@ -128,4 +149,4 @@ def fused_step(
 
 
 def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*[t.data_ptr() for t in tensors])
+    return (ctypes.c_void_p * len(tensors))(*[_mine(t).data_ptr() for t in tensors])
