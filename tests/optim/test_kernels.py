@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -17,7 +18,15 @@ from torch import nn
 from mirrorflow import maps
 from mirrorflow.errors import MirrorFlowError
 from mirrorflow.optim import MirrorAdamW, MirrorDescent, choice
-from mirrorflow.optim.kernels import Options, build, fused_step, has_kernel, misfit
+from mirrorflow.optim.kernels import (
+    Options,
+    build,
+    fused_sizes,
+    fused_step,
+    fused_trial,
+    has_kernel,
+    misfit,
+)
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler"
@@ -35,7 +44,13 @@ MAPS = [
     maps.Logarithmic(0.01),
     maps.Cosh(0.5),
     maps.Cosh(3.0),
+    maps.Cosh(0.004),  # duals beyond the floats
     maps.Exponential(),
+    maps.DoubleExponential(),
+    maps.Mixed(4.0),
+    maps.Mixed(1.5, 0.3, 2.0),
+    maps.Scaled(maps.HyperbolicEntropy(0.1), 0.2),
+    maps.Scaled(maps.Mixed(3.0), 7.0),
 ]
 
 
@@ -83,6 +98,49 @@ def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+def test_inner_products_of_a_trial(mirror_map, dtype):
+    """Against the maps in float64: two tensors, beyond a block, both kinds of weight decay."""
+    x = [torch.randn(n).to(dtype) for n in (3, 2500)]
+    d = [torch.randn(n).to(dtype) for n in (3, 2500)]
+    squares, energy = fused_sizes(mirror_map, x, d)
+    flat, direction = torch.cat(x).double(), torch.cat(d).double()
+    dual = mirror_map.to_dual(flat)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-13
+    assert squares == pytest.approx(float(direction @ direction), rel=tolerance)
+    if energy < torch.finfo(dtype).max:  # float32 cannot hold the dual of a steep map
+        assert energy == pytest.approx(float(dual @ flat), rel=tolerance)
+    for options in ({"shrink": 0.9}, {"shrink": 1, "dual_decay": 0.1}):
+        to = [torch.empty_like(t) for t in x]
+        change = fused_trial(mirror_map, x, d, to, Options(lr=0.05, sign=1, **options))
+        start = flat * 0.9 if options["shrink"] == 0.9 else mirror_map.step(flat, 0.1 * dual)
+        want = mirror_map.step(start, 0.05 * direction)
+        torch.testing.assert_close(torch.cat(to).double(), want, rtol=tolerance, atol=tolerance)
+        assert float(direction @ (start - want)) > 0
+        assert change == pytest.approx(float(direction @ (start - want)), rel=10 * tolerance)
+
+
+@needs_compiler
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+def test_duals_over_all_magnitudes(mirror_map):
+    """One entry at a time, so that no sum hides another: `x u` relative to itself."""
+    for dtype in (torch.float32, torch.float64):
+        for value in (1e-12, 1e-5, 0.03, 0.9, 4.0, 300.0, 1e7):
+            for x in (torch.tensor([value], dtype=dtype), torch.tensor([-value], dtype=dtype)):
+                got = fused_sizes(mirror_map, [x], [x])[1]
+                want = float((mirror_map.to_dual(x.double()) * x.double()).sum())
+                if not 1e-30 < want < 1e30:
+                    continue
+                # e^u has a rounding of u more for every unit of u.
+                steep = 1 + abs(math.log(want))
+                assert got == pytest.approx(want, rel=8 * torch.finfo(dtype).eps * steep), (
+                    x,
+                    dtype,
+                )
+
+
+@needs_compiler
 def test_every_processor_steps_as_exactly(monkeypatch, tmp_path):
     """The build without this processor's instructions: other machines take other forms."""
     monkeypatch.setenv("MIRRORFLOW_CACHE", str(tmp_path))
@@ -120,8 +178,9 @@ SGD = [
     {"momentum": 0.9, "weight_decay": 0.1},
     {"momentum": 0.8, "nesterov": True, "maximize": True},
     {"momentum": 0.9, "dampening": 0.2},
+    {"weight_decay": 0.5, "decay": "dual"},
 ]
-ADAM = [{}, {"betas": (0.5, 0.7), "maximize": True, "weight_decay": 0.2}]
+ADAM = [{}, {"betas": (0.5, 0.7), "maximize": True, "weight_decay": 0.2, "decay": "dual"}]
 
 
 @needs_compiler

@@ -216,10 +216,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
     def _has_kernel(self, group: dict[str, Any]) -> bool:
         return self._obstacle(group) is None and has_kernel(group["mirror_map"])
 
-    def _obstacle(self, group: dict[str, Any]) -> str | None:
+    def _obstacle(self, group: dict[str, Any]) -> str | None:  # noqa: ARG002
         """Why no kernel can do what these options ask for, as the end of a sentence, or None."""
-        if group["weight_decay"] and group["decay"] != "primal":
-            return f"weight decay has none with decay = {group['decay']!r}"
         return None
 
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:

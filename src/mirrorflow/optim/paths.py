@@ -8,8 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mirrorflow.optim.kernels import Options, fused_step, has_kernel, laid_out_as, misfit
-from mirrorflow.optim.sharded import is_sharded
 from mirrorflow.optim.update import Update
 
 __all__ = ["dual_blocked", "joinable", "moved_blocked", "step_blocked", "step_joined"]
@@ -17,8 +15,8 @@ __all__ = ["dual_blocked", "joinable", "moved_blocked", "step_blocked", "step_jo
 # Entries per block: x, direction and the map's intermediates stay in the second-level cache.
 BLOCK = 1 << 14
 # Up to which size the calls of a tensor's operations cost more than their arithmetic, by device:
-# there joining pays. Measured on the CPU: a third of the time for 100 tensors of 1,000 entries. On a
-# GPU 65,536 entries pass through memory in about the time of a launch: not measured.
+# there joining pays. Measured on the CPU: 100 tensors of 1,000 entries take a third of the time. On
+# a GPU 65,536 entries pass through memory in about the time of a launch: not measured.
 SMALL = {"cpu": 1 << 12, "cuda": 1 << 16}
 
 
@@ -32,21 +30,8 @@ def step_blocked(update: Update, lr: float | Tensor) -> None:
         update.parameter.copy_(update.x)
 
 
-def moved_blocked(update: Update, lr: float, direction: Tensor) -> Tensor:
-    """`update.moved(lr)`, by a kernel if one is wanted and fits, else in blocks.
-
-    Args:
-        direction: `update.full_direction()`, which the caller has at hand.
-    """
-    group = update.group
-    plain = not (lr * group["weight_decay"] and group["decay"] != "primal")
-    fits = update.kernels and misfit(update.x, direction) is None and not is_sharded(update.x)
-    if fits and plain and has_kernel(group["mirror_map"]):
-        direction = laid_out_as(direction, update.x)
-        moved = update.x.detach().clone()
-        options = Options(lr=lr, shrink=1 - lr * group["weight_decay"], sign=1)
-        fused_step(group["mirror_map"], [moved], [direction], [options])
-        return moved
+def moved_blocked(update: Update, lr: float) -> Tensor:
+    """`update.moved(lr)`, in blocks."""
     if not _blockable(update):
         return update.moved(lr)
     out = torch.empty_like(update.x)

@@ -3,7 +3,9 @@
 from mirrorflow.optim.kernels.build import found, library
 from mirrorflow.optim.kernels.fused import (
     Options,
+    fused_sizes,
     fused_step,
+    fused_trial,
     has_kernel,
     is_dense,
     known,
@@ -15,7 +17,9 @@ from mirrorflow.optim.kernels.inductor import generated_step
 __all__ = [
     "Options",
     "found",
+    "fused_sizes",
     "fused_step",
+    "fused_trial",
     "generated_step",
     "has_kernel",
     "is_dense",
