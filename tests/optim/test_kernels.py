@@ -44,7 +44,6 @@ MAPS = [
     maps.Logarithmic(0.01),
     maps.Cosh(0.5),
     maps.Cosh(3.0),
-    maps.Cosh(0.004),  # duals beyond the floats
     maps.Exponential(),
     maps.DoubleExponential(),
     maps.Mixed(4.0),
@@ -52,6 +51,7 @@ MAPS = [
     maps.Scaled(maps.HyperbolicEntropy(0.1), 0.2),
     maps.Scaled(maps.Mixed(3.0), 7.0),
 ]
+STEEP = maps.Cosh(0.004)  # most duals of the tests are beyond the floats
 
 
 def forget():
@@ -71,7 +71,7 @@ def grid(dtype):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+@pytest.mark.parametrize("mirror_map", [*MAPS, STEEP], ids=repr)
 @pytest.mark.parametrize("part", ["small", "all", "mixed"])
 def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
     x, delta = grid(dtype)
@@ -109,8 +109,7 @@ def test_inner_products_of_a_trial(mirror_map, dtype):
     dual = mirror_map.to_dual(flat)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-13
     assert squares == pytest.approx(float(direction @ direction), rel=tolerance)
-    if energy < torch.finfo(dtype).max:  # float32 cannot hold the dual of a steep map
-        assert energy == pytest.approx(float(dual @ flat), rel=tolerance)
+    assert energy == pytest.approx(float(dual @ flat), rel=tolerance)
     for options in ({"shrink": 0.9}, {"shrink": 1, "dual_decay": 0.1}):
         to = [torch.empty_like(t) for t in x]
         change = fused_trial(mirror_map, x, d, to, Options(lr=0.05, sign=1, **options))
@@ -122,7 +121,7 @@ def test_inner_products_of_a_trial(mirror_map, dtype):
 
 
 @needs_compiler
-@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+@pytest.mark.parametrize("mirror_map", [*MAPS, STEEP], ids=repr)
 def test_duals_over_all_magnitudes(mirror_map):
     """One entry at a time, so that no sum hides another: `x u` relative to itself."""
     for dtype in (torch.float32, torch.float64):

@@ -146,8 +146,9 @@ template <class T, class Map> struct Mover {
   }
   __attribute__((noinline, flatten)) void dual(int64_t n, const T* __restrict x,
                                                T* __restrict u) const {
+    const Map own = map;  // of which the compiler knows that u does not overwrite it
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) u[i] = map.dual(x[i]);
+    for (int64_t i = 0; i < n; ++i) u[i] = own.dual(x[i]);
   }
   void decay(int64_t n, T* x, T amount) const {  // u ← (1 − amount) u
     T u[block];
