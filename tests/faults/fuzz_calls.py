@@ -447,7 +447,7 @@ def _optim() -> list[Call]:
     def common() -> dict[str, Any]:
         return {
             "params": _parameters(), "lr": 0.1, "mirror_map": maps.Cosh(), "weight_decay": 0.0,
-            "decay": "primal", "maximize": False, "foreach": None, "compiled": False,
+            "decay": "primal", "maximize": False, "compiled": False,
             "check_finite": False,
         }  # fmt: skip
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from mirrorflow import maps
 from mirrorflow.losses import log_loss
-from mirrorflow.optim import MirrorAdamW, MirrorDescent
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, base
+from mirrorflow.optim.base import MirrorOptimizer
 from mirrorflow.optim.kernels import inductor
 
 needs_compiler = pytest.mark.skipif(
@@ -112,30 +113,36 @@ def test_generated_code_is_the_rule(monkeypatch, optimizer, options):
 
     monkeypatch.setattr(inductor, "DEVICES", {"cpu": lambda: True})
     monkeypatch.setattr(torch, "compile", counting)
-    monkeypatch.setattr(MirrorDescent, "_can_fuse", lambda *_: False)
-    monkeypatch.setattr(MirrorAdamW, "_can_fuse", lambda *_: False)
+    monkeypatch.setattr(MirrorOptimizer, "_step_fused", lambda _, group, updates, lr: updates)
+    monkeypatch.setattr(base, "require_kernels", lambda *_: None)
     compare_generated("cpu", torch.float64, 1e-12, optimizer, options)
     assert len(calls) == 1
     assert 1 <= calls[0].frame_count <= 2
 
 
-def test_what_cannot_be_generated_takes_the_plain_path(monkeypatch):
-    """A backend that fails is no error: nothing has moved, and the plain rule steps."""
+def test_what_cannot_be_generated_is_refused(monkeypatch):
+    """`compiled=True` requires it: a backend that fails is an error, and nothing has moved."""
 
     def broken(*_):
         raise RuntimeError("no Triton here")
 
     monkeypatch.setattr(inductor, "DEVICES", {"cpu": lambda: True})
+    monkeypatch.setattr(MirrorOptimizer, "_step_fused", lambda _, group, updates, lr: updates)
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **how: compiled(f, backend=broken, **how))
-    monkeypatch.setattr(MirrorDescent, "_can_fuse", lambda *_: False)
-    compare_generated("cpu", torch.float64, 0, MirrorDescent, {"momentum": 0.9})
+    inductor._compiled.cache_clear()
+    p = nn.Parameter(torch.ones(5))
+    p.grad = torch.ones(5)
+    opt = MirrorDescent([p], 0.1, mirror_map=maps.Power(3), compiled=True)
+    with pytest.raises(TypeError, match=r"compiled = True .* of shape \(5,\) .*did not compile"):
+        opt.step()
+    assert torch.equal(p.detach(), torch.ones(5))
     inductor._compiled.cache_clear()
 
 
 @needs_gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("path", [{}, {"foreach": True}, {"compiled": True}], ids=str)
+@pytest.mark.parametrize("path", [{}, {"compiled": True}], ids=str)
 @pytest.mark.parametrize(("optimizer", "options"), GENERATED, ids=["descent", "adamw"])
 def test_a_gpu_steps_as_the_cpu(optimizer, options, path, dtype):
     on_cpu = [nn.Parameter(torch.randn(s).to(dtype)) for s in ((40, 50), (30,))]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import os
+import re
 import shutil
 import warnings
 
@@ -14,8 +16,17 @@ import torch
 from torch import nn
 
 from mirrorflow import maps
-from mirrorflow.optim import MirrorAdamW, MirrorDescent
-from mirrorflow.optim.kernels import Options, build, fused_step, supports
+from mirrorflow.errors import MirrorFlowError
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, choice
+from mirrorflow.optim.kernels import (
+    Options,
+    build,
+    fused_sizes,
+    fused_step,
+    fused_trial,
+    has_kernel,
+    misfit,
+)
 
 needs_compiler = pytest.mark.skipif(
     shutil.which("c++") is None and shutil.which("g++") is None, reason="no C++ compiler"
@@ -34,7 +45,19 @@ MAPS = [
     maps.Cosh(0.5),
     maps.Cosh(3.0),
     maps.Exponential(),
+    maps.DoubleExponential(),
+    maps.Mixed(4.0),
+    maps.Mixed(1.5, 0.3, 2.0),
+    maps.Scaled(maps.HyperbolicEntropy(0.1), 0.2),
+    maps.Scaled(maps.Mixed(3.0), 7.0),
 ]
+STEEP = maps.Cosh(0.004)  # most duals of the tests are beyond the floats
+
+
+def forget():
+    """As in a new process."""
+    build.found.cache_clear()
+    build._tell.cache_clear()
 
 
 def grid(dtype):
@@ -48,7 +71,7 @@ def grid(dtype):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+@pytest.mark.parametrize("mirror_map", [*MAPS, STEEP], ids=repr)
 @pytest.mark.parametrize("part", ["small", "all", "mixed"])
 def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
     x, delta = grid(dtype)
@@ -58,7 +81,8 @@ def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
     elif part == "mixed":  # small and large steps side by side in one vector, zeros among them
         order = torch.randperm(len(x))
         x, delta = x[order], delta[order]
-    assert supports(mirror_map, x, delta)
+    assert has_kernel(mirror_map)
+    assert misfit(x, delta) is None
     start = x.clone()
     fused_step(mirror_map, [x], [delta], [Options(lr=1, shrink=1, sign=1)])
     want = mirror_map.step(start.double(), delta.double())
@@ -74,11 +98,53 @@ def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
+def test_inner_products_of_a_trial(mirror_map, dtype):
+    """Against the maps in float64: two tensors, beyond a block, both kinds of weight decay."""
+    x = [torch.randn(n).to(dtype) for n in (3, 2500)]
+    d = [torch.randn(n).to(dtype) for n in (3, 2500)]
+    squares, energy = fused_sizes(mirror_map, x, d)
+    flat, direction = torch.cat(x).double(), torch.cat(d).double()
+    dual = mirror_map.to_dual(flat)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-13
+    assert squares == pytest.approx(float(direction @ direction), rel=tolerance)
+    assert energy == pytest.approx(float(dual @ flat), rel=tolerance)
+    for options in ({"shrink": 0.9}, {"shrink": 1, "dual_decay": 0.1}):
+        to = [torch.empty_like(t) for t in x]
+        change = fused_trial(mirror_map, x, d, to, Options(lr=0.05, sign=1, **options))
+        start = flat * 0.9 if options["shrink"] == 0.9 else mirror_map.step(flat, 0.1 * dual)
+        want = mirror_map.step(start, 0.05 * direction)
+        torch.testing.assert_close(torch.cat(to).double(), want, rtol=tolerance, atol=tolerance)
+        assert float(direction @ (start - want)) > 0
+        assert change == pytest.approx(float(direction @ (start - want)), rel=10 * tolerance)
+
+
+@needs_compiler
+@pytest.mark.parametrize("mirror_map", [*MAPS, STEEP], ids=repr)
+def test_duals_over_all_magnitudes(mirror_map):
+    """One entry at a time, so that no sum hides another: `x u` relative to itself."""
+    for dtype in (torch.float32, torch.float64):
+        for value in (1e-12, 1e-5, 0.03, 0.9, 4.0, 300.0, 1e7):
+            for x in (torch.tensor([value], dtype=dtype), torch.tensor([-value], dtype=dtype)):
+                got = fused_sizes(mirror_map, [x], [x])[1]
+                want = float((mirror_map.to_dual(x.double()) * x.double()).sum())
+                if not 1e-30 < want < 1e30:
+                    continue
+                # e^u has a rounding of u more for every unit of u.
+                steep = 1 + abs(math.log(want))
+                assert got == pytest.approx(want, rel=8 * torch.finfo(dtype).eps * steep), (
+                    x,
+                    dtype,
+                )
+
+
+@needs_compiler
 def test_every_processor_steps_as_exactly(monkeypatch, tmp_path):
     """The build without this processor's instructions: other machines take other forms."""
     monkeypatch.setenv("MIRRORFLOW_CACHE", str(tmp_path))
     monkeypatch.setattr(build, "VARIANTS", ("-fopenmp-simd",))
-    build.library.cache_clear()
+    forget()
     try:
         for mirror_map in MAPS:
             for part in ("small", "all"):
@@ -86,7 +152,7 @@ def test_every_processor_steps_as_exactly(monkeypatch, tmp_path):
                 # An x87 register left full by MMX makes this NaN, and LAPACK fail ever after.
                 assert np.longdouble(1) / np.longdouble(4) == 0.25, mirror_map
     finally:
-        build.library.cache_clear()
+        forget()
 
 
 @needs_compiler
@@ -111,8 +177,9 @@ SGD = [
     {"momentum": 0.9, "weight_decay": 0.1},
     {"momentum": 0.8, "nesterov": True, "maximize": True},
     {"momentum": 0.9, "dampening": 0.2},
+    {"weight_decay": 0.5, "decay": "dual"},
 ]
-ADAM = [{}, {"betas": (0.5, 0.7), "maximize": True, "weight_decay": 0.2}]
+ADAM = [{}, {"betas": (0.5, 0.7), "maximize": True, "weight_decay": 0.2, "decay": "dual"}]
 
 
 @needs_compiler
@@ -145,47 +212,114 @@ def test_fused_optimizers_equal_eager_ones(mirror_map, optimizer, options, dtype
             torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
 
 
-def test_what_has_no_kernel_takes_the_eager_path():
-    for mirror_map, layout in (
-        (maps.DoubleExponential(), "plain"),
-        (maps.Power(3), "transposed"),
+def test_what_has_no_kernel_takes_the_eager_path(monkeypatch):
+    monkeypatch.setattr(choice, "PAYS", 1)
+    gaps = torch.randn(12, 4)[::2]
+    custom = maps.Custom(lambda x: x + x**3, name="cubic")
+    for mirror_map, values, why in (
+        (maps.PNorm(3.0), torch.randn(6, 4), "PNorm.* has none"),
+        (custom, torch.randn(6, 4), "cubic.* has none"),
+        (maps.Power(3), gaps, r"shape \(6, 4\) has the strides \(8, 1\), with gaps"),
     ):
-        values = torch.randn(6, 4) if layout == "plain" else torch.randn(4, 6).T
-        fused, eager = nn.Parameter(values.clone()), nn.Parameter(values.clone())
-        for p, compiled in ((fused, True), (eager, False)):
+        ends = []
+        for compiled in (None, False):
+            p = nn.Parameter(torch.empty(0))
+            p.data = values if values is gaps else values.clone()
+            before = p.detach().clone()
             p.grad = torch.ones_like(p)
             MirrorDescent([p], 0.1, mirror_map=mirror_map, compiled=compiled).step()
-        torch.testing.assert_close(fused, eager, rtol=1e-12, atol=0)
+            ends.append(p.detach().clone())
+            p.data.copy_(before)
+        assert torch.equal(*ends)
+        assert not torch.equal(ends[0], before)
+        with pytest.raises((ValueError, TypeError), match=f"compiled = True asks .*{why}"):
+            MirrorDescent([p], 0.1, mirror_map=mirror_map, compiled=True).step()
+        assert torch.equal(p.detach(), before)
 
 
 @pytest.mark.parametrize("why", ["no compiler", "switched off", "does not compile"])
 def test_without_a_compiler_everything_works(monkeypatch, tmp_path, why):
     monkeypatch.setenv("MIRRORFLOW_CACHE", str(tmp_path))
+    monkeypatch.setattr(choice, "PAYS", 3)
+    text = "no C\\+\\+ compiler .*name one in CXX"
     if why == "no compiler":
         monkeypatch.delenv("CXX", raising=False)
         monkeypatch.setattr(shutil, "which", lambda _: None)
     elif why == "switched off":
         monkeypatch.setenv("MIRRORFLOW_NO_KERNELS", "1")
+        text = "MIRRORFLOW_NO_KERNELS is set"
     else:
         monkeypatch.setattr(build, "SOURCE", tmp_path / "broken.cpp")
         (tmp_path / "broken.cpp").write_text("this is no C++")
-    build.library.cache_clear()
-    told = warnings.catch_warnings() if why == "switched off" else pytest.warns(RuntimeWarning)
+        text = "ended with 1 .*name one in CXX"
+    forget()
+
+    def step(compiled, entries=3):
+        p = nn.Parameter(torch.ones(entries))
+        p.grad = torch.ones(entries)
+        MirrorDescent([p], 0.1, mirror_map=maps.Quadratic(), compiled=compiled).step()
+        torch.testing.assert_close(p.detach(), torch.full((entries,), 0.9))
+
     try:
+        step(None, entries=2)  # a small net asks for nothing
+        step(False)
+        told = warnings.catch_warnings() if why == "switched off" else pytest.warns(RuntimeWarning)
         with told as caught:
-            assert build.library() is None
+            step(None)
+            step(None)
             assert build.library() is None
         if why != "switched off":
             (warning,) = caught  # once
-            assert "compiled=True takes the eager steps" in str(warning.message)
-            text = "no C++ compiler" if why == "no compiler" else "ended with 1"
-            assert text in str(warning.message)
-        p = nn.Parameter(torch.ones(3))
-        p.grad = torch.ones(3)
-        MirrorDescent([p], 0.1, mirror_map=maps.Quadratic(), compiled=True).step()
-        torch.testing.assert_close(p.detach(), torch.full((3,), 0.9))
+            assert re.search(f"several times slower .*{text}", str(warning.message))
+        with pytest.raises(
+            MirrorFlowError, match=f"compiled = True asks for kernels, but .*{text}"
+        ):
+            step(True)
     finally:
-        build.library.cache_clear()
+        forget()
+
+
+@needs_compiler
+def test_a_net_is_large_from_a_number_of_weights_on(monkeypatch):
+    """Weights of all groups count, and only what a step moves."""
+    seen = []
+    monkeypatch.setattr(
+        MirrorDescent, "_fuse", lambda self, group, updates, lr: seen.append(len(updates))
+    )
+    sizes = (choice.PAYS - 10, 7, 3)
+    params = [nn.Parameter(torch.ones(n)) for n in sizes]
+    opt = MirrorDescent([{"params": params[:1]}, {"params": params[1:]}], mirror_map=maps.Cosh())
+    for p in params[:2]:
+        p.grad = torch.ones_like(p)
+    opt.step()
+    assert seen == []
+    assert (params[0] < 1).all()
+    params[2].grad = torch.ones_like(params[2])
+    opt.step()
+    assert seen == [1, 2]
+
+
+@needs_compiler
+@pytest.mark.parametrize("optimizer", [MirrorDescent, MirrorAdamW])
+def test_any_dense_layout_is_stepped(optimizer):
+    """Channels last, a gradient laid out otherwise, moments loaded in a third layout."""
+    start = torch.randn(6, 4, 3, 3)
+    layouts = (torch.channels_last, torch.contiguous_format)
+    options = {"momentum": 0.9} if optimizer is MirrorDescent else {}
+    ends = []
+    for compiled in (True, False):
+        g = torch.Generator().manual_seed(1)
+        p = nn.Parameter(start.clone().contiguous(memory_format=layouts[0]))
+        opt = optimizer([p], 0.01, mirror_map=maps.Power(3), compiled=compiled, **options)
+        for layout in (*layouts, *layouts):
+            p.grad = torch.randn(p.shape, generator=g).contiguous(memory_format=layout)
+            opt.step()
+            for name, value in opt.state[p].items():
+                if name != "step":
+                    opt.state[p][name] = value.contiguous(memory_format=layout)
+        ends.append(p.detach())
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-14)
+    assert not torch.allclose(ends[0], start, atol=0.01)
 
 
 @pytest.fixture
@@ -193,13 +327,13 @@ def cache(monkeypatch, tmp_path):
     """An empty cache, and a quick compilation."""
     monkeypatch.setenv("MIRRORFLOW_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(build, "VARIANTS", ("-O0",))
-    build.library.cache_clear()
+    forget()
     yield tmp_path / "cache"
-    build.library.cache_clear()
+    forget()
 
 
 def again():
-    build.library.cache_clear()
+    forget()
     return build.library()
 
 

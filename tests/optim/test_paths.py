@@ -7,21 +7,30 @@ import torch
 from torch import nn
 
 from mirrorflow import maps
-from mirrorflow.optim import MirrorAdamW, MirrorDescent
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, paths
+from mirrorflow.optim.kernels import has_kernel
 from mirrorflow.optim.paths import BLOCK
 
 MAPS = [maps.Quadratic(), maps.Power(1.5), maps.HyperbolicEntropy(0.1), maps.PNorm(3.0)]
-PATHS = {"default": {}, "joined": {"foreach": True}, "fused": {"compiled": True}}
+PATHS = {"default": False, "alone": False, "fused": True}
 OPTIMIZERS = [(MirrorDescent, {"momentum": 0.9}), (MirrorAdamW, {"weight_decay": 0.0})]
+
+
+def make(optimizer, params, lr, mirror_map, path, monkeypatch, **options):
+    """On the path: small tensors joined (the default) or alone, or kernels where there are some."""
+    if path == "alone":
+        monkeypatch.setattr(paths, "SMALL", {})
+    compiled = PATHS[path] and has_kernel(mirror_map)
+    return optimizer(params, lr, mirror_map=mirror_map, compiled=compiled, **options)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
 @pytest.mark.parametrize(("optimizer", "options"), OPTIMIZERS, ids=["descent", "adamw"])
-def test_every_path_is_the_rule(optimizer, options, mirror_map, path):
+def test_every_path_is_the_rule(optimizer, options, mirror_map, path, monkeypatch):
     """Tensors larger than a block and smaller, against the rule on the whole tensor."""
     params = [nn.Parameter(torch.randn(s)) for s in ((BLOCK + 7,), (3, 5), ())]
-    opt = optimizer(params, 0.02, mirror_map=mirror_map, **options, **PATHS[path])
+    opt = make(optimizer, params, 0.02, mirror_map, path, monkeypatch, **options)
     plain = [p.detach().clone() for p in params]
     state: list[dict[str, torch.Tensor]] = [{} for _ in params]
     for step in range(1, 4):
@@ -44,12 +53,12 @@ def test_every_path_is_the_rule(optimizer, options, mirror_map, path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("optimizer", "options"), OPTIMIZERS, ids=["descent", "adamw"])
-def test_zero_gradients_leave_every_bit_on_every_path(optimizer, options, path, dtype):
+def test_zero_gradients_leave_every_bit_on_every_path(optimizer, options, path, dtype, monkeypatch):
     values = torch.randn(BLOCK + 64).to(dtype)
     values[:4] = torch.tensor([0.0, -0.0, 1e-7, -1e-7])
     for mirror_map in MAPS:
         p = nn.Parameter(values.clone())
-        opt = optimizer([p], 0.1, mirror_map=mirror_map, **options, **PATHS[path])
+        opt = make(optimizer, [p], 0.1, mirror_map, path, monkeypatch, **options)
         for zero in (0.0, -0.0):
             p.grad = torch.full_like(p, zero)
             opt.step()

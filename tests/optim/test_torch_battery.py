@@ -15,7 +15,7 @@ import torch
 from torch.nn import Parameter
 
 from mirrorflow import maps
-from mirrorflow.optim import MirrorAdamW, MirrorDescent
+from mirrorflow.optim import MirrorAdamW, MirrorDescent, choice, paths
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -56,7 +56,7 @@ def _info(cls, theirs):
         optim_inputs_func=inputs,
         scheduler_inputs=model.scheduler_inputs,
         optim_error_inputs_func=database.get_error_inputs_for_all_optims,
-        supported_impls=("foreach",),
+        supported_impls=(),
         supports_complex=False,
         supports_sparse=False,
     )
@@ -149,11 +149,13 @@ def test_step_is_noop_for_zero_gradients(info, case):
 
 
 @everywhere
-def test_foreach_matches_forloop(info, case):
+def test_joined_and_fused_steps_match_plain_ones(info, case, monkeypatch):
     results = []
-    for foreach in (False, True, None):
+    for path in ("plain", "joined", "fused"):
+        monkeypatch.setattr(paths, "SMALL", {"cpu": 100} if path == "joined" else {})
+        monkeypatch.setattr(choice, "PAYS", 1 if path == "fused" else 1 << 40)
         weight, bias, x = problem()
-        opt = info.optim_cls([weight, bias], foreach=foreach, **copy.deepcopy(case.kwargs))
+        opt = info.optim_cls([weight, bias], **copy.deepcopy(case.kwargs))
         closure = closure_of(weight, bias, x, opt)
         for _ in range(5):
             opt.step(closure)

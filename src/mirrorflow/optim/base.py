@@ -21,7 +21,8 @@ from mirrorflow.optim.checks import (
     listed_parameters,
     refuse_fused,
 )
-from mirrorflow.optim.kernels import fits, generated_step, has_kernel
+from mirrorflow.optim.choice import as_compiled, refuse, require_kernels, wants_kernels
+from mirrorflow.optim.kernels import generated_step, has_kernel, laid_out_as, misfit
 from mirrorflow.optim.paths import joinable, step_blocked, step_joined
 from mirrorflow.optim.relative import StepSearch
 from mirrorflow.optim.saved import AS_TEXT, as_text, fitted
@@ -90,6 +91,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
         group = self.param_groups[-1]
         try:
             self._check_group(group)
+            if group["compiled"]:
+                require_kernels(group, self._obstacle(group))
         except Exception:
             self.param_groups.pop()
             raise
@@ -115,10 +118,9 @@ class MirrorOptimizer(torch.optim.Optimizer):
             group["lr"] = as_number(lr, "lr", least=0)
         group["weight_decay"] = as_number(group["weight_decay"], "weight_decay", least=0)
         as_choice(group["decay"], "decay", rules.decay_names())
-        for flag in ("maximize", "compiled", "check_finite"):
+        for flag in ("maximize", "check_finite"):
             group[flag] = as_flag(group[flag], flag)
-        if group["foreach"] is not None:
-            group["foreach"] = as_flag(group["foreach"], "foreach")
+        group["compiled"] = as_compiled(group["compiled"])
         if group["step_rule"] != self.defaults["step_rule"]:
             raise ValueError(
                 "a group has its own step rule; the relative step is one scalar for the whole net "
@@ -148,9 +150,9 @@ class MirrorOptimizer(torch.optim.Optimizer):
                 return torch.compiler.disable(self._step_relative)(closure)  # type: ignore[no-untyped-call]
             return self._step_relative(closure)
         loss = _evaluate(closure)
-        found = self.with_gradient()
+        updates = self._updates()
         for group in self.param_groups:
-            self._step_group(group, [p for p, its in found if its is group])
+            self._step_group(group, [u for u in updates if u.group is group])
         return loss
 
     def _step_relative(self, closure: Callable[[], Any] | None) -> Any:
@@ -158,7 +160,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         loss = _evaluate(closure)
         if rule.reject and closure is not None:
             loss = self._take_back(loss, closure, rule)
-        updates = [self._begin(p, group) for p, group in self.with_gradient()]
+        updates = self._updates()
         if not updates:
             return loss
         if closure is None:
@@ -171,48 +173,56 @@ class MirrorOptimizer(torch.optim.Optimizer):
             update.write(moved)
         return loss
 
-    def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _step_group(self, group: dict[str, Any], updates: list[Update]) -> None:
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.device.type == "cpu" and not is_compiling():
             lr = lr.item()
-        updates = [self._begin(p, group) for p in params]
-        if group["compiled"] and not is_compiling():
+        if not is_compiling():
             updates = self._step_fused(group, updates, lr)
         joined: dict[Any, list[Update]] = {}
         for update in updates:
             self._turn(update)
-            if group["compiled"] and generated_step(update, lr):
-                continue
-            if not group["foreach"] or not joinable(update):
+            if group["compiled"] and not is_compiling():
+                reason = generated_step(update, lr)
+                if reason is not None:
+                    refuse(update, reason)
+            elif joinable(update):
+                key = (update.x.dtype, update.x.device, update.correction)
+                joined.setdefault(key, []).append(update)
+            else:
                 step_blocked(update, lr)
-                continue
-            key = (update.x.dtype, update.x.device, update.correction)
-            joined.setdefault(key, []).append(update)
         for together in joined.values():
             step_joined(together, lr)
 
     def _step_fused(self, group: dict[str, Any], updates: list[Update], lr: float) -> list[Update]:
-        """Step what the kernels know; returns the rest."""
-        decays_otherwise = group["weight_decay"] and group["decay"] != "primal"
-        possible = any(u.x.is_cpu for u in updates) and not decays_otherwise
-        if not (possible and self._can_fuse(group) and has_kernel(group["mirror_map"])):
-            return updates
+        """Step what the kernels are to step and know; returns the rest."""
         batches: dict[torch.dtype, list[Update]] = {}
         rest = []
         for update in updates:
-            if fits(update.x, update.direction):
+            reason = misfit(update.x, update.direction)
+            if not (update.kernels and update.x.is_cpu):
+                rest.append(update)
+            elif reason is None and self._has_kernel(group):
                 batches.setdefault(update.x.dtype, []).append(update)
+            elif group["compiled"]:
+                refuse(update, reason or "has a group whose options have none")
             else:
                 rest.append(update)
         for batch in batches.values():
+            for update in batch:
+                update.direction = laid_out_as(update.direction, update.x)
             self._fuse(group, batch, lr)
             for update in batch:
                 if update.x is not update.parameter:
                     update.parameter.copy_(update.x)
         return rest
 
-    def _can_fuse(self, group: dict[str, Any]) -> bool:
-        raise NotImplementedError
+    def _has_kernel(self, group: dict[str, Any]) -> bool:
+        return self._obstacle(group) is None and has_kernel(group["mirror_map"])
+
+    def _obstacle(self, group: dict[str, Any]) -> str | None:  # noqa: ARG002
+        """Why no kernel can do what these options ask for, as the end of a sentence, or None."""
+        return None
 
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
         """The fused step of updates of one dtype, state included."""
@@ -236,13 +246,19 @@ class MirrorOptimizer(torch.optim.Optimizer):
                     found.append((p, group))
         return found
 
-    def _begin(self, p: Tensor, group: dict[str, Any]) -> Update:
+    def _updates(self) -> list[Update]:
+        """The start of a step: every gradient, with what it moves."""
+        found = self.with_gradient()
+        weights = sum(p.numel() for p, _ in found)
+        return [self._begin(p, group, weights) for p, group in found]
+
+    def _begin(self, p: Tensor, group: dict[str, Any], weights: int) -> Update:
         g = p.grad
         assert g is not None  # `with_gradient` has looked
         x = p
         if p.dtype in LOW_PRECISION:
             x, g = master(p, self.state[p]), g.float()
-        return Update(p, x, g, group)
+        return Update(p, x, g, group, kernels=wants_kernels(group["compiled"], weights))
 
     # -- the relative step ------------------------------------------------------------------
 

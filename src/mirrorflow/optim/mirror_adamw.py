@@ -12,7 +12,7 @@ from mirrorflow.checks import as_flag, as_number, shown
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
 from mirrorflow.optim.base import LearningRate, MirrorOptimizer
-from mirrorflow.optim.kernels import Options, fused_step
+from mirrorflow.optim.kernels import Options, fused_step, laid_out_as
 from mirrorflow.optim.update import Update
 
 __all__ = ["MirrorAdamW"]
@@ -34,19 +34,19 @@ class MirrorAdamW(MirrorOptimizer):
         decay: "primal" (as AdamW) or "dual" (see `rules.mirror_step`).
         amsgrad: use the largest v so far.
         maximize: ascend.
-        foreach: as in `MirrorDescent`.
         compiled: as in `MirrorDescent`.
         check_finite: as in `MirrorDescent`.
         fused: only for those who pass torch's arguments on: True is refused.
 
-    Reduces to: `torch.optim.AdamW` (bitwise) for `Quadratic()`.
+    Reduces to: `torch.optim.AdamW` (bitwise without kernels) for `Quadratic()`.
 
     Does not promise: the horizon of the map. Adam scales the gradient entry by entry, so the
     implicit bias is that of the preconditioned flow, on top of which the map sparsifies.
 
     Raises:
-        ValueError: an option outside its range.
+        ValueError: an option outside its range; no kernel for it with `compiled=True`.
         TypeError: parameters that are not real floating-point, or something that is no map.
+        MirrorFlowError: the kernels of `compiled=True` cannot be had here.
 
     Source: Loshchilov & Hutter 2019; the dual step as in `MirrorDescent`.
     """
@@ -65,8 +65,7 @@ class MirrorAdamW(MirrorOptimizer):
         decay: rules.Decay = "primal",
         amsgrad: bool = False,
         maximize: bool = False,
-        foreach: bool | None = None,
-        compiled: bool = False,
+        compiled: bool | None = None,
         check_finite: bool = False,
         fused: bool | None = None,
     ) -> None:
@@ -77,7 +76,6 @@ class MirrorAdamW(MirrorOptimizer):
             "decay": decay,
             "amsgrad": amsgrad,
             "maximize": maximize,
-            "foreach": foreach,
             "compiled": compiled,
             "check_finite": check_finite,
             "fused": fused,
@@ -105,11 +103,14 @@ class MirrorAdamW(MirrorOptimizer):
                 state["max_exp_avg_sq"] = torch.zeros_like(update.x)
         return state
 
-    def _can_fuse(self, group: dict[str, Any]) -> bool:
-        return not group["amsgrad"]
+    def _obstacle(self, group: dict[str, Any]) -> str | None:
+        return "amsgrad = True has none" if group["amsgrad"] else super()._obstacle(group)
 
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
         states = [self._state_of(update) for update in updates]
+        for update, state in zip(updates, states, strict=True):
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[key] = laid_out_as(state[key], update.x)
         torch._foreach_add_([state["step"] for state in states], 1)
         beta1, beta2 = group["betas"]
         counts = [state["step"].item() for state in states]

@@ -11,7 +11,7 @@ from mirrorflow.checks import as_flag, as_number
 from mirrorflow.maps import MapLike
 from mirrorflow.optim import rules
 from mirrorflow.optim.base import LearningRate, MirrorOptimizer
-from mirrorflow.optim.kernels import Options, fused_step
+from mirrorflow.optim.kernels import Options, fused_step, laid_out_as
 from mirrorflow.optim.update import Update
 
 __all__ = ["MirrorDescent"]
@@ -37,16 +37,17 @@ class MirrorDescent(MirrorOptimizer):
         weight_decay: decoupled, λ ≥ 0.
         decay: "primal", `θ ← (1 − lr λ)θ`, or "dual", `u ← (1 − lr λ)u` (see `rules.mirror_step`).
         maximize: ascend.
-        foreach: see docs/optimizers.md, "Paths".
-        compiled: see docs/optimizers.md, "Paths".
+        compiled: None takes the C++ kernels for nets of 32,768 weights or more, wherever there are
+            some; True requires them, False never takes them (see docs/optimizers.md, "Paths").
         check_finite: look for NaN and infinite gradients before any parameter moves.
         fused: only for those who pass torch's arguments on: True is refused.
 
-    Reduces to: `torch.optim.SGD` (bitwise) for `Quadratic()` without weight decay.
+    Reduces to: `torch.optim.SGD` (bitwise without kernels) for `Quadratic()` without weight decay.
 
     Raises:
-        ValueError: an option outside its range.
+        ValueError: an option outside its range; no kernel for it with `compiled=True`.
         TypeError: parameters that are not real floating-point, or something that is no map.
+        MirrorFlowError: the kernels of `compiled=True` cannot be had here.
 
     Source: Nemirovski & Yudin 1983; Beck & Teboulle 2003; arXiv 2605.19458.
     """
@@ -65,8 +66,7 @@ class MirrorDescent(MirrorOptimizer):
         weight_decay: float = 0.0,
         decay: rules.Decay = "primal",
         maximize: bool = False,
-        foreach: bool | None = None,
-        compiled: bool = False,
+        compiled: bool | None = None,
         check_finite: bool = False,
         fused: bool | None = None,
     ) -> None:
@@ -77,7 +77,6 @@ class MirrorDescent(MirrorOptimizer):
             "weight_decay": weight_decay,
             "decay": decay,
             "maximize": maximize,
-            "foreach": foreach,
             "compiled": compiled,
             "check_finite": check_finite,
             "fused": fused,
@@ -95,9 +94,6 @@ class MirrorDescent(MirrorOptimizer):
                 f"{group['momentum']}, dampening = {group['dampening']}"
             )
 
-    def _can_fuse(self, group: dict[str, Any]) -> bool:  # noqa: ARG002
-        return True
-
     def _fuse(self, group: dict[str, Any], updates: list[Update], lr: float) -> None:
         how: dict[bool, Options] = {}
         options, buffers = [], []
@@ -107,9 +103,8 @@ class MirrorDescent(MirrorOptimizer):
                 state = self.state[update.parameter]
                 first = "momentum_buffer" not in state
                 if first:
-                    state["momentum_buffer"] = torch.zeros_like(
-                        update.x, memory_format=torch.contiguous_format
-                    )
+                    state["momentum_buffer"] = torch.zeros_like(update.x)
+                state["momentum_buffer"] = laid_out_as(state["momentum_buffer"], update.x)
                 buffers.append(state["momentum_buffer"])
             if first not in how:
                 how[first] = Options.of(

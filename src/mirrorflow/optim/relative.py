@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from mirrorflow.errors import DivergedError
-from mirrorflow.optim.paths import dual_blocked, moved_blocked
 from mirrorflow.optim.sharded import inner, largest_over_ranks
 from mirrorflow.optim.step_size import RelativeStep, solve_step
+from mirrorflow.optim.trial import Trials
 from mirrorflow.optim.update import Update
 
 __all__ = ["StepSearch"]
@@ -177,10 +177,9 @@ class _Trial:
     """`ρ(s)` as a function that keeps its last step."""
 
     def __init__(self, updates: list[Update]) -> None:
-        self.updates = updates
-        self.directions = [u.full_direction() for u in updates]
-        self.norm = math.sqrt(sum(inner(d, d) for d in self.directions))
-        self.energy = sum(inner(dual_blocked(u), u.x) for u in updates)
+        self.trials = Trials(updates)
+        squares, self.energy = self.trials.sizes()
+        self.norm = math.sqrt(squares)
         if self.energy == 0:
             raise ValueError(
                 "lr='auto' measures the step relative to the parameters, which are all zero; "
@@ -196,11 +195,7 @@ class _Trial:
 
     def __call__(self, s: float) -> float:
         self.s = s
-        pairs = zip(self.updates, self.directions, strict=True)
-        self.moved = [moved_blocked(u, s, d) for u, d in pairs]
-        change = 0.0
-        for u, d, new in zip(self.updates, self.directions, self.moved, strict=True):
-            change += inner(d, u.start(s) - new)  # weight decay is no part of it
+        self.moved, change = self.trials.move(s)
         self.drop = change
         self.rho = math.sqrt(max(0.0, s * change / self.energy)) if change == change else math.nan
         return self.rho

@@ -19,8 +19,8 @@ from mirrorflow.optim.state import PREVIOUS
 __all__ = ["AS_TEXT", "as_text", "fitted"]
 
 AS_TEXT = ("mirror_map", "step_rule")
-# Options of torch's optimizers that a mirror step has no use for.
-_FOREIGN = frozenset({"capturable", "differentiable", "fused", "decoupled_weight_decay"})
+# Options of torch's optimizers, and of older ones of ours, that a mirror step has no use for.
+_FOREIGN = frozenset({"capturable", "decoupled_weight_decay", "differentiable", "foreach", "fused"})
 _COMMON = frozenset({"master", "step"})
 
 

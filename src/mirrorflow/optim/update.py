@@ -25,6 +25,7 @@ class Update:
         group: the options.
         denominator: Adam's, the shape of x, or None for 1.
         correction: a number that divides the step (Adam's `1 − β₁ᵗ`).
+        kernels: whether kernels are to step it, if they can.
     """
 
     parameter: Tensor
@@ -33,6 +34,7 @@ class Update:
     group: dict[str, Any]
     denominator: Tensor | None = None
     correction: float | Tensor = 1.0
+    kernels: bool = False
 
     def moved(self, lr: float | Tensor) -> Tensor:
         """The new value after a step of size lr; nothing is changed in place.

@@ -1,7 +1,30 @@
 """The fused C++ step: one pass over memory for direction, weight decay and map."""
 
-from mirrorflow.optim.kernels.build import library
-from mirrorflow.optim.kernels.fused import Options, fits, fused_step, has_kernel, supports
+from mirrorflow.optim.kernels.build import found, library
+from mirrorflow.optim.kernels.fused import (
+    Options,
+    fused_sizes,
+    fused_step,
+    fused_trial,
+    has_kernel,
+    is_dense,
+    known,
+    laid_out_as,
+    misfit,
+)
 from mirrorflow.optim.kernels.inductor import generated_step
 
-__all__ = ["Options", "fits", "fused_step", "generated_step", "has_kernel", "library", "supports"]
+__all__ = [
+    "Options",
+    "found",
+    "fused_sizes",
+    "fused_step",
+    "fused_trial",
+    "generated_step",
+    "has_kernel",
+    "is_dense",
+    "known",
+    "laid_out_as",
+    "library",
+    "misfit",
+]

@@ -20,7 +20,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-__all__ = ["library"]
+__all__ = ["found", "library"]
 
 SOURCE = Path(__file__).with_name("mirror.cpp")
 HEADERS = sorted(SOURCE.parent.glob("*.h"))
@@ -40,30 +40,45 @@ VARIANTS = (
     "",
 )
 SECONDS = 60
+SWITCHED_OFF = "MIRRORFLOW_NO_KERNELS is set"
+CURE = "Install a C++ compiler, or name one in CXX, or a folder of your own in MIRRORFLOW_CACHE"
 _POSIX = hasattr(os, "geteuid")
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None, after one warning that names the cause, where they cannot be had.
+def found() -> ctypes.CDLL | str:
+    """The compiled kernels, or why they cannot be had.
 
     The file lies in `$MIRRORFLOW_CACHE` (default `~/.cache/mirrorflow`), a folder that only its
     owner may enter, under a name made of the source, the flags and the processor, and of its own
     SHA-256, which is checked before it is loaded. `MIRRORFLOW_NO_KERNELS=1` switches kernels off.
     """
     if os.environ.get("MIRRORFLOW_NO_KERNELS"):
-        return None
+        return SWITCHED_OFF
     try:
         return ctypes.CDLL(str(_built(_compiler())))
     except (OSError, subprocess.SubprocessError, ValueError, RuntimeError) as error:
-        warnings.warn(
-            f"compiled=True takes the eager steps, several times slower: {_cause(error)}. Install "
-            "a C++ compiler or name one in CXX, name a folder of your own in MIRRORFLOW_CACHE, or "
-            "pass compiled=False",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
+        return f"{_cause(error)}. {CURE}"
+
+
+def library() -> ctypes.CDLL | None:
+    """`found()`; None where it is a reason, of which the first call of a process warns."""
+    kernels = found()
+    if not isinstance(kernels, str):
+        return kernels
+    if kernels != SWITCHED_OFF:
+        _tell(kernels)
+    return None
+
+
+@functools.cache
+def _tell(reason: str) -> None:
+    warnings.warn(
+        f"optimizer steps are several times slower than they could be: {reason}, or pass "
+        "compiled=False to do without",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _cause(error: Exception) -> str:

@@ -21,23 +21,25 @@ __all__ = ["generated_step"]
 DEVICES = {"cuda": has_triton}
 
 
-def generated_step(update: Update, lr: float | Tensor) -> bool:
-    """Step x in place, one pass over memory for map and weight decay; False if it cannot be done.
+def generated_step(update: Update, lr: float | Tensor) -> str | None:
+    """Step x in place, one pass over memory for map and weight decay.
 
     Sizes are dynamic and lr is a tensor, so that neither other parameters nor a scheduler compile
     anything anew.
+
+    Returns:
+        None, or why it cannot be done, as the end of a sentence; then nothing was changed.
     """
     pieces = (update.x, update.direction, update.denominator)
-    possible = (
-        update.group["mirror_map"].separable
-        and type(update.x) in (Tensor, torch.nn.Parameter)
-        and all(t is None or t.is_contiguous() for t in pieces)
-        and update.x.device.type in DEVICES
-        and not torch.compiler.is_compiling()
-        and DEVICES[update.x.device.type]()
-    )
-    if not possible:
-        return False
+    device = update.x.device.type
+    if not update.group["mirror_map"].separable:
+        return f"is stepped by {update.group['mirror_map']!r}, which does not act entry by entry"
+    if type(update.x) not in (Tensor, torch.nn.Parameter):
+        return f"is a {type(update.x).__name__}"
+    if not all(t is None or t.is_contiguous() for t in pieces):
+        return f"is not contiguous (strides {update.x.stride()})"
+    if device not in DEVICES or not DEVICES[device]():
+        return f"is on {update.x.device}, for which no code can be generated here"
     group = update.group
     step = _compiled(group["mirror_map"], float(group["weight_decay"]), group["decay"])
     # Flat, and without the base that a view would drag along: its rank is compiled in.
@@ -48,10 +50,10 @@ def generated_step(update: Update, lr: float | Tensor) -> bool:
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        return False  # it did not compile: nothing was changed
+        return f"is stepped by code that did not compile ({str(error).splitlines()[0]})"
     if update.x is not update.parameter:
         update.parameter.copy_(update.x)
-    return True
+    return None
 
 
 @functools.cache

@@ -16,14 +16,14 @@ template <> struct Bits<float> {
   using Int = int32_t;
   static constexpr int mantissa = 23, bias = 127, exp_terms = 7, log_terms = 4, cbrt_rounds = 2;
   static constexpr Int sqrt_half = 0x3f3504f3;
-  static constexpr float clip = 240.f, ln2_high = 0.693145751953125f, ln2_low = 1.42860677e-6f;
+  static constexpr float clip = 170.f, ln2_high = 0.693145751953125f, ln2_low = 1.42860677e-6f;
   static constexpr float cbrt_magic = 1419967116.f;
 };
 template <> struct Bits<double> {
   using Int = int64_t;
   static constexpr int mantissa = 52, bias = 1023, exp_terms = 13, log_terms = 10, cbrt_rounds = 3;
   static constexpr Int sqrt_half = 0x3fe6a09e667f3bcd;
-  static constexpr double clip = 1900., ln2_high = 0.693147180369123816490,
+  static constexpr double clip = 1410., ln2_high = 0.693147180369123816490,
                           ln2_low = 1.90821492927058770002e-10;
   static constexpr double cbrt_magic = 6142909891733356544.;
 };
@@ -49,7 +49,8 @@ template <int n, class T> INLINE T expm1_series(T r) {
   return p * r;
 }
 
-// e^x and e^x − 1, both to the last digits, ∞ and 0 where they are not representable.
+// e^x and e^x − 1, both to the last digits, ∞ and 0 where they are not representable: at ±clip, where
+// 2^k is a product of two floats still.
 template <class T> struct Exp {
   T value, minus1;
 };
@@ -109,9 +110,49 @@ template <class T, class Magnitude> INLINE T odd(T x, T delta, const Magnitude& 
   return flip(magnitude(std::fabs(x), flip(delta, x)), x);
 }
 
+// asinh y and log(1 + y) from m = scale·y ≥ 0, also where y overflows.
+template <class T> struct Entropy {
+  T scale, inverse, log_scale;
+  explicit Entropy(double s) : scale(T(s)), inverse(T(1 / s)), log_scale(T(std::log(s))) {}
+  inline T asinh(T m) const {
+    T y = m * inverse, z = y + y * (y / (1 + std::sqrt(1 + y * y)));
+    return logarithm(m, y, z, T(0.69314718055994531));
+  }
+  inline T log1p(T m) const {
+    T y = m * inverse;
+    return logarithm(m, y, y, 0);
+  }
+
+ private:
+  inline T logarithm(T m, T y, T z, T more) const {
+    bool huge = y > T(1e9);
+    T w = huge ? m : 1 + z, rest = huge ? 0 : z - (w - 1);
+    T l = log_core(w, rest) + (huge ? more - log_scale : 0);
+    return m <= std::numeric_limits<T>::max() ? l : m;
+  }
+};
+
+// sinh x, by e^x and e^x − 1.
+template <class T> INLINE T sinh_(T x) {
+  Exp<T> e = exponential(std::fabs(x));
+  T s = T(0.5) * (e.minus1 + e.minus1 / e.value);
+  return flip(e.value <= std::numeric_limits<T>::max() ? s : e.value, x);
+}
+
+// m^e, m ≥ 0; float32 in float64, where the exponent costs no digits.
+template <class T> INLINE double power_(double m, double exponent) {
+  if (sizeof(T) == 8) return std::pow(m, exponent);
+  double small = std::numeric_limits<double>::min();
+  double l = log_core(m < small ? small : m, 0.), p = exponential(exponent * l).value;
+  p = m <= std::numeric_limits<double>::max() ? p : m;
+  return m < small ? 0 : p;
+}
+
+// Every map has `step`, the new value of an entry, and `dual`, ∇R(x).
 template <class T> struct Quadratic {
   explicit Quadratic(T) {}
   inline T step(T x, T delta) const { return x - delta; }
+  inline T dual(T x) const { return x; }
 };
 
 template <class T> struct Power15 {
@@ -121,6 +162,7 @@ template <class T> struct Power15 {
     T near = x - delta * (2 * r - std::copysign(delta, x * delta));
     return 2 * std::fabs(delta) <= r ? near : v * std::fabs(v);
   }
+  inline T dual(T x) const { return std::copysign(std::sqrt(std::fabs(x)), x); }
 };
 
 template <class T> struct Power3 {
@@ -129,6 +171,7 @@ template <class T> struct Power3 {
     T v = x * std::fabs(x) - delta;
     return std::copysign(std::sqrt(std::fabs(v)), v);
   }
+  inline T dual(T x) const { return x * std::fabs(x); }
 };
 
 template <class T> struct Power4 {
@@ -138,29 +181,24 @@ template <class T> struct Power4 {
     T near = x - delta / (x2 + (x * far + c * c));
     return 2 * std::fabs(delta) <= std::fabs(u) ? near : far;
   }
+  inline T dual(T x) const { return x * x * x; }
 };
 
-// sgn(v)|v|^{1/e}, v = sgn(x)|x|^e − δ; float32 in float64, where the exponent costs no digits.
+// sgn(v)|v|^{1/e}, v = sgn(x)|x|^e − δ.
 template <class T> struct Power {
   double e, inverse;
   explicit Power(double exponent) : e(exponent), inverse(1 / exponent) {}
   inline T step(T x, T delta) const {
     double m = std::fabs(double(x)), s = flip(double(delta), double(x));
-    double u = power(m, e), ratio = s / u;
+    double u = power_<T>(m, e), ratio = s / u;
     bool near = std::fabs(s) < 0.5 * u;
     double change = near ? m * growth(ratio) : 0, v = u - s;
-    double far = flip(power(std::fabs(v), inverse), v);
+    double far = flip(power_<T>(std::fabs(v), inverse), v);
     return T(flip(near ? m + change : far, double(x)));
   }
+  inline T dual(T x) const { return T(flip(power_<T>(std::fabs(double(x)), e), double(x))); }
 
  private:
-  static inline double power(double m, double exponent) {
-    if (sizeof(T) == 8) return std::pow(m, exponent);
-    double small = std::numeric_limits<double>::min();
-    double l = log_core(m < small ? small : m, 0.), p = exponential(exponent * l).value;
-    p = m <= std::numeric_limits<double>::max() ? p : m;
-    return m < small ? 0 : p;
-  }
   inline double growth(double ratio) const {  // (1 − ratio)^{1/e} − 1
     if (sizeof(T) == 8) return std::expm1(std::log1p(-ratio) * inverse);
     return exponential(log1p_(-ratio) * inverse).minus1;
@@ -169,7 +207,9 @@ template <class T> struct Power {
 
 template <class T> struct HyperbolicEntropy {
   T beta, beta2;
-  explicit HyperbolicEntropy(T b) : beta(b), beta2(b * b) {}
+  Entropy<T> entropy;
+  explicit HyperbolicEntropy(double b) : beta(T(b)), beta2(T(b) * T(b)), entropy(b) {}
+  inline T dual(T x) const { return flip(entropy.asinh(std::fabs(x)), x); }
   static constexpr double small_delta = 0.5, small_x = 1e15;
   inline T small_step(T x, T delta) const {  // x cosh δ − √(x² + β²) sinh δ
     constexpr bool wide = sizeof(T) == 8;
@@ -197,7 +237,9 @@ template <class T> struct HyperbolicEntropy {
 
 template <class T> struct Logarithmic {
   T beta;
-  explicit Logarithmic(T b) : beta(b) {}
+  Entropy<T> entropy;
+  explicit Logarithmic(double b) : beta(T(b)), entropy(b) {}
+  inline T dual(T x) const { return flip(entropy.log1p(std::fabs(x)), x); }
   static constexpr double small_delta = 0.25, small_x = 1e30;
   inline T back(T v) const { return v < 0 ? v * (beta / (v + beta)) : v; }  // across 0
   inline T small_step(T x, T delta) const {
@@ -218,6 +260,7 @@ template <class T> struct Logarithmic {
 template <class T> struct Cosh {
   T scale, inverse;
   explicit Cosh(T s) : scale(s), inverse(1 / s) {}
+  inline T dual(T x) const { return scale * sinh_(x * inverse); }
   inline T step(T x, T delta) const {
     return odd(x, delta, [this](T m, T s) {
       T y = m * inverse, t = s * inverse;
@@ -254,6 +297,10 @@ struct CoshFloat : Cosh<float> {
 
 template <class T> struct Exponential {
   explicit Exponential(T) {}
+  inline T dual(T x) const {
+    Exp<T> e = exponential(std::fabs(x));
+    return flip(e.value <= std::numeric_limits<T>::max() ? e.minus1 : e.value, x);
+  }
   inline T step(T x, T delta) const {
     return odd(x, delta, [](T m, T s) {
       Exp<T> e = exponential(-m);
@@ -278,6 +325,79 @@ struct ExponentialFloat : Exponential<float> {
       float l = z * (1 + z * (-1.f / 2 + z * (1.f / 3 + z * (-1.f / 4 + z * (1.f / 5)))));
       return same ? m + l : -l;
     });
+  }
+};
+
+// asinh(sinh x − f), f the fall of sinh x as it is by Cosh: sinh x − asinh(sinh sinh x − δ).
+template <class T> struct DoubleExponential {
+  explicit DoubleExponential(T) {}
+  inline T dual(T x) const { return sinh_(sinh_(x)); }
+  inline T step(T x, T delta) const {
+    return odd(x, delta, [](T m, T s) {
+      Fall inner = fall(sinh_(m), s), outer = fall(m, inner.by);
+      return outer.to;
+    });
+  }
+
+ private:
+  struct Fall {
+    T to, by;
+  };
+  static MEMBER Fall fall(T m, T s) {  // as in Cosh
+    Exp<T> e = exponential(-m);
+    T E = e.value, shift = s * E, sinh = T(-0.5) * e.minus1 * (1 + E);
+    bool near = 2 * std::fabs(shift) <= sinh;
+    T left = sinh - shift, L = std::fabs(left), root = std::sqrt(E * E + left * left);
+    T both = T(0.5) * (1 + E * E) + root;
+    T top = near ? shift * (1 + left + root) : L * (E + root + L);
+    T bottom = near ? both * (left + root) : E * (E + root);
+    T l = log1p_(top / bottom), far = std::copysign(l, left);
+    return {near ? m - l : far, near ? l : m - far};
+  }
+};
+
+// a x + b sgn(x)|x|^e = u: the new m from the old one by λ = log(m'/m), with the shares A + B = 1 of
+// the two terms: A expm1 λ + B expm1 eλ = −s/u. Newton on the logarithm of both sides is nearly
+// straight; two steps on the equation itself give the last digits. In float64 throughout.
+template <class T> struct Mixed {
+  double e, a, b;
+  Mixed(double exponent, double linear, double curved) : e(exponent), a(linear), b(curved) {}
+  inline T dual(T x) const {
+    double m = std::fabs(double(x));
+    return T(flip(a * m + b * power_<T>(m, e), double(x)));
+  }
+  inline T step(T x, T delta) const {
+    double m = std::fabs(double(x)), s = flip(double(delta), double(x));
+    double u = a * m + b * power_<T>(m, e), v = u - s, w = std::fabs(v);
+    bool near = std::fabs(s) <= 0.5 * u;
+    double linear_root = w / a, curved_root = power_<T>(w / b, 1 / e);
+    double start = linear_root < curved_root ? linear_root : curved_root;
+    double linear = a * start, curved = b * power_<T>(start, e);
+    double excess = linear < curved ? linear + (curved - w) : curved + (linear - w);
+    double from = near ? m : start;
+    double to = lowered(from > 0 ? from : 1, near ? s : excess);
+    to = from > 0 ? to : from;
+    return T(flip(near ? to : flip(to, v), double(x)));
+  }
+
+ private:
+  static constexpr int rounds = 5;
+  inline double lowered(double m, double s) const {
+    double linear = a * m, ratio = (b / a) * power_<T>(m, e - 1);
+    double A = 1 / (1 + ratio), B = ratio * A;
+    double target = ratio < 1 ? -(s / linear) * A : -(s / (linear * ratio)) * B;
+    double wanted = log1p_(target), shift = wanted / (A + e * B);
+    for (int i = 0; i < rounds; ++i) {
+      double one = A * exponential(shift).value, many = B * exponential(e * shift).value;
+      double sum = one + many;
+      shift -= (log_core(sum, 0.) - wanted) * sum / (one + e * many);
+    }
+    for (int i = 0; i < 2; ++i) {
+      Exp<double> one = exponential(shift), many = exponential(e * shift);
+      double miss = A * one.minus1 + B * many.minus1 - target;
+      shift -= miss / (A * one.value + e * B * many.value);
+    }
+    return m + m * exponential(shift).minus1;
   }
 };
 
