@@ -138,7 +138,9 @@ def test_what_has_no_geometry_is_refused():
         with pytest.raises(TypeError, match="real floating-point"):
             MirrorDescent([p], 0.1, mirror_map=maps.Quadratic())
     with pytest.raises(TypeError, match="not a MirrorMap"):
-        MirrorDescent([nn.Parameter(torch.ones(2))], 0.1, mirror_map="quadratic")
+        MirrorDescent([nn.Parameter(torch.ones(2))], 0.1, mirror_map=3)
+    given = MirrorDescent([nn.Parameter(torch.ones(2))], 0.1, mirror_map="cosh(0.5)")
+    assert given.param_groups[0]["mirror_map"] == maps.Cosh(0.5)
 
 
 def test_flattened_parameters_are_refused_where_shape_counts():
