@@ -78,7 +78,7 @@ def of_flow(
 def of_descent(
     m: SeparableMap, rule: RelativeStep, kind: str, seed: int, losses: list[float], most: int
 ) -> tuple[list[tuple[float, int]], float, int]:
-    """(margin, evaluations) at each log loss that was reached; the last log loss, its evaluations."""
+    """(margin, evaluations) at each log loss reached; the last log loss and evaluations."""
     net, x, y = problem(kind, seed)
     optimizer = MirrorDescent(net.parameters(), rule, mirror_map=m)
     evaluations, found, value, horizon = 0, [], math.inf, m.horizon()
@@ -122,7 +122,9 @@ def main() -> None:
             found, value, count = of_descent(
                 m, RULES[name], given.data, given.seed, losses, given.most
             )
-            cells = [f"{100 * (g / f - 1):+.1f} %, {n} |" for (g, n), f in zip(found, flow, strict=False)]
+            cells = [
+                f"{100 * (g / f - 1):+.1f} %, {n} |" for (g, n), f in zip(found, flow, strict=False)
+            ]
             if len(found) < len(losses):
                 cells.append(f"at 1e{value / math.log(10):.1f} after {count} |")
                 cells += ["– |"] * (len(losses) - len(cells))

@@ -9,6 +9,7 @@ and a curvature h of the log loss: near zero it is then gradient descent with th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +40,7 @@ class Floored:
 
     separable: ClassVar[bool] = True
 
+    @cached_property
     def _gained(self) -> float:
         """What the dual of an entry beyond the knee is larger by."""
         edge = torch.tensor(self.knee, dtype=torch.float64)
@@ -46,14 +48,14 @@ class Floored:
 
     def to_dual(self, x: Tensor) -> Tensor:
         """The dual of the floored potential, the shape of x."""
-        beyond = self.base.to_dual(x) + self._gained() * x.sign()
+        beyond = self.base.to_dual(x) + self._gained * x.sign()
         return torch.where(x.abs() <= self.knee, self.slope * x, beyond)
 
     def step(self, x: Tensor, delta: Tensor) -> Tensor:
         """As `MirrorMap.step`; an entry that stays beyond the knee moves as in `base`."""
         v = self.to_dual(x) - delta
         inside = v.abs() <= self.slope * self.knee
-        arrived = self.base.to_primal(v - self._gained() * v.sign())
+        arrived = self.base.to_primal(v - self._gained * v.sign())
         stays = (x.abs() > self.knee) & (x * v > 0)
         arrived = torch.where(stays, self.base.step(x, delta), arrived)
         flat = torch.where(x.abs() <= self.knee, x - delta / self.slope, v / self.slope)
