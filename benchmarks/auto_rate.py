@@ -37,6 +37,7 @@ MAPS = (
 RULES = {
     "plain": RelativeStep(),
     "curvature": RelativeStep(curvature=0.1),
+    "fine": RelativeStep(curvature=0.02),
 }
 
 
@@ -56,23 +57,29 @@ def of_flow(
 ) -> list[float]:
     """The margins of the flow at each log loss."""
     kept = None if folder is None else folder / f"{kind}-{seed}-{m}.npz"
-    if kept is not None and kept.exists():
-        flow = Trajectory.load(kept)
-    else:
+    flow = Trajectory.load(kept) if kept is not None and kept.exists() else None
+    log_t = -min(losses)
+    while flow is None or flow.log_loss[-1] > min(losses):
+        log_t *= 2  # cosh's loss falls more slowly than 1/t: the time is not known before
         net, x, y = problem(kind, seed)
-        log_t = -min(losses)
-        while True:  # where the loss falls more slowly than 1/t, the time is not known before
-            log_t *= 2
-            flow = mirror_flow(net, x, y, m, log_t_end=log_t)
-            if flow.log_loss[-1] < min(losses):
-                break
+        flow = mirror_flow(net, x, y, m, log_t_end=log_t)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             flow.save(kept)
-    size = np.abs(losses)
-    separated = flow.log_loss < -1
-    at = np.log(-flow.log_loss[separated])
-    return [float(v) for v in np.interp(np.log(size), at, flow.margin[separated])]
+    return [_margin_at(flow, loss) for loss in losses]
+
+
+def _margin_at(flow: Trajectory, log_loss: float) -> float:
+    """The margin where the loss is reached, between two steps of the flow."""
+    k = int(np.argmax(flow.log_loss <= log_loss))
+    early, late = float(flow.log_t[k - 1]), float(flow.log_t[k])
+    for _ in range(50):
+        middle = 0.5 * (early + late)
+        if flow.at(middle).log_loss <= log_loss:
+            late = middle
+        else:
+            early = middle
+    return float(flow.at(late).margin)
 
 
 def of_descent(
@@ -104,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=["mnist", "gaussian"], default="mnist")
     parser.add_argument("--maps", nargs="+", default=list(MAPS))
-    parser.add_argument("--rules", nargs="+", choices=list(RULES), default=list(RULES))
+    parser.add_argument("--rules", nargs="+", choices=list(RULES), default=["plain", "curvature"])
     parser.add_argument("--losses", type=float, nargs="+", default=[-2, -10, -100], help="log10")
     parser.add_argument("--most", type=int, default=100_000, help="evaluations")
     parser.add_argument("--seed", type=int, default=0)

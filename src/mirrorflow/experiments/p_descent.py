@@ -20,6 +20,7 @@ from mirrorflow.exact import max_margin
 from mirrorflow.experiments.finding import Finding, Verdict, plain
 from mirrorflow.experiments.flows import flow_record
 from mirrorflow.experiments.tasks import Record, Task
+from mirrorflow.files import make_folder
 from mirrorflow.losses import log_loss
 from mirrorflow.maps import LpHorizon, Power
 from mirrorflow.nets import Linear
@@ -100,8 +101,14 @@ def train_power(
         summary["exact"] = float(max_margin(x, problem.y, chosen.horizon()).margin)
     except MirrorFlowError as error:
         summary["exact_failed"] = str(error)
+    # At p = 10 on images the flow takes a quarter of an hour: a killed run goes on where it stood.
+    make_folder(folder / "flows")
+    unfinished = folder / "flows" / f"{name}.checkpoint"
     try:
-        record, path = flow_record(folder, name, net, problem, chosen, log_t_end)
+        record, path = flow_record(
+            folder, name, net, problem, chosen, log_t_end, checkpoint=unfinished
+        )
+        unfinished.unlink(missing_ok=True)
         table, end = record.rows, torch.as_tensor(path.direction[-1])
         summary |= {"flow": margins(rows, end), "flow_log_t": record.summary["log_t"]}
     except MirrorFlowError as error:

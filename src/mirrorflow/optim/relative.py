@@ -28,8 +28,8 @@ _SPREAD = 0.01
 _SHORTEST = 2.0**-20
 # A curvature that was met once counts for some hundred steps: jumps along it come back otherwise.
 _FADING = 0.995
-# What floors may add to ⟨u, θ⟩. 0.01 takes twice the steps of 0.05, 1 leaves the flow by 1 to 2 %.
-_FLOOR = 0.05
+# What floors may add to ⟨u, θ⟩, relative to it and to the curvature c that is asked for.
+_FLOOR = 0.5
 _MEMORY = {
     "t": 0,
     "gain": 0.0,
@@ -142,7 +142,7 @@ class StepSearch:
         """The new values of all parameters."""
         target = self._target(rule)
         stiffness = self.memory["auto_stiffness"] if rule.curvature is not None else 0.0
-        trial = _Trial(updates, target, stiffness)
+        trial = _Trial(updates, target, stiffness, _FLOOR * (rule.curvature or 0.0))
         self.memory["auto_slope"] = self.memory["auto_drop"] = 0.0
         if target == 0 or trial.norm == 0:
             self.memory["auto_t"] += 1
@@ -194,8 +194,11 @@ class _Trial:
     It is then at least as large as `η_t` times what the floors add to `⟨u, θ⟩` over what they may.
     """
 
-    def __init__(self, updates: list[Update], target: float, stiffness: float) -> None:
-        self.updates, self.target, self.stiffness = updates, target, stiffness
+    def __init__(
+        self, updates: list[Update], target: float, stiffness: float, share: float
+    ) -> None:
+        self.updates, self.target = updates, target
+        self.stiffness, self.share = stiffness, share
         self.directions = [u.full_direction() for u in updates]
         self.norm = math.sqrt(sum(inner(d, d) for d in self.directions))
         duals = [dual_blocked(u) for u in updates]
@@ -231,7 +234,7 @@ class _Trial:
             change += inner(d, u.start(s) - new)  # weight decay is no part of it
         self.drop = change
         self.rho = math.sqrt(max(0.0, s * change / self.energy)) if change == change else math.nan
-        self.floored = self.target * added / (_FLOOR * self.energy)
+        self.floored = self.target * added / (self.share * self.energy) if added else 0.0
         return max(self.rho, self.floored)
 
 
