@@ -288,7 +288,8 @@ def test_a_net_is_large_from_a_number_of_weights_on(monkeypatch):
     )
     sizes = (choice.PAYS - 10, 7, 3)
     params = [nn.Parameter(torch.ones(n)) for n in sizes]
-    opt = MirrorDescent([{"params": params[:1]}, {"params": params[1:]}], mirror_map=maps.Cosh())
+    groups = [{"params": params[:1]}, {"params": params[1:]}]
+    opt = MirrorDescent(groups, 0.1, mirror_map=maps.Cosh())
     for p in params[:2]:
         p.grad = torch.ones_like(p)
     opt.step()

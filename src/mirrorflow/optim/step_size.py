@@ -38,10 +38,13 @@ class RelativeStep:
         steps: the time scale, ≥ 1.
         reject: take a step back if it halves `|log loss|`, and halve η.
         curvature: c > 0: η is multiplied by a factor of at most 1 that is fed back to hold
-            `κ = |⟨g_{t+1} − g_t, Δθ⟩| / max(c ⟨d, −Δθ⟩, 0.01 max(1, |log ℓ|))` near 1, and a step
-            with κ > 2 is taken back. 0.5 follows the flow; None, the default, goes on to tiny
-            losses in fewer steps, and leaves the flow by several per cent of the margin. Needs
-            `reject`. Directions of Adam are not measured.
+            `κ = |⟨g_{t+1} − g_t, Δθ⟩| / max(c ⟨d, −Δθ⟩, (0.01 max(1, |log ℓ|))²)` near 1, and a
+            step with κ > 2 is taken back. The numerator is the variance of what the step does to
+            the margins: they move apart by about 1 % of log loss at most. Maps that are flat at
+            zero (p > 2, cosh) get a floor under `r''` (see `floored`) that adds at most `c/2` of
+            `⟨u, θ⟩` below it. 0.1 follows the flow, 0.02 more closely; None, the default, goes on
+            to tiny losses in fewer steps, and leaves the flow by several per cent of the margin.
+            Needs `reject`. Directions of Adam are not measured.
 
     Raises:
         ValueError: η outside (0, 1), steps < 1, curvature ≤ 0, unknown decay.
