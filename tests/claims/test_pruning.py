@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import results_page as results
 from mirrorflow.claims import pruning
 from mirrorflow.claims.pruning import METHODS, SHARES, findings, prune_global, train_pruned
 from mirrorflow.claims.statistics import welch_p
 from mirrorflow.cli.app import app
 from mirrorflow.nets import MLP
-from mirrorflow.report import results
 from mirrorflow.runs.tables import read_rows
 
 

@@ -22,7 +22,6 @@ COMMANDS = [
     "certify",
     "maps",
     "report",
-    "results",
     "data",
 ]
 

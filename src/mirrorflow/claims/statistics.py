@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -53,8 +54,8 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     n, mean = len(found), float(np.mean(found))
     if n == 1:
         return mean, math.inf
-    spread = float(np.std(found, ddof=1)) / math.sqrt(n)
-    return mean, float(stats.t.ppf((1 + level) / 2, n - 1)) * spread
+    error = float(stats.sem(found))
+    return mean, float(stats.t.ppf((1 + level) / 2, n - 1)) * error
 
 
 def welch(
@@ -74,11 +75,11 @@ def welch(
     Source: Welch, Biometrika 34, 1947.
     """
     level = _level(level)
-    gap, error, degrees = _welch(a, b)
-    if error == 0:
+    found, gap = _welch(a, b)
+    if found is None:
         return gap, gap, gap
-    half = float(stats.t.ppf((1 + level) / 2, degrees)) * error
-    return gap, gap - half, gap + half
+    low, high = found.confidence_interval(level)
+    return gap, float(low), float(high)
 
 
 def welch_p(a: Sequence[float], b: Sequence[float]) -> float:
@@ -92,23 +93,19 @@ def welch_p(a: Sequence[float], b: Sequence[float]) -> float:
         TypeError: not numbers.
         ValueError: fewer than two values, or one that is not finite.
     """
-    gap, error, degrees = _welch(a, b)
-    if error == 0:
+    found, gap = _welch(a, b)
+    if found is None:
         return 1.0 if gap == 0 else 0.0
-    return float(2 * stats.t.sf(abs(gap) / error, degrees))
+    return float(found.pvalue)
 
 
-def _welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """Difference of means, its standard error, degrees of freedom."""
+def _welch(a: Sequence[float], b: Sequence[float]) -> tuple[Any, float]:
+    """SciPy's result, None where no value differs from its mean; the difference of means."""
     one, other = _values(a, "a", 2), _values(b, "b", 2)
     gap = float(np.mean(one) - np.mean(other))
-    parts = [float(np.var(v, ddof=1)) / len(v) for v in (one, other)]
-    total = sum(parts)
-    if total == 0:
-        return gap, 0.0, math.inf
-    shares = [p / total for p in parts]
-    degrees = 1 / sum(p**2 / (len(v) - 1) for p, v in zip(shares, (one, other), strict=True))
-    return gap, math.sqrt(total), degrees
+    if float(np.ptp(one)) == float(np.ptp(other)) == 0.0:
+        return None, gap
+    return stats.ttest_ind(one, other, equal_var=False), gap
 
 
 def holm(p: Sequence[float]) -> list[float]:

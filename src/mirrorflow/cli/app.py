@@ -17,7 +17,6 @@ from mirrorflow.cli.maps import maps
 from mirrorflow.cli.prune import prune
 from mirrorflow.cli.report import report
 from mirrorflow.cli.reproduce import reproduce
-from mirrorflow.cli.results import results
 from mirrorflow.cli.sweep import sweep
 from mirrorflow.cli.train import train
 from mirrorflow.cli.tune import tune
@@ -59,7 +58,6 @@ for command in (
     certify,
     maps,
     report,
-    results,
 ):
     app.command()(_interruptible(command))
 app.add_typer(data, name="data")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from filelock import FileLock, Timeout
 
 from mirrorflow import __version__
 from mirrorflow.checks import as_flag, as_path
@@ -415,25 +415,24 @@ def locked(path: Path) -> Iterator[None]:
         RunError: another process works in the folder, or it cannot be written.
     """
     make_folder(path)
+    file = path / ".lock"
+    cure = "remove it, or choose another folder"
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        # The file behind a link may be anything.
+        raise RunError(f"{file} cannot be opened (not an ordinary file); {cure}")
+    lock = FileLock(file)
     try:
-        # Not through a link: the file behind it may be anything.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        handle = os.open(path / ".lock", flags, 0o666)
-    except OSError as error:
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise RunError(
-            f"{path / '.lock'} cannot be opened ({error.strerror}); remove it, or choose another "
-            "folder"
+            f"another process works in {path}; wait for it or choose another folder"
         ) from error
+    except OSError as error:
+        raise RunError(f"{file} cannot be opened ({error.strerror}); {cure}") from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                f"another process works in {path}; wait for it or choose another folder"
-            ) from error
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def claim(

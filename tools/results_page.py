@@ -1,10 +1,17 @@
-"""docs/results.md: its tables and figures, from the tables in results/ alone."""
+"""docs/results.md: its tables and figures, from the tables in results/ alone; nothing is trained.
+
+python tools/results_page.py                               # write the page and its figures
+python tools/results_page.py --check                       # exit code 1 if the page differs
+python tools/results_page.py --reproduction reproduce-out  # take findings into the tables first
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,8 +75,8 @@ def render(page: Path, results: Path, figures: Path) -> list[Path]:
     Raises:
         RunError: see `rebuild`.
     """
-    from mirrorflow.report.results_figures import drawings
     from mirrorflow.report.style import save
+    from results_figures import drawings
 
     text = rebuild(page, results)
     write_text(page, text)
@@ -285,3 +292,30 @@ def _tune(rows: list[Row]) -> dict[str, str]:
     ]
     header = ["map", "on the front", "test acc.", "sparsity", "decades in 1000 steps"]
     return {"": markdown(header, lines)}
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--tables", type=Path, default=Path("results"))
+    parser.add_argument("--figures", type=Path, default=Path("docs/figures"))
+    parser.add_argument("--reproduction", type=Path, help="folder of mirrorflow reproduce")
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    if given.reproduction is not None:
+        take_reproduction(given.reproduction, given.tables)
+    for path in (given.page, given.tables):
+        if not path.exists():
+            raise SystemExit(f"{path} does not exist; run this in the root of a checkout")
+    if given.check:
+        same = rebuild(given.page, given.tables) == given.page.read_text(encoding="utf-8")
+        print(f"{given.page} {'is' if same else 'is not'} what {given.tables} gives")
+        return 0 if same else 1
+    for path in render(given.page, given.tables, given.figures):
+        print(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
