@@ -305,7 +305,7 @@ def test_the_table_says_who_got_what() -> None:
     ("arguments", "error", "text"),
     [
         ({"net": nn.Linear}, TypeError, "net = the class Linear"),
-        ({"net": nn.LayerNorm(3)}, ValueError, "no trained weights"),
+        ({"net": nn.LayerNorm(3)}, ValueError, "no trained weights of layers"),
         ({"net": nn.LazyLinear(3)}, ValueError, "no shape yet"),
         ({"mirror_map": "cosh"}, TypeError, "mirror_map is a str"),
         ({"other": "cosh"}, TypeError, "other = 'cosh'"),

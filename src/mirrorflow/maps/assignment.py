@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mirrorflow.checks import shown
 from mirrorflow.maps.base import MirrorMap
@@ -45,7 +45,7 @@ def assign(
     """
     if isinstance(names, nn.Module):
         net, names = names, [name for name, _ in names.named_parameters()]
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    if isinstance(names, (str, Tensor)) or not isinstance(names, Iterable):
         raise TypeError(f"names = {shown(names)} is a {type(names).__name__}; pass a list of str")
     names = list(names)
     if any(not isinstance(name, str) for name in names):

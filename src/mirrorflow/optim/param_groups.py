@@ -149,8 +149,9 @@ def param_groups(
             rest.append(role)
     if not main:
         raise ValueError(
-            "net has no trained weights of layers, so that the map would get nothing; pass "
-            "net.parameters() to the optimizer, or name them in a mapping of maps"
+            f"mirror_map = {shown(mirror_map)} would get nothing: net has no trained weights of "
+            "layers that it covers; pass net.parameters() to the optimizer, or name parameters in "
+            "a mapping of maps"
         )
     groups = [_group(m, members, None if whole else lr) for m, members in main.items()]
     if rest:
