@@ -62,7 +62,8 @@ def assign(
         if not isinstance(value, MirrorMap):
             raise TypeError(f"mirror_map[{shown(key)}] is {shown(value)}, which is not a MirrorMap")
     by_key: Mapping[Any, MirrorMap] = mirror_map
-    known = {} if net is None else {place: role for role in roles(net) for place in role.places}
+    every = () if net is None else roles(net)
+    known = {place: role for role in every for place in (*role.places, *role.plain)}
     result = {}
     for name in names:
         key = key_for(by_key, name, known.get(name))

@@ -183,11 +183,11 @@ def _chosen(mirror_map: MapLike, trained: list[Role], net: nn.Module) -> dict[st
     keyed: Mapping[Any, Any] = mirror_map
     named: dict[str, MirrorMap] = {}
     for role in trained:
-        found = ((place, key_for(keyed, place, role)) for place in role.places)
+        found = ((place, key_for(keyed, place, role)) for place in role.plain)
         place, key = next(((p, k) for p, k in found if k is not None), ("", None))
         if key is not None and (role.kind == "weight" or _means(key, place, role)):
             named[role.name] = keyed[key]
-    names = [name for role in trained for name in role.places]
+    names = [name for role in trained for name in role.plain]
     assign({"*": Quadratic(), **keyed}, names, net)  # it refuses keys that name nothing
     return named
 
@@ -202,7 +202,8 @@ def _means(key: Any, place: str, role: Role) -> bool:
 
 
 def _group(mirror_map: MirrorMap, members: list[Role], lr: Any) -> dict[str, Any]:
-    named = [(role.name, role.parameter) for role in members]
+    # Plain names, so that a state that was saved before pruning fits after it.
+    named = [(role.plain[0], role.parameter) for role in members]
     group: dict[str, Any] = {"params": named, "mirror_map": mirror_map}
     return group if lr is None else {**group, "lr": lr}
 
@@ -253,7 +254,8 @@ def _by_kind(members: Sequence[Role]) -> list[tuple[str, ...]]:
         kinds.setdefault((role.kind, role.holder), []).append(role)
     lines: list[tuple[str, ...]] = []
     for (kind, holder), found in kinds.items():
-        names = found[0].name if len(found) == 1 else f"{found[0].name} ... {found[-1].name}"
+        first, last = found[0].plain[0], found[-1].plain[0]
+        names = first if len(found) == 1 else f"{first} ... {last}"
         entries = sum(role.parameter.numel() for role in found)
         lines.append((kind, holder, str(len(found)), f"{entries:,}", names))
     return lines
