@@ -94,8 +94,8 @@ def main() -> None:
             f"certify, {mirror_map!r}",
             (statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)),
             f"ε {found.epsilon:.3g} δ {found.delta:.2g} κ {found.slack:.2g}, "
-            f"{found.considered} margins, {found.left_out} points left out, "
-            f"{len(found.tradeoff)} fits",
+            f"{found.fit.considered} margins, {found.fit.left_out} points left out, "
+            f"{len(found.fit.tradeoff)} fits",
         )
     start = clock()
     balance(net, Quadratic())

@@ -25,11 +25,11 @@ import torch
 from scipy.integrate import solve_ivp
 
 from mirrorflow import maps
-from mirrorflow.flow import FlowPoint, mirror_flow
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.flow import Exact, FlowPoint, Implicit, Smooth, mirror_flow
+from mirrorflow.flow.logscale.build import scaled_map
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.steppers.frame import Frame
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 from mirrorflow.nets.activation import Activation
 
@@ -200,8 +200,9 @@ def main() -> None:
 
                 flow = mirror_flow(
                     net, x, y, MAPS[name], log_t_end=arguments.log10_t * math.log(10),
-                    tol=arguments.tol, max_step=0.4, max_steps=arguments.max_steps,
-                    kinks=arguments.kinks, callback=clock,
+                    tol=arguments.tol, max_steps=arguments.max_steps,
+                    stepper=Implicit(max_step=0.4),
+                    relu=Exact() if exact else Smooth(), callback=clock,
                 )  # fmt: skip
                 times = ", ".join(f"{passed[t]:.1f}" if t in passed else "-" for t in TARGETS)
                 beside = "not run"
@@ -212,11 +213,11 @@ def main() -> None:
                     beside = ", ".join(found.values())
                 drift = np.nanmax(flow.balance_drift, initial=0.0)
                 if arguments.details:
-                    more = (f" {flow.stats['rejected']}, {flow.stats['failed']} | "
+                    more = (f" {flow.stats.rejected}, {flow.stats.failed} | "
                             f"{flow.margin[-1]:.7g} | {flow.gap[-1]:.1e} |")  # fmt: skip
                 print(
                     f"| {kind} | {name} | {seed} | {flow.outcome} | "
-                    f"{flow.log_t[-1] / math.log(10):.1e} | {flow.stats['steps']} | {times} | "
+                    f"{flow.log_t[-1] / math.log(10):.1e} | {flow.stats.steps} | {times} | "
                     f"{drift:.0e} | {beside} |{more}",
                     flush=True,
                 )

@@ -13,12 +13,20 @@ import argparse
 import math
 import resource
 import time
+from typing import Any
 
 import torch
 
-from mirrorflow.flow import FlowPoint, mirror_flow
+from mirrorflow.flow import Explicit, FlowPoint, Implicit, Krylov, mirror_flow
 from mirrorflow.maps import parse_map
 from mirrorflow.nets import MLP
+
+STEPPERS: dict[str, Any] = {
+    "auto": "auto",
+    "implicit": Implicit(),
+    "krylov": Krylov(),
+    "explicit": Explicit(),
+}
 
 
 class CapError(Exception):
@@ -28,7 +36,7 @@ class CapError(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--map", default="quadratic")
-    parser.add_argument("--method", default="auto")
+    parser.add_argument("--method", choices=STEPPERS, default="auto")
     parser.add_argument("--sizes", type=int, nargs="+", default=[300, 200, 200, 1])
     parser.add_argument("--points", type=int, default=1000)
     parser.add_argument("--tol", type=float, default=1e-3)
@@ -54,7 +62,7 @@ def main() -> None:
         print(
             f"{steps:4d} steps, {used:5.0f} s CPU: log10 t {point.log_t / math.log(10):.4g}, "
             f"log loss {point.log_loss:.5g}, margin {point.margin:.4g}, gap {point.gap:.2g}, "
-            f"delta {point.delta:.1g}, "
+            f"delta {point.mean_excess:.1g}, "
             f"{int((point.multipliers > 1e-3 * point.multipliers.max()).sum())} points act",
             flush=True,
         )
@@ -64,9 +72,9 @@ def main() -> None:
     try:
         flow = mirror_flow(
             net, x, y, parse_map(arguments.map), log_t_end=arguments.log_t_end,
-            method=arguments.method, tol=arguments.tol, callback=report,
+            stepper=STEPPERS[arguments.method], tol=arguments.tol, callback=report,
         )  # fmt: skip
-        print(flow, dict(flow.stats))
+        print(flow, flow.stats)
     except CapError:
         print("the time is up")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -15,7 +15,7 @@ import argparse
 import torch
 
 from flow import MAPS, case
-from mirrorflow.flow import mirror_flow
+from mirrorflow.flow import Exact, Smooth, mirror_flow
 
 EPS = (3e-2, 1e-2, 3e-3)
 
@@ -33,12 +33,12 @@ def main() -> None:
         for seed in arguments.seeds:
             net, x, y = case("two20", seed, "relu")
             options = {"log_t_end": 1e30, "tol": arguments.tol}
-            exact = mirror_flow(net, x, y, MAPS[name], kinks="exact", **options)
-            flows = [mirror_flow(net, x, y, MAPS[name], smoothing=e, **options) for e in EPS]
+            exact = mirror_flow(net, x, y, MAPS[name], relu=Exact(), **options)
+            flows = [mirror_flow(net, x, y, MAPS[name], relu=Smooth(e), **options) for e in EPS]
             margins = [float(f.margin[-1]) for f in flows]
             limit = margins[2] + (margins[2] - margins[1]) * EPS[2] / (EPS[1] - EPS[2])
             off = [m / float(exact.margin[-1]) - 1.0 for m in (*margins, limit)]
-            steps = [f.stats["steps"] for f in (exact, *flows)]
+            steps = [f.stats.steps for f in (exact, *flows)]
             print(
                 f"| {name} | {seed} | {exact.margin[-1]:.6g} | "
                 + " | ".join(f"{v:+.1e}" for v in off)

@@ -18,13 +18,14 @@ import argparse
 import math
 import statistics
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from flow import case
 from mirrorflow import data, maps
-from mirrorflow.flow import mirror_flow
+from mirrorflow.flow import Implicit, Krylov, mirror_flow
 from mirrorflow.nets import HomogeneousNet, Linear
 
 
@@ -43,7 +44,7 @@ def followed(kind: str, seed: int, m: maps.SeparableMap, log_t: float, options: 
     net, x, y = problem(kind, seed)
     begun = time.process_time()
     flow = mirror_flow(net, x, y, m, log_t_end=log_t, **options)
-    return flow.outcome != "stalled", time.process_time() - begun, dict(flow.stats)
+    return flow.outcome != "stalled", time.process_time() - begun, asdict(flow.stats)
 
 
 def main() -> None:
@@ -58,7 +59,8 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="without the runs of Mixed(p)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    options = {k: getattr(arguments, k) for k in ("tol", "method", "max_steps")}
+    stepper = Krylov() if arguments.method == "krylov" else Implicit()
+    options = {"tol": arguments.tol, "max_steps": arguments.max_steps, "stepper": stepper}
     print("| net | method | map | arrived | steps, most | failed | Newton | s | beside |")
     print("|---|---|---|---|---|---|---|---|---|")
     for kind in arguments.nets:

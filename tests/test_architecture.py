@@ -16,8 +16,11 @@ ROOT = Path(mirrorflow.__file__).parent
 # From the bottom of the house to its roof; a part imports only from those before it.
 ORDER = (
     "errors",
+    "arrays",
     "checks",
     "files",
+    "processes",
+    "progress",
     "roles",
     "tabular",
     "labels",
@@ -30,10 +33,14 @@ ORDER = (
     "optim",
     "sparse",
     "flow",
-    "experiments",
+    "runs",
+    "sweeps",
+    "claims",
     "report",
     "cli",
 )
+# The same within the flow; what stands beside the rooms is above them.
+FLOW = ("options", "logscale", "margins", "steppers", "record")
 FILES = sorted(ROOT.rglob("*.py"))
 MODULES = sorted(
     info.name
@@ -69,6 +76,42 @@ def test_imports_point_one_way(path: Path) -> None:
         for name in names:
             if name.startswith("mirrorflow.") and name != "mirrorflow.__version__":
                 assert part(name) in allowed, f"{path.name} in {own} imports {name} from above"
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this package that a file imports, wherever in it: functions, types too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mirrorflow"):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in MODULES else str(node.module))
+    return found & set(MODULES)
+
+
+def module_of(path: Path) -> str:
+    parts = ("mirrorflow", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_file_imports_in_a_circle() -> None:
+    ahead = {module_of(path): imported(path) for path in FILES}
+    while free := {name for name, others in ahead.items() if not others & set(ahead) - {name}}:
+        ahead = {name: others for name, others in ahead.items() if name not in free}
+    assert not ahead, f"these import each other in a circle, or hang on one: {sorted(ahead)}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "flow").rglob("*.py")), ids=lambda p: p.stem)
+def test_the_rooms_of_the_flow_stand_in_order(path: Path) -> None:
+    room = path.relative_to(ROOT / "flow").parts[0]
+    if room not in FLOW:
+        return
+    for name in imported(path):
+        if name.startswith("mirrorflow.flow."):
+            other = name.split(".")[2]
+            assert other in FLOW[: FLOW.index(room) + 1], f"{path.name} in {room} imports {name}"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -111,3 +154,14 @@ def test_core_imports_without_extras() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: where for name, where in homes.items() if len(where) > 1}
+    twice.pop("Gram", None)
+    assert not twice

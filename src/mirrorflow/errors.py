@@ -6,6 +6,7 @@ only while the work runs is a `MirrorFlowError`.
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "NotSeparableError",
     "RunError",
     "UndecidedError",
+    "portable",
 ]
 
 
@@ -65,3 +67,14 @@ class RunError(MirrorFlowError):
 
 class MissingExtraError(MirrorFlowError, ImportError):
     """Contract: raised when an optional dependency is missing; the message names the extra."""
+
+
+def portable(error: Exception) -> Exception:
+    """The error as another process can take it: without its state, in plain words if need be."""
+    if isinstance(error, MirrorFlowError):
+        error.state = None
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return MirrorFlowError(f"{type(error).__name__}: {error}")
+    return error

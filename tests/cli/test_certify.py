@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from mirrorflow.cli.certify import certify
 from mirrorflow.errors import RunError
-from mirrorflow.experiments import RunConfig, train
 from mirrorflow.nets import Linear
+from mirrorflow.runs import RunConfig, train
 
 app = typer.Typer()
 app.command()(certify)

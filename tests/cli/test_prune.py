@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from mirrorflow.cli.app import app
-from mirrorflow.experiments import RunConfig, train
+from mirrorflow.runs import RunConfig, train
 
 SOURCE = """
 import torch

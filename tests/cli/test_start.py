@@ -9,7 +9,7 @@ import pytest
 
 from mirrorflow.cli import data, tune
 from mirrorflow.data import VISION
-from mirrorflow.experiments.tune import FAMILIES
+from mirrorflow.sweeps.tune import FAMILIES
 
 COMMANDS = [
     "reproduce",

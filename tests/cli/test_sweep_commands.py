@@ -13,13 +13,14 @@ import pytest
 import tomli_w
 from typer.testing import CliRunner, Result
 
+from mirrorflow import processes as pool
 from mirrorflow.cli import main
 from mirrorflow.cli.app import app
 from mirrorflow.cli.options import layer_maps
 from mirrorflow.data import find, locate
-from mirrorflow.experiments import RunConfig, RunFolder, pool
-from mirrorflow.experiments.pool import this_process
-from mirrorflow.experiments.sweep import Member, read_plan, sweep
+from mirrorflow.processes import this_process
+from mirrorflow.runs import RunConfig, RunFolder
+from mirrorflow.sweeps import Member, read_plan, sweep
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "sweeps").glob("*.toml"))
 SMALL = """

@@ -30,11 +30,11 @@ import torch
 
 from mirrorflow import maps
 from mirrorflow.errors import MirrorFlowError
-from mirrorflow.experiments import RunConfig, RunFolder, load_run, train
-from mirrorflow.experiments.pool import this_process
-from mirrorflow.experiments.sweep import plan, sweep
 from mirrorflow.flow import Trajectory, mirror_flow
 from mirrorflow.nets import Linear
+from mirrorflow.processes import this_process
+from mirrorflow.runs import RunConfig, RunFolder, load_run, train
+from mirrorflow.sweeps import plan, sweep
 
 FILES = ("checkpoint.pt", "metrics.parquet", "config.toml", "manifest.json")
 REFUSALS = (MirrorFlowError, ValueError, TypeError, OSError)
@@ -228,7 +228,7 @@ def _flow(**options: Any) -> Trajectory:
 
 def flow_kills(folder: Path, rng: random.Random, tries: int) -> Tally:
     """SIGKILL of a flow with a checkpoint, called again: the same trajectory."""
-    from mirrorflow.flow import checkpoint
+    from mirrorflow.flow.record import checkpoint
 
     tally = Tally("SIGKILL of a flow at a random moment, resumed")
     interval = checkpoint.Checkpoint.__init__.__defaults__

@@ -12,15 +12,16 @@ from fuzz import Call
 from torch import Tensor, nn
 
 from mirrorflow import (
+    claims,
     data,
     diagnostics,
     exact,
-    experiments,
     flow,
     losses,
     maps,
     nets,
     optim,
+    runs,
     sparse,
 )
 
@@ -531,10 +532,8 @@ def _flow() -> list[Call]:
         x, y = _separable()
         return {
             "net": _linear(), "x": x, "y": y, "mirror_map": maps.Quadratic(), "log_t_end": 2.0,
-            "log_log_t_end": None, "loss": "exponential", "method": "implicit", "order": 3,
-            "tol": 1e-3, "relative_temperature": 1e-7, "max_step": 0.4, "max_steps": 60,
-            "kkt_tol": 1e-3, "smoothing": 1e-2, "kinks": "smooth", "stop_when_converged": False,
-            "verify": False, "checkpoint": None, "callback": None,
+            "loss": "exponential", "stepper": flow.Implicit(), "relu": flow.Smooth(), "tol": 1e-3,
+            "stop": None, "max_steps": 60, "progress": False, "checkpoint": None, "callback": None,
         }  # fmt: skip
 
     def several() -> dict[str, Any]:
@@ -550,6 +549,16 @@ def _flow() -> list[Call]:
     return [
         Call("flow.mirror_flow", flow.mirror_flow, given),
         Call("flow.compare_maps", flow.compare_maps, several),
+        Call("flow.verify", flow.verify, lambda: {"trajectory": followed(), "progress": False}),
+        *(
+            Call(f"flow.{kind.__name__}", kind, lambda: {"temperature": 1e-7, "max_step": 0.4})
+            for kind in (flow.Implicit, flow.Krylov, flow.Explicit)
+        ),
+        Call("flow.Implicit order", flow.Implicit, lambda: {"order": 3}),
+        Call("flow.Smooth", flow.Smooth, lambda: {"eps": 1e-2}),
+        Call("flow.KKT", flow.KKT, lambda: {"tol": 1e-2}),
+        Call("flow.LogLog", flow.LogLog, lambda: {"value": 1.0}),
+        Call("flow.Trajectory.net", _with(followed, "net"), lambda: {"log_t": 3.0}),
         Call("flow.Trajectory.at", _with(followed, "at"), lambda: {"log_t": 3.0}),
         Call(
             "flow.Trajectory.at log log",
@@ -572,7 +581,7 @@ def _saved() -> Path:
     return path
 
 
-def _experiments() -> list[Call]:
+def _runs_and_claims() -> list[Call]:
     def settings() -> dict[str, Any]:
         return {
             "data": "blobs", "data_options": {"n": 10}, "net": "mlp",
@@ -581,22 +590,22 @@ def _experiments() -> list[Call]:
         }  # fmt: skip
 
     return [
-        Call("experiments.RunConfig", experiments.RunConfig, settings),
+        Call("runs.RunConfig", runs.RunConfig, settings),
         Call(
-            "experiments.RunConfig.from_dict",
-            experiments.RunConfig.from_dict,
+            "runs.RunConfig.from_dict",
+            runs.RunConfig.from_dict,
             lambda: {"values": settings()},
         ),
         Call(
-            "experiments.RunFolder",
-            experiments.RunFolder,
+            "runs.RunFolder",
+            runs.RunFolder,
             lambda: {"path": Path(tempfile.mkdtemp()) / "run", "writes": True},
         ),
-        Call("experiments.load_run", experiments.load_run, lambda: {"path": "nowhere"}),
-        Call("experiments.read_records", experiments.read_records, lambda: {"folder": Path(".")}),
+        Call("runs.load_run", runs.load_run, lambda: {"path": "nowhere"}),
+        Call("claims.read_records", claims.read_records, lambda: {"folder": Path(".")}),
         Call(
-            "experiments.run_tasks",
-            experiments.run_tasks,
+            "claims.run_tasks",
+            claims.run_tasks,
             lambda: {"tasks": [], "folder": Path(tempfile.mkdtemp()), "workers": 1},
         ),
     ]
@@ -606,5 +615,5 @@ def all_calls() -> list[Call]:
     """Every call, by part."""
     return [
         *_maps(), *_nets(), *_losses(), *_data(), *_diagnostics(), *_exact(), *_optim(), *_flow(),
-        *_experiments(),
+        *_runs_and_claims(),
     ]  # fmt: skip

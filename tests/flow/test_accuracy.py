@@ -15,13 +15,13 @@ from mirrorflow import maps
 from mirrorflow.exact import one_point_flow
 from mirrorflow.flow import Trajectory, mirror_flow
 from mirrorflow.flow.follow import start
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.implicit import ImplicitStepper
 from mirrorflow.flow.integrate import integrate
-from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.flow.logscale.build import scaled_map
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.record.recorder import Recorder
+from mirrorflow.flow.steppers.frame import Frame
+from mirrorflow.flow.steppers.implicit import ImplicitStepper
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 
 POINT = (0.7, -1.6, 0.3)

@@ -11,9 +11,11 @@ from scipy.integrate import solve_ivp
 from torch.func import functional_call
 
 from mirrorflow import maps
-from mirrorflow.flow import mirror_flow
+from mirrorflow.flow import Explicit, Implicit, mirror_flow
 from mirrorflow.losses import Loss, log_loss
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
+
+ORDER_4 = Implicit(order=4)
 
 
 def reference(
@@ -74,7 +76,9 @@ def test_early_phase(name: str) -> None:
     mirror_map = maps.HyperbolicEntropy(0.3)
     net, x, y, loss = case(name)
     t = 3.0
-    flow = mirror_flow(net, x, y, mirror_map, log_t_end=math.log(t), loss=loss, tol=2e-7, order=4)
+    flow = mirror_flow(
+        net, x, y, mirror_map, log_t_end=math.log(t), loss=loss, tol=2e-7, stepper=ORDER_4
+    )
     expected = reference(net, x, y, mirror_map, loss, t)
     theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
     assert np.linalg.norm(theta - expected) <= 1e-6 * np.linalg.norm(expected)
@@ -85,7 +89,9 @@ def test_early_phase(name: str) -> None:
 )
 def test_early_phase_of_flat_and_steep_maps(mirror_map: maps.MirrorMap) -> None:
     net, x, y, loss = case("two layers")
-    flow = mirror_flow(net, x, y, mirror_map, log_t_end=math.log(2.0), loss=loss, tol=2e-7, order=4)
+    flow = mirror_flow(
+        net, x, y, mirror_map, log_t_end=math.log(2.0), loss=loss, tol=2e-7, stepper=ORDER_4
+    )
     expected = reference(net, x, y, mirror_map, loss, 2.0)
     theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
     assert np.linalg.norm(theta - expected) <= 1e-6 * np.linalg.norm(expected)
@@ -98,8 +104,8 @@ def test_between_the_long_steps_of_the_explicit_method(
 ) -> None:
     """A cubic between its steps would be off by up to 200 tolerances; some rows lie in them."""
     net, x, y, loss = case("two layers")
-    flow = mirror_flow(net, x, y, mirror_map, log_t_end=1.0, loss=loss, tol=tol, method="explicit")
-    assert len(flow) > flow.stats["steps"] + 1
+    flow = mirror_flow(net, x, y, mirror_map, log_t_end=1.0, loss=loss, tol=tol, stepper=Explicit())
+    assert len(flow) > flow.stats.steps + 1
     for log_t in np.linspace(-2.0, 1.0, 7):
         point = flow.at(log_t)
         theta = point.direction * math.exp(point.log_gauge)

@@ -11,7 +11,7 @@ import torch
 from mirrorflow import maps
 from mirrorflow.diagnostics import fit_growth
 from mirrorflow.exact import one_point_flow
-from mirrorflow.flow import mirror_flow
+from mirrorflow.flow import Implicit, mirror_flow
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 
 
@@ -48,7 +48,10 @@ def test_laws(mirror_map: maps.MirrorMap, degree: int, share: float) -> None:
     """Each measured law agrees with the prediction to the correction that the theory leaves out,
     and the exponent and the constant of the norm to a stated share."""
     net, x, y = case(degree)
-    flow = mirror_flow(net, x, y, mirror_map, log_t_end=1e9, tol=1e-5, max_step=0.2, max_steps=2000)
+    stepper = Implicit(max_step=0.2)
+    flow = mirror_flow(
+        net, x, y, mirror_map, log_t_end=1e9, tol=1e-5, stepper=stepper, max_steps=2000
+    )
     found = fit_growth(flow, mirror_map=mirror_map, from_log_t=1e3)
     assert not found.refused, found.verdict
     assert len(found.laws) >= 3

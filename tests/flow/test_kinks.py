@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mirrorflow import maps
+from mirrorflow.claims.flows import set_direction
 from mirrorflow.diagnostics import certify
 from mirrorflow.exact import two_layer_max_margin
-from mirrorflow.experiments.flows import set_direction
-from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.kinks import KinkedMargins
-from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow import Exact, Explicit, Krylov, Smooth, mirror_flow
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.exact_relu import KinkedMargins
 from mirrorflow.nets import MLP, TwoLayer
 
 
@@ -34,7 +34,7 @@ def relu_net(m: int, seed: int = 0) -> TwoLayer:
 def test_margins_and_derivatives_are_those_of_the_net() -> None:
     x, y = problem()
     net = relu_net(6)
-    own = net_margins(net, x, y, 1e-2, "exact")
+    own = net_margins(net, x, y, 1e-2, exact=True)
     assert isinstance(own, KinkedMargins)
     theta = flat_parameters(net)[own.order]
     q, jac = own.jacobian(theta)
@@ -65,11 +65,11 @@ def test_smoothed_flows_tend_to_the_exact_one(mirror_map: maps.MirrorMap) -> Non
     """Explicit integration of the smoothed flow, another code path, at eps = 1e-2 and 1e-3."""
     x, y = problem(3)
     net = relu_net(4, 3)
-    exact = mirror_flow(net, x, y, mirror_map, log_t_end=3.0, kinks="exact", tol=1e-5)
+    exact = mirror_flow(net, x, y, mirror_map, log_t_end=3.0, relu=Exact(), tol=1e-5)
     apart = []
     for eps in (1e-2, 1e-3):
         smooth = mirror_flow(
-            net, x, y, mirror_map, log_t_end=3.0, smoothing=eps, method="explicit", tol=1e-5
+            net, x, y, mirror_map, log_t_end=3.0, relu=Smooth(eps), stepper=Explicit(), tol=1e-5
         )  # fmt: skip
         apart.append(float(np.abs(smooth.direction[-1] - exact.direction[-1]).max()))
     assert apart[1] < 1e-3
@@ -84,11 +84,11 @@ def test_smoothed_flows_tend_to_the_exact_one(mirror_map: maps.MirrorMap) -> Non
 def test_the_end_is_a_kkt_point_with_units_on_kinks(mirror_map: maps.MirrorMap) -> None:
     x, y = problem()
     net = relu_net(20)
-    flow = mirror_flow(net, x, y, mirror_map, log_t_end=1e60, kinks="exact")
-    assert flow.stats["reason"] == "log_t_end was reached"
+    flow = mirror_flow(net, x, y, mirror_map, log_t_end=1e60, relu=Exact())
+    assert flow.stats.reason == "log_t_end was reached"
     set_direction(net, torch.from_numpy(flow.direction[-1]))
     certificate = certify(net, x, y, mirror_map)
-    assert certificate.kinks > 0
+    assert certificate.fit.kinks > 0
     assert max(certificate.epsilon, certificate.delta, certificate.slack) < 2e-3
     assert certificate.margin == pytest.approx(flow.margin[-1], rel=1e-5)
     if mirror_map == maps.Quadratic():
@@ -108,11 +108,9 @@ def test_what_exact_kinks_do_not_do_is_refused() -> None:
         torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False), torch.nn.Flatten(0)),
     ):
         with pytest.raises(ValueError, match="TwoLayer nets with activation"):
-            mirror_flow(net, x, y, q, log_t_end=1.0, kinks="exact")
-    for method in ("explicit", "krylov"):
-        with pytest.raises(ValueError, match='needs method = "implicit"'):
-            mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, kinks="exact", method=method)  # type: ignore[arg-type]
+            mirror_flow(net, x, y, q, log_t_end=1.0, relu=Exact())
+    for stepper in (Explicit(), Krylov()):
+        with pytest.raises(ValueError, match="needs stepper = Implicit"):
+            mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, relu=Exact(), stepper=stepper)
     with pytest.raises(ValueError, match=r"does not hold for Cosh\(scale=1"):
-        mirror_flow(relu_net(4), x, y, maps.Cosh(1.0), log_t_end=1.0, kinks="exact")
-    with pytest.raises(ValueError, match="kinks = 'sharp'"):
-        mirror_flow(relu_net(4), x, y, q, log_t_end=1.0, kinks="sharp")  # type: ignore[arg-type]
+        mirror_flow(relu_net(4), x, y, maps.Cosh(1.0), log_t_end=1.0, relu=Exact())

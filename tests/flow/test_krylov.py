@@ -12,11 +12,11 @@ from torch import nn
 from torch.func import functional_call
 
 from mirrorflow import maps
-from mirrorflow.flow import krylov_module, mirror_flow
-from mirrorflow.flow.krylov import gmres
-from mirrorflow.flow.krylov_products import DenseProducts
-from mirrorflow.flow.margins import Margins
-from mirrorflow.flow.network import flat_parameters, net_margins
+from mirrorflow.flow import Implicit, Krylov, mirror_flow
+from mirrorflow.flow.margins.base import Margins, module
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.products import DenseProducts
+from mirrorflow.flow.steppers.krylov import gmres
 from mirrorflow.losses import Loss, log_loss
 from mirrorflow.nets import MLP, TwoLayer
 
@@ -58,7 +58,7 @@ def margins_of(name: str) -> tuple[Margins, np.ndarray]:
 )
 def test_products(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product equals the one with the Jacobian and the Hessian, which are formed apart."""
-    monkeypatch.setattr(krylov_module, "_NUMBERS", 40)  # several strips
+    monkeypatch.setattr(module, "_NUMBERS", 40)  # several strips
     own, theta = margins_of(name)
     dense, free = DenseProducts(own, theta), own.linearise(theta)
     assert type(free) is not DenseProducts
@@ -101,11 +101,11 @@ def test_agrees_with_the_dense_method(mirror_map: maps.MirrorMap) -> None:
     """Both solve the same stage equations, so they differ by what Newton leaves."""
     net, x, y = problem(None)
     dense, free = (
-        mirror_flow(net, x, y, mirror_map, log_t_end=math.log(20.0), tol=1e-5, method=method)
-        for method in ("implicit", "krylov")
+        mirror_flow(net, x, y, mirror_map, log_t_end=math.log(20.0), tol=1e-5, stepper=stepper)
+        for stepper in (Implicit(), Krylov())
     )
-    assert [f.stats["method"] for f in (dense, free)] == ["implicit", "krylov"]
-    assert free.stats["reason"] == "log_t_end was reached"
+    assert [f.stats.method for f in (dense, free)] == ["implicit", "krylov"]
+    assert free.stats.reason == "log_t_end was reached"
     # where weights cross zero, the last digits of an error decide whether a step is rejected
     share = 0.1 if mirror_map == maps.Power(3.0) else 0.02
     assert abs(len(free) - len(dense)) <= share * len(dense) + 1
@@ -125,8 +125,8 @@ def test_to_the_end_of_the_flow(loss: Loss) -> None:
     )
     for net in nets[: 1 if loss == "logistic" else 2]:
         dense, free = (
-            mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e50, loss=loss, method=method)
-            for method in ("implicit", "krylov")
+            mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e50, loss=loss, stepper=stepper)
+            for stepper in (Implicit(), Krylov())
         )
         assert free.outcome == dense.outcome == "converged"
         assert free.margin[-1] == pytest.approx(dense.margin[-1], rel=1e-4)
@@ -153,8 +153,8 @@ def test_early_phase_against_scipy() -> None:
     out = solve_ivp(rhs, (0, 3.0), m.to_dual(start).numpy(), "DOP853", rtol=1e-9, atol=1e-11)
     expected = m.to_primal(torch.from_numpy(out.y[:, -1])).numpy()
     flow = mirror_flow(
-        net, x, y, m, log_t_end=math.log(3.0), loss="cross_entropy", tol=2e-7, order=4,
-        method="krylov",
+        net, x, y, m, log_t_end=math.log(3.0), loss="cross_entropy", tol=2e-7,
+        stepper=Krylov(order=4),
     )  # fmt: skip
     theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
     assert np.linalg.norm(theta - expected) <= 1e-6 * np.linalg.norm(expected)
@@ -174,8 +174,8 @@ def test_large_nets_take_it_by_themselves(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(kind, "jacobian", refuse)
     monkeypatch.setattr(kind, "curvature", refuse)
     flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e3, tol=1e-3)
-    assert flow.stats["method"] == "krylov"
-    assert flow.stats["reason"] == "log_t_end was reached"
+    assert flow.stats.method == "krylov"
+    assert flow.stats.reason == "log_t_end was reached"
     assert flow.margin[-1] > 0
     short = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=-1.0, tol=1e-3)
-    assert short.stats["method"] == "explicit"
+    assert short.stats.method == "explicit"

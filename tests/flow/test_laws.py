@@ -11,16 +11,17 @@ from torch.func import functional_call, jacrev
 
 from mirrorflow import maps
 from mirrorflow.exact import max_margin
-from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.explicit import ExplicitStepper
+from mirrorflow.flow import Explicit, LogLog, mirror_flow
 from mirrorflow.flow.follow import start
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.geometry import scaled_map
-from mirrorflow.flow.implicit import ImplicitStepper
-from mirrorflow.flow.integrate import Stepper, integrate
-from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.flow.integrate import integrate
+from mirrorflow.flow.logscale.build import scaled_map
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.record.recorder import Recorder
+from mirrorflow.flow.steppers.base import Stepper
+from mirrorflow.flow.steppers.explicit import ExplicitStepper
+from mirrorflow.flow.steppers.frame import Frame
+from mirrorflow.flow.steppers.implicit import ImplicitStepper
 from mirrorflow.losses import pairwise_margins
 from mirrorflow.nets import MLP, HomogeneousNet, Linear, TwoLayer
 
@@ -58,7 +59,7 @@ def test_limit_of_a_linear_net(mirror_map: maps.MirrorMap) -> None:
     x, y = separable()
     t = mirror_flow(Linear(4), x, y, mirror_map, log_t_end=1e100)
     solution = max_margin(x, y, mirror_map.horizon())
-    assert t.stats["reason"] == "log_t_end was reached"
+    assert t.stats.reason == "log_t_end was reached"
     assert t.margin[-1] == pytest.approx(solution.margin, rel=2e-6)
 
 
@@ -71,7 +72,7 @@ def test_two_maps_with_one_horizon_meet() -> None:
     for pair in pairs:
         net = Linear(4)
         torch.nn.init.zeros_(net.weight)
-        a, b = (mirror_flow(net, x, y, m, log_log_t_end=700.0) for m in pair)
+        a, b = (mirror_flow(net, x, y, m, log_t_end=LogLog(700.0)) for m in pair)
         assert np.abs(a.direction[-1] - b.direction[-1]).max() < 4e-3
         # and they were apart on the way
         assert np.abs(a.at(0.0).direction - b.at(0.0).direction).max() > 5e-3
@@ -103,7 +104,7 @@ def test_balance_is_conserved(kind: str, mirror_map: maps.MirrorMap) -> None:
     if kind == "three":
         net = MLP((2, 3, 2, 1), "smooth_relu", eps=0.05, generator=g)
     flow = mirror_flow(net, x, y, mirror_map, log_t_end=1e100)
-    assert flow.stats["reason"] == "log_t_end was reached"
+    assert flow.stats.reason == "log_t_end was reached"
     drift = flow.balance_drift
     assert 1e-12 < drift.max() < 1e-5
 
@@ -147,7 +148,7 @@ def test_observed_order(order: int) -> None:
     x, y = separable(5)
     net = Linear(4, generator=torch.Generator().manual_seed(0))
     m = maps.HyperbolicEntropy(0.1)
-    fine = mirror_flow(net, x, y, m, log_t_end=3.0, tol=1e-12, method="explicit", max_step=0.01)
+    fine = mirror_flow(net, x, y, m, log_t_end=3.0, tol=1e-12, stepper=Explicit(max_step=0.01))
     errors = []
     sizes = (0.08, 0.04) if order == 5 else (0.04, 0.02)  # both divide 0.8
     for h in sizes:

@@ -12,8 +12,8 @@ from torch.func import functional_call
 
 from mirrorflow import maps
 from mirrorflow.exact import max_margin
-from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.geometry import scaled_maps
+from mirrorflow.flow import Implicit, mirror_flow
+from mirrorflow.flow.logscale.build import scaled_maps
 from mirrorflow.nets import MLP, TwoLayer
 
 
@@ -55,7 +55,9 @@ def test_early_phase_against_scipy(mixture: dict[str, maps.SeparableMap]) -> Non
     start = torch.cat([mixture[n].to_dual(p.detach()).flatten() for n, p in net.named_parameters()])
     out = solve_ivp(rhs, (0, 2.0), start.numpy(), "DOP853", rtol=1e-9, atol=1e-11)
     expected = torch.cat([v.flatten() for v in primal(torch.from_numpy(out.y[:, -1])).values()])
-    flow = mirror_flow(net, x, y, mixture, log_t_end=math.log(2.0), tol=2e-7, order=4)
+    flow = mirror_flow(
+        net, x, y, mixture, log_t_end=math.log(2.0), tol=2e-7, stepper=Implicit(order=4)
+    )
     theta = flow.direction[-1] * math.exp(flow.log_gauge[-1])
     np.testing.assert_allclose(theta, expected.numpy(), atol=2e-6)
 
@@ -63,7 +65,7 @@ def test_early_phase_against_scipy(mixture: dict[str, maps.SeparableMap]) -> Non
 def test_late_phase_balances_energies_and_not_norms() -> None:
     net, x, y = problem()
     flow = mirror_flow(net, x, y, MIXTURE, log_t_end=1e10)
-    assert flow.stats["reason"] == "log_t_end was reached"
+    assert flow.stats.reason == "log_t_end was reached"
     assert np.max(flow.balance_drift) < 1e-4
     inner, outer = flow.direction[:, :9], flow.direction[:, 9:]
     ratio = np.linalg.norm(inner, axis=1) / np.abs(outer).sum(1)
@@ -90,7 +92,7 @@ def test_layers_that_grow_apart(mixture: dict[str, maps.MirrorMap]) -> None:
     assert flow.outcome == "converged"
     # the tip of a unit's cone was once relative to the largest weight of all layers
     assert flow.balance_drift.max() < 1e-5
-    assert flow.stats["steps"] < 700
+    assert flow.stats.steps < 700
 
 
 def test_one_map_by_name_is_that_map() -> None:
@@ -108,7 +110,7 @@ def test_energies_balance_beside_a_rapid_map(rapid: maps.MirrorMap, finite: maps
     """In true units, which doubles still hold at log t = 1e4: `|W|` is a logarithm of `|a|`."""
     net, x, y = problem()
     flow = mirror_flow(net, x, y, {"weights.0": rapid, "weights.1": finite}, log_t_end=1e4)
-    assert flow.stats["reason"] == "log_t_end was reached"
+    assert flow.stats.reason == "log_t_end was reached"
     start = torch.cat([p.detach().flatten() for p in net.parameters()])
     end = torch.from_numpy(flow.direction[-2] * math.exp(flow.log_gauge[-2]))
     differences = [
@@ -152,8 +154,8 @@ def test_a_rapid_layer_tends_to_its_own_max_margin(rapid: maps.MirrorMap) -> Non
 def test_rapid_maps_beside_others_late(mixture: dict[str, maps.MirrorMap]) -> None:
     net, x, y = problem()
     flow = mirror_flow(net, x, y, mixture, log_t_end=1e20)
-    assert flow.stats["reason"] == "log_t_end was reached"
-    assert flow.stats["steps"] < 2500
+    assert flow.stats.reason == "log_t_end was reached"
+    assert flow.stats.steps < 2500
     assert np.nanmax(flow.balance_drift) < 1e-5
     assert flow.gap[-1] < 0.03
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from mirrorflow import maps
 from mirrorflow.flow import mirror_flow
-from mirrorflow.flow.network import flat_parameters, net_margins
-from mirrorflow.flow.smoothed import SmoothedReLU
+from mirrorflow.flow.margins.build import flat_parameters, net_margins
+from mirrorflow.flow.margins.smoothed_relu import smoothed_relu
 from mirrorflow.nets import CNN, ResidualNet
 
 FORMS = {
@@ -41,7 +41,7 @@ def test_smooth_relu_of_a_tensor(
     """Of degree 1, within `eps rms / 2` of relu, by any name; and gone outside the context."""
     g = torch.Generator().manual_seed(seed)
     z = torch.randn(shape, generator=g, dtype=torch.float64)
-    with SmoothedReLU(eps):
+    with smoothed_relu(eps):
         smooth, scaled = FORMS[form](z), FORMS[form](math.exp(scale) * z)
     torch.testing.assert_close(scaled, math.exp(scale) * smooth, rtol=1e-12, atol=0.0)
     own = z.ndim > 1 and z[0].numel() > 1
@@ -54,7 +54,7 @@ def test_smooth_relu_of_a_tensor(
 
 def test_a_point_without_signal_has_a_gradient() -> None:
     z = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
-    with SmoothedReLU(0.01):
+    with smoothed_relu(0.01):
         torch.relu(z).sum().backward()
     assert z.grad is not None
     assert torch.isfinite(z.grad).all()
@@ -88,7 +88,7 @@ def test_a_module_with_relu_converges(mirror_map: maps.MirrorMap) -> None:
         net.inner.copy_(torch.from_numpy(flow.direction[-1, :8]).reshape(4, 2))
         net.outer.copy_(torch.from_numpy(flow.direction[-1, 8:]))
         exact = float((y * net(x)).min())
-        with SmoothedReLU(1e-2):
+        with smoothed_relu(1e-2):
             smooth = float((y * net(x)).min())
     assert flow.margin[-1] == pytest.approx(smooth, rel=1e-7)
     assert exact == pytest.approx(smooth, rel=0.1)

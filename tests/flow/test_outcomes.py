@@ -14,7 +14,7 @@ from torch import nn
 from mirrorflow import data, maps
 from mirrorflow.diagnostics import certify
 from mirrorflow.errors import RunError
-from mirrorflow.flow import Trajectory, mirror_flow
+from mirrorflow.flow import KKT, Implicit, LogLog, Trajectory, mirror_flow, verify
 from mirrorflow.nets import MLP, Linear, TwoLayer
 
 
@@ -41,9 +41,17 @@ def test_converged_and_shapes() -> None:
     steps, d = len(t), sum(p.numel() for p in net.parameters())
     assert t.direction.shape == (steps, d)
     assert t.multipliers.shape == t.margins.shape == (steps, len(x))
-    for name in ("log_loss", "log_gauge", "margin", "gap", "epsilon", "delta", "balance_drift"):
+    for name in (
+        "log_loss",
+        "log_gauge",
+        "margin",
+        "gap",
+        "natural_epsilon",
+        "mean_excess",
+        "balance_drift",
+    ):
         assert getattr(t, name).shape == (steps,)
-        assert np.all(np.isfinite(getattr(t, name)[1:])) or name == "delta"
+        assert np.all(np.isfinite(getattr(t, name)[1:])) or name == "mean_excess"
     np.testing.assert_allclose(np.linalg.norm(t.direction, axis=1), 1.0, rtol=1e-9)
     np.testing.assert_allclose(t.multipliers.sum(1), 1.0, rtol=1e-9)
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
@@ -62,7 +70,7 @@ def test_far_beyond_doubles() -> None:
     end = 1000 * math.log(10)
     for m in (maps.Quadratic(), maps.HyperbolicEntropy(0.1), maps.Power(3.0)):
         net = small_net(m=3) if m == maps.HyperbolicEntropy(0.1) else Linear(2)
-        t = mirror_flow(net, x, y, m, log_log_t_end=end)
+        t = mirror_flow(net, x, y, m, log_t_end=LogLog(end))
         assert t.outcome == "converged", m
         assert t.log_log_t[-1] == end
         assert np.isinf(t.log_t[-1])
@@ -82,7 +90,7 @@ def test_rapid_maps_far_beyond_doubles(mirror_map: maps.MirrorMap) -> None:
     """Two layers to q = 1e1000: log q = log log t to what the dual's own size is of it."""
     x, y = blobs()
     end = 1000 * math.log(10)
-    t = mirror_flow(small_net(m=3), x, y, mirror_map, log_log_t_end=end)
+    t = mirror_flow(small_net(m=3), x, y, mirror_map, log_t_end=LogLog(end))
     assert t.outcome == "converged"
     assert t.log_gauge[-1] > 1000
     for z in (600.0, 900.0, end):  # log Q passes 690 in between, where Q is formed no more
@@ -108,7 +116,7 @@ def test_linear_nets_under_rapid_maps_far_beyond_doubles(
     size Q, which is no double from log Q = 709 on."""
     x, y = blobs()
     end = 1000 * math.log(10)
-    t = mirror_flow(Linear(2), x, y, mirror_map, log_log_t_end=end)
+    t = mirror_flow(Linear(2), x, y, mirror_map, log_t_end=LogLog(end))
     assert t.outcome == "converged"
     assert t.log_log_t[-1] == end
     for z in (500.0, 650.0, 700.0, 712.3, 900.0, 1777.7, end):
@@ -125,7 +133,7 @@ def test_negative_entropy_far_beyond_doubles() -> None:
     net = Linear(5)
     with torch.no_grad():
         net.weight.fill_(0.3)
-    flow = mirror_flow(net, x, y, maps.NegativeEntropy(), log_log_t_end=1000 * math.log(10))
+    flow = mirror_flow(net, x, y, maps.NegativeEntropy(), log_t_end=LogLog(1000 * math.log(10)))
     assert flow.outcome == "converged"
     signed = (y[:, None] * x).numpy()
     best = linprog(
@@ -145,12 +153,12 @@ def test_negative_entropy_far_beyond_doubles() -> None:
 def test_values_at_a_log_log_time() -> None:
     """Within the doubles `at(log_log_t=z)` is `at(exp(z))`; beyond the end it is refused."""
     x, y = blobs()
-    t = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_log_t_end=5.0)
+    t = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_t_end=LogLog(5.0))
     assert t.log_log_t[-1] == pytest.approx(5.0, abs=1e-14)
     assert t.at(log_log_t=3.0).margin == t.at(math.exp(3.0)).margin
     with pytest.raises(ValueError, match="pass one of log_t and log_log_t"):
         t.at()
-    far = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_log_t_end=720.0)
+    far = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_t_end=LogLog(720.0))
     with pytest.raises(ValueError, match="log_log_t = 721.0 is outside"):
         far.at(log_log_t=721.0)
 
@@ -165,9 +173,9 @@ def test_values_at_a_log_log_time() -> None:
 )
 def test_past_the_doubles_of_a_form_a_flow_stalls(mirror_map: maps.MirrorMap, reach: float) -> None:
     x, y = blobs()
-    t = mirror_flow(Linear(2), x, y, mirror_map, log_log_t_end=1500.0)
+    t = mirror_flow(Linear(2), x, y, mirror_map, log_t_end=LogLog(1500.0))
     assert t.outcome == "stalled"
-    assert "leaves the doubles" in t.stats["reason"]
+    assert "leaves the doubles" in t.stats.reason
     assert reach < t.log_gauge[-1] < reach + 2.0
     assert np.isfinite(t.margin).all()
 
@@ -179,7 +187,7 @@ def test_not_separable() -> None:
         t = mirror_flow(Linear(2), x, y, maps.Quadratic(), log_t_end=1e3, loss=loss)
         assert t.outcome == "not_separable"
         assert t.margin[-1] <= 0
-        assert t.stats["steps"] < 1000
+        assert t.stats.steps < 1000
 
 
 def test_a_saddle_at_the_start_is_named() -> None:
@@ -190,7 +198,7 @@ def test_a_saddle_at_the_start_is_named() -> None:
             p.zero_()
     t = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1.0)
     assert t.outcome == "stalled"
-    assert "gradient vanishes" in t.stats["reason"]
+    assert "gradient vanishes" in t.stats.reason
 
 
 def test_reached_is_not_converged() -> None:
@@ -198,26 +206,24 @@ def test_reached_is_not_converged() -> None:
     x, y = torch.tensor([[1.0, 2.0]]), torch.ones(1)
     t = mirror_flow(Linear(2), x, y, maps.HyperbolicEntropy(1.0), log_t_end=1e3)
     assert t.outcome == "reached"
-    assert t.epsilon[-1] > 1e-2
+    assert t.natural_epsilon[-1] > 1e-2
 
 
 def test_stalled_keeps_what_it_has() -> None:
     x, y = blobs()
     t = mirror_flow(small_net(), x, y, maps.Quadratic(), log_t_end=1e12, max_steps=25)
     assert t.outcome == "stalled"
-    assert "max_steps = 25" in t.stats["reason"]
+    assert "max_steps = 25" in t.stats.reason
     assert 2 <= len(t) <= 26
     assert t.log_t[-1] < 1e12
 
 
 def test_stops_at_convergence_when_asked() -> None:
     x, y = blobs()
-    t = mirror_flow(
-        small_net(), x, y, maps.Quadratic(), log_t_end=1e100, stop_when_converged=True, kkt_tol=1e-2
-    )
+    t = mirror_flow(small_net(), x, y, maps.Quadratic(), log_t_end=1e100, stop=KKT(1e-2))
     assert t.outcome == "converged"
     assert t.log_t[-1] < 1e100
-    assert max(t.epsilon[-1], t.delta[-1]) <= 1e-2
+    assert max(t.natural_epsilon[-1], t.mean_excess[-1]) <= 1e-2
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -227,7 +233,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     back = Trajectory.load(tmp_path / "flow.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["flow.npz"]
     assert back.outcome == t.outcome
-    assert dict(back.stats) == dict(t.stats)
+    assert back.stats == t.stats
     for name in ("log_t", "direction", "rate", "multipliers"):
         np.testing.assert_array_equal(getattr(back, name), getattr(t, name))
     np.testing.assert_array_equal(back.at(20.0).direction, t.at(20.0).direction)
@@ -275,7 +281,7 @@ def test_the_outcome_is_that_of_the_certificate(mirror_map: maps.MirrorMap) -> N
                 p.copy_(torch.from_numpy(part).reshape(p.shape))
                 start += p.numel()
         found = certify(final, x, y, mirror_map)
-        own = max(t.epsilon[-1], t.delta[-1], t.slack[-1])
+        own = max(t.natural_epsilon[-1], t.mean_excess[-1], t.natural_slack[-1])
         fitted = max(found.epsilon, found.delta, found.slack)
         assert fitted < 3 * own + 1e-9
         assert own < 10 * fitted + 1e-9
@@ -304,7 +310,7 @@ def test_any_module_goes_through_autograd() -> None:
             log_t_end=-1.0,
             loss="cross_entropy",
             tol=1e-2,
-            max_step=0.02,
+            stepper=Implicit(max_step=0.02),
         )
         for net in (own, plain)
     ]
@@ -315,9 +321,9 @@ def test_above_order_two_the_default_tolerance_ends_where_a_finer_one_does() -> 
     g = torch.Generator().manual_seed(0)
     net = TwoLayer(2, 6, "smooth_relu", bias=True, init_scale=0.5, generator=g).double()
     points = data.random_labels(5, 2, seed=0)
-    flow = mirror_flow(net, points.x, points.y, maps.Power(3.0), log_t_end=1e20, verify=True)
-    assert flow.stats["tol"] == 1e-5
+    flow = mirror_flow(net, points.x, points.y, maps.Power(3.0), log_t_end=1e20)
+    assert flow.stats.tol == 1e-5
     assert repr(flow).startswith("Trajectory('converged', log_t=1e+20, margin=")
-    assert flow.stats["verify"]["same"]
+    assert verify(flow).same
     short = mirror_flow(net, points.x, points.y, maps.Power(1.5), log_t_end=1.0)
-    assert short.stats["tol"] == 1e-4
+    assert short.stats.tol == 1e-4

@@ -20,7 +20,15 @@ from typer.testing import CliRunner
 from mirrorflow import maps
 from mirrorflow.cli.app import app
 from mirrorflow.errors import RunError
-from mirrorflow.flow import FlowPoint, Trajectory, compare_maps, mirror_flow
+from mirrorflow.flow import (
+    Explicit,
+    FlowPoint,
+    Implicit,
+    Trajectory,
+    compare_maps,
+    mirror_flow,
+    verify,
+)
 from mirrorflow.nets import TwoLayer
 
 
@@ -50,10 +58,10 @@ def test_a_killed_flow_continues_bit_for_bit(tmp_path: Path) -> None:
     rest = mirror_flow(
         net, x, y, m, log_t_end=end, checkpoint=file, callback=lambda p: seen.append(p.log_t)
     )
-    assert len(seen) == whole.stats["steps"] - 25
+    assert len(seen) == whole.stats.steps - 25
     for name in ("log_t", "direction", "rate", "balance_drift"):
         np.testing.assert_array_equal(getattr(rest, name), getattr(whole, name))
-    assert rest.stats["newton"] == whole.stats["newton"]
+    assert rest.stats.newton == whole.stats.newton
     again = mirror_flow(net, x, y, m, log_t_end=end, checkpoint=file)
     np.testing.assert_array_equal(again.direction, whole.direction)
     with pytest.raises(RunError, match="another flow"):
@@ -65,20 +73,23 @@ def test_a_killed_flow_continues_bit_for_bit(tmp_path: Path) -> None:
 
 def test_verify_finds_the_same_point() -> None:
     net, x, y = problem()
-    flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e8, tol=1e-3, verify=True)
+    flow = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e8, tol=1e-3)
     assert flow.outcome == "converged"
-    assert flow.stats["verify"]["same"] is True
-    assert flow.stats["verify"]["margin"] < 1e-4
+    found = verify(flow)
+    assert found.same is True
+    assert found.margin < 1e-4
+    assert found.finer.stats.tol == 1e-4
+    assert found.finer.stats.steps > flow.stats.steps
 
 
 @pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.Power(1.5)], ids=repr)
 def test_explicit_and_implicit_agree(mirror_map: maps.MirrorMap) -> None:
     net, x, y = problem()
     ends = [
-        mirror_flow(net, x, y, mirror_map, log_t_end=math.log(5.0), method=method, tol=tol)
-        for method, tol in (("explicit", 1e-6), ("implicit", 1e-5))
+        mirror_flow(net, x, y, mirror_map, log_t_end=math.log(5.0), stepper=stepper, tol=tol)
+        for stepper, tol in ((Explicit(), 1e-6), (Implicit(), 1e-5))
     ]
-    assert [e.stats["method"] for e in ends] == ["explicit", "implicit"]
+    assert [e.stats.method for e in ends] == ["explicit", "implicit"]
     np.testing.assert_allclose(ends[0].direction[-1], ends[1].direction[-1], atol=2e-4)
     assert ends[0].log_loss[-1] == pytest.approx(ends[1].log_loss[-1], abs=2e-4)
     assert np.max(ends[0].balance_drift) < 1e-6
@@ -183,7 +194,7 @@ def test_a_killed_command_continues_bit_for_bit(tmp_path: Path) -> None:
     assert len(Trajectory.load(parts / "power(1.5).npz")) <= 21
     assert runner.invoke(app, [*common, "--save", str(parts)]).exit_code == 0
     a, b = (Trajectory.load(folder / "power(1.5).npz") for folder in (whole, parts))
-    for name in ("log_t", "direction", "rate", "slack"):
+    for name in ("log_t", "direction", "rate", "natural_slack"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mirrorflow import maps
-from mirrorflow.flow import mirror_flow
+from mirrorflow.flow import Implicit, LogLog, mirror_flow
 from mirrorflow.flow.follow import Ending, judge
 from mirrorflow.nets import TwoLayer
 
@@ -31,7 +31,12 @@ def test_a_saddle_is_a_plateau_and_then_left() -> None:
         inner.copy_(start[:, :3])
         outer.copy_(start[:, 3].reshape(outer.shape))
     t = mirror_flow(
-        net, x, y, maps.HyperbolicEntropy(0.01), log_log_t_end=210 * math.log(10), max_step=0.4
+        net,
+        x,
+        y,
+        maps.HyperbolicEntropy(0.01),
+        log_t_end=LogLog(210 * math.log(10)),
+        stepper=Implicit(max_step=0.4),
     )
     assert t.outcome == "converged"
     assert t.gap[-1] < 1e-6

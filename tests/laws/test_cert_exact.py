@@ -132,7 +132,7 @@ def test_the_global_two_layer_optimum_is_a_kkt_point_on_kinks(seed, n, d):
     assert truth.gap < 1e-8
     found = certify(truth.net, x, y, Quadratic())
     assert found.margin == pytest.approx(truth.margin, rel=1e-9)
-    assert found.kinks > 0
+    assert found.fit.kinks > 0
     assert found.epsilon < 1e-6
     assert found.delta < 1e-6
     assert found.gap < 1e-6

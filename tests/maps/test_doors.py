@@ -182,8 +182,21 @@ def test_bad_text(text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [lambda: maps.estimate_horizon("cosh"), lambda: maps.finite_gauge("cosh", torch.ones(2), 10.0)],
+    [lambda: maps.estimate_horizon(3), lambda: maps.finite_gauge(3, torch.ones(2), 10.0)],
 )
-def test_a_name_is_no_map(call) -> None:
-    with pytest.raises(TypeError, match="mirror_map = 'cosh' is no MirrorMap"):
+def test_a_number_is_no_map(call) -> None:
+    with pytest.raises(TypeError, match="mirror_map = 3 is not a MirrorMap"):
         call()
+
+
+def test_the_text_of_a_map_is_taken_for_the_map() -> None:
+    x, cosh = torch.tensor([0.5, -2.0]), maps.Cosh(0.5)
+    assert maps.finite_gauge("cosh(0.5)", x, 10.0) == maps.finite_gauge(cosh, x, 10.0) > 0.5
+    assert maps.estimate_horizon("power(3)").order == pytest.approx(3)
+    assert maps.LevelHorizon("cosh(0.5)").map == cosh
+    assert maps.assign({"a": "cosh(0.5)", "*": "quadratic"}, ["a", "b"]) == {
+        "a": cosh,
+        "b": maps.Quadratic(),
+    }
+    with pytest.raises(ValueError, match=r"mirror_map\['a'\].*cubic"):
+        maps.assign({"a": "cubic", "*": "quadratic"}, ["a", "b"])

@@ -10,8 +10,7 @@ import scipy.optimize
 import torch
 
 from mirrorflow import maps
-from mirrorflow.errors import NoHorizonError
-from mirrorflow.maps import BlockHorizon, LpHorizon, SchattenHorizon
+from mirrorflow.maps import LpHorizon, SchattenHorizon
 from mirrorflow.maps.projection import project_ball, project_simplex
 
 INF = math.inf
@@ -136,92 +135,6 @@ def test_spectral_subgradient_sets(p: float) -> None:
         assert ((g - s) * (other - s)).sum() <= 1e-10
     zero = torch.zeros(5, 4)
     assert horizon.dual_gauge(horizon.project_subgradient(zero, 9 * g)).item() == pytest.approx(1)
-
-
-def test_joint_blocks_are_one_norm() -> None:
-    params = {"a": torch.randn(3, 2), "b": torch.randn(4), "c": torch.randn(2)}
-    whole = torch.cat([t.flatten() for t in params.values()])
-    for mirror_map in (
-        maps.HyperbolicEntropy(0.1),
-        maps.Power(1.5),
-        maps.Quadratic(),
-        maps.Power(4),
-        maps.Cosh(),
-    ):
-        joint = BlockHorizon(mirror_map, params)
-        plain = mirror_map.horizon()
-        assert joint.joint
-        assert joint.order == plain.order
-        assert joint.gauge(params).item() == pytest.approx(plain.gauge(whole).item())
-        assert joint.log_gauge(params).item() == pytest.approx(plain.gauge(whole).log().item())
-        assert joint.log_normalizer(params).item() == pytest.approx(
-            3 * plain.gauge(whole).log().item()
-        )
-        assert joint.dual_gauge(params).item() == pytest.approx(plain.dual_gauge(whole).item())
-        s = joint.subgradient(params)
-        flat = torch.cat([s[name].flatten() for name in params])
-        torch.testing.assert_close(flat, plain.subgradient(whole))
-
-
-def test_blocks_of_maps_that_are_not_separable() -> None:
-    params = {"a": torch.randn(3, 2), "b": torch.randn(4)}
-    joint = BlockHorizon(maps.PNorm(1.5), params)
-    gauges = [maps.LpHorizon(1.5).gauge(t) for t in params.values()]
-    assert joint.order is None
-    assert joint.gauge(params).item() == pytest.approx(math.hypot(*gauges))
-    nuclear = BlockHorizon(maps.Spectral(maps.HyperbolicEntropy()), params)
-    assert nuclear.gauge(params).item() == pytest.approx(
-        sum(SchattenHorizon(1).gauge(t).item() for t in params.values())
-    )
-    for horizon in (joint, nuclear):
-        s = horizon.subgradient(params)
-        inner = sum((s[n] * params[n]).sum().item() for n in params)
-        assert inner == pytest.approx(horizon.gauge(params).item())
-        assert horizon.dual_gauge(s).item() == pytest.approx(1)
-
-
-def test_products_over_different_maps() -> None:
-    params = {
-        "l1.weight": torch.randn(3, 2),
-        "l1.bias": torch.randn(3),
-        "l2.weight": torch.randn(4),
-    }
-    chosen = {"l1": maps.Power(1.5), "l2": maps.Quadratic()}
-    degrees = {"l1.weight": 1, "l1.bias": 0, "l2.weight": 3}
-    product = BlockHorizon(chosen, params, degrees)
-    first = torch.cat([params["l1.weight"].flatten(), params["l1.bias"]])
-    logs = LpHorizon(1.5).gauge(first).log(), LpHorizon(2).gauge(params["l2.weight"]).log()
-    assert not product.joint
-    assert product.order is None
-    assert product.log_normalizer(params).item() == pytest.approx((logs[0] + 3 * logs[1]).item())
-    assert product.log_gauge(params).item() == pytest.approx((logs[0] + 3 * logs[1]).item() / 4)
-    doubled = {name: 2 * value for name, value in params.items()}
-    assert (product.gauge(doubled) / product.gauge(params)).item() == pytest.approx(2)
-    leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
-    gradient = torch.autograd.grad(product.gauge(leaves), list(leaves.values()))
-    s = product.subgradient(params)
-    for name, each in zip(params, gradient, strict=True):
-        torch.testing.assert_close(s[name], each)
-    # The Hölder gap of aligned gradients is zero, and of others that obey Euler positive.
-    assert product.dual_gauge(s).item() == pytest.approx(1)
-    g = {name: torch.randn_like(value) for name, value in params.items()}
-    inner = {n: (g[n] * params[n]).sum().item() for n in g}
-    one = inner["l1.weight"] + inner["l1.bias"]
-    g["l2.weight"] *= 3 * one / inner["l2.weight"]
-    g = {n: v * math.copysign(1, one) for n, v in g.items()}
-    bound = (product.dual_gauge(g) * product.gauge(params)).item()
-    assert 0 < 4 * abs(one) < bound
-
-
-def test_block_doors() -> None:
-    params = {"a": torch.ones(2), "b": torch.ones(2)}
-    mixed = {"a": maps.Quadratic(), "b": maps.Power(3)}
-    with pytest.raises(ValueError, match=r"degrees lacks \['b'\]"):
-        BlockHorizon(mixed, params, {"a": 1})
-    with pytest.raises(ValueError, match="add up to 0"):
-        BlockHorizon(mixed, params, {"a": 1, "b": 0})
-    with pytest.raises(NoHorizonError, match="no horizon"):
-        BlockHorizon(maps.NegativeEntropy(), params)
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,6 @@ def test_any_text_is_refused_by_name(text: str) -> None:
         (lambda: maps.assign(maps.Cosh(), 3), "names"),
         (lambda: maps.assign({3: maps.Cosh()}, ["w"]), "mirror_map"),
         (lambda: maps.describe(3), "mirror_map = 3"),
-        (lambda: maps.BlockHorizon(maps.Cosh(), []), "names"),
-        (lambda: maps.BlockHorizon(maps.Cosh(), ["w"], {"w": "1"}), "degrees"),
-        (lambda: maps.BlockHorizon(maps.Cosh(), ["w"]).gauge({}), "params"),
-        (lambda: maps.BlockHorizon(maps.Cosh(), ["w"]).gauge(3), "params"),
     ],
 )
 def test_bad_arguments_are_named(call, word: str) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from mirrorflow.claims.digits import LADDER
+from mirrorflow.claims.vision import MEASURES, answer, findings, ladder, levels
 from mirrorflow.cli.app import app
 from mirrorflow.errors import RunError
-from mirrorflow.experiments import RunConfig
-from mirrorflow.experiments.digits import LADDER
-from mirrorflow.experiments.finish import Finish
-from mirrorflow.experiments.sweep import read_plan
-from mirrorflow.experiments.tables import write_rows
-from mirrorflow.experiments.vision import MEASURES, answer, findings, ladder, levels
 from mirrorflow.report.results import blocks, rebuild, render, take_reproduction
+from mirrorflow.runs import RunConfig
+from mirrorflow.runs.finish import Finish
+from mirrorflow.runs.tables import write_rows
+from mirrorflow.sweeps import read_plan
 
 ROOT = Path(__file__).parents[2]
 PAGE, TABLES = ROOT / "docs" / "results.md", ROOT / "results"

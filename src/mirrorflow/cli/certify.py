@@ -103,8 +103,8 @@ def _resolve(
 ) -> tuple[nn.Module, Dataset, MapLike]:
     """Net, data and map: the run's own where the command line does not say otherwise."""
     from mirrorflow.data import load
-    from mirrorflow.experiments import load_run
     from mirrorflow.nets import load_weights
+    from mirrorflow.runs import load_run
 
     path = Path(target)
     run = None

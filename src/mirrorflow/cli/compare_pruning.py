@@ -39,9 +39,9 @@ def compare_pruning(
     from rich.table import Table
     from rich.text import Text
 
+    from mirrorflow.claims.pruning import compare, findings
     from mirrorflow.cli.progress import bar_columns
-    from mirrorflow.experiments.pruning import compare, findings
-    from mirrorflow.experiments.tables import write_rows
+    from mirrorflow.runs.tables import write_rows
 
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)

@@ -102,8 +102,8 @@ def _resolve(
 ) -> tuple[nn.Module, Dataset | None]:
     """The net, and the points to measure accuracy on, if there are any."""
     from mirrorflow.data import load
-    from mirrorflow.experiments import load_run
     from mirrorflow.nets import load_weights
+    from mirrorflow.runs import load_run
 
     path = Path(target)
     points = None if data is None else load(data, **data_options(options))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs
     from rich.console import Console
     from rich.table import Table
 
-    from mirrorflow.experiments import Reproduction
+    from mirrorflow.claims import Reproduction
 
 __all__ = ["reproduce"]
 
@@ -68,7 +68,7 @@ def _run(out: Path, preset: str, seed: int, workers: int | None, console: Consol
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.text import Text
 
-    from mirrorflow.experiments import reproduce as run_reproduction
+    from mirrorflow.claims import reproduce as run_reproduction
 
     columns = (
         TextColumn("{task.description}"),

@@ -14,8 +14,8 @@ from mirrorflow.errors import MirrorFlowError
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from rich.console import Console
 
-    from mirrorflow.experiments.sweep import Member, Record, Sweep
-    from mirrorflow.experiments.sweep.run import Engine
+    from mirrorflow.sweeps import Member, MemberRecord, Sweep
+    from mirrorflow.sweeps.run import Engine
 
 __all__ = ["choose_engine", "sweep"]
 
@@ -59,9 +59,9 @@ def sweep(
     from rich.console import Console
     from rich.text import Text
 
-    from mirrorflow.experiments.sweep import read_plan
-    from mirrorflow.experiments.sweep.run import most_threads
-    from mirrorflow.experiments.track import tracking
+    from mirrorflow.runs.tracking import tracking
+    from mirrorflow.sweeps import read_plan
+    from mirrorflow.sweeps.run import most_threads
 
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
@@ -91,8 +91,8 @@ def choose_engine(name: str, address: str | None, threads: int) -> Engine:
         ValueError: an unknown name, or an address of another engine than Ray.
         MissingExtraError: Ray is not installed.
     """
-    from mirrorflow.experiments.pool import local_processes
-    from mirrorflow.experiments.sweep.ray_engine import ray_engine
+    from mirrorflow.processes import local_processes
+    from mirrorflow.sweeps.ray_engine import ray_engine
 
     if name not in ("local", "ray"):
         raise ValueError(f"engine = {name!r} is unknown; choose local or ray")
@@ -106,7 +106,7 @@ def choose_engine(name: str, address: str | None, threads: int) -> Engine:
 def _list(members: list[Member], console: Console, as_json: bool) -> None:
     from rich.table import Column, Table
 
-    from mirrorflow.experiments.config import flatten
+    from mirrorflow.runs.config import flatten
 
     flat = {m.name: flatten(m.settings) for m in members}
     if as_json:
@@ -123,7 +123,7 @@ def _list(members: list[Member], console: Console, as_json: bool) -> None:
 
 def _refusal(member: Member) -> str:
     """Why its settings are no configuration of a run; empty if they are one."""
-    from mirrorflow.experiments.config import RunConfig
+    from mirrorflow.runs.config import RunConfig
 
     try:
         RunConfig.from_dict(member.settings)
@@ -138,13 +138,13 @@ def _run(members: list[Member], out: Path, console: Console, options: dict[str, 
     from rich.text import Text
 
     from mirrorflow.cli.progress import bar_columns
-    from mirrorflow.experiments.sweep import sweep as run_sweep
+    from mirrorflow.sweeps import sweep as run_sweep
 
     with Progress(*bar_columns("members"), console=console, speed_estimate_period=1e9) as bar:
         task = bar.add_task("members", total=len(members), note="")
         failed = 0
 
-        def show(done: int, total: int, record: Record | None) -> None:
+        def show(done: int, total: int, record: MemberRecord | None) -> None:
             nonlocal failed
             if record is not None:
                 failed += record.failed
@@ -155,7 +155,7 @@ def _run(members: list[Member], out: Path, console: Console, options: dict[str, 
         return run_sweep(members, out, progress=show, **options)
 
 
-def _line(done: int, total: int, record: Record) -> str:
+def _line(done: int, total: int, record: MemberRecord) -> str:
     error = f": {record.error}" if record.failed else ""
     return f"{done}/{total} {record.name}: {record.outcome}{error}"
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs
     from rich.console import Console
     from rich.table import Table
 
-    from mirrorflow.experiments import LoadedRun, RunConfig
-    from mirrorflow.experiments.runner import Progress as At
-    from mirrorflow.experiments.track import Tracking
+    from mirrorflow.runs import LoadedRun, RunConfig
+    from mirrorflow.runs.tracking import Tracking
+    from mirrorflow.runs.train import Progress as At
 
 __all__ = ["train"]
 
@@ -107,9 +107,9 @@ def train(
     """
     from rich.console import Console
 
-    from mirrorflow.experiments import RunConfig, RunFolder
-    from mirrorflow.experiments.distributed import is_first
-    from mirrorflow.experiments.track import tracking
+    from mirrorflow.runs import RunConfig, RunFolder
+    from mirrorflow.runs.distributed import is_first
+    from mirrorflow.runs.tracking import tracking
 
     if data_dir is not None:
         # Where the files lie is no part of the run: its folder can move to another machine.
@@ -175,7 +175,7 @@ def _train(config: RunConfig, out: Path, console: Console, track: Tracking | Non
     from rich.progress import Progress
 
     from mirrorflow.cli.progress import bar_columns
-    from mirrorflow.experiments import train as run_training
+    from mirrorflow.runs import train as run_training
 
     with Progress(*bar_columns("steps", unit="s"), console=console, transient=True) as bar:
         task = bar.add_task("training", total=config.steps, note="")

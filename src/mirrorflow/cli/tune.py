@@ -15,7 +15,7 @@ from mirrorflow.cli.sweep import choose_engine
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from rich.console import Console
 
-    from mirrorflow.experiments.tune import Tuned
+    from mirrorflow.sweeps.tune import Tuned
 
 __all__ = ["tune"]
 
@@ -59,9 +59,9 @@ def tune(
     from rich.text import Text
 
     from mirrorflow.cli.progress import bar_columns
-    from mirrorflow.experiments import RunConfig
-    from mirrorflow.experiments.tune import FAMILIES
-    from mirrorflow.experiments.tune import tune as run_tune
+    from mirrorflow.runs import RunConfig
+    from mirrorflow.sweeps.tune import FAMILIES
+    from mirrorflow.sweeps.tune import tune as run_tune
 
     if data_dir is not None:
         os.environ["MIRRORFLOW_DATA"] = str(data_dir)
@@ -105,8 +105,8 @@ def tune(
 
 
 def _line(row: dict[str, Any]) -> str:
-    from mirrorflow.experiments.finding import plain
-    from mirrorflow.experiments.tune import OBJECTIVES
+    from mirrorflow.claims.finding import plain
+    from mirrorflow.sweeps.tune import OBJECTIVES
 
     if row["error"]:
         return f"{row['mirror_map']}: {row['error']}"
@@ -118,8 +118,8 @@ def _tell(found: Tuned, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mirrorflow.experiments.finding import plain
-    from mirrorflow.experiments.tune import OBJECTIVES
+    from mirrorflow.claims.finding import plain
+    from mirrorflow.sweeps.tune import OBJECTIVES
 
     table = Table("map", "test accuracy", "sparsity", "decades / 1000 steps", "trial")
     for row in found.front:

@@ -1,10 +1,10 @@
 """Measurements: pure functions of a net, its mirror map and data, returning frozen records."""
 
 from mirrorflow.diagnostics.balance import Balance, Drift, balance, drift
-from mirrorflow.diagnostics.certificate import Certificate, Rung
 from mirrorflow.diagnostics.features import Features, HiddenFeatures, WeightFeatures, features
 from mirrorflow.diagnostics.growth import Growth, Law, fit_growth
-from mirrorflow.diagnostics.kkt import certify
+from mirrorflow.diagnostics.kkt.certificate import Certificate, CertificateFit, Rung
+from mirrorflow.diagnostics.kkt.certify import certify
 from mirrorflow.diagnostics.laws import Prediction, predict, residual_scale
 from mirrorflow.diagnostics.margin import Margin, margin
 from mirrorflow.diagnostics.monotone import Energy, Monotone, check_monotone, energy
@@ -13,6 +13,7 @@ from mirrorflow.diagnostics.structure import Layer, Structure, Units, structure
 __all__ = [
     "Balance",
     "Certificate",
+    "CertificateFit",
     "Drift",
     "Energy",
     "Features",

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.arrays import conjugate_order, lp_norm
 from mirrorflow.checks import as_tensor
 from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.maps import Horizon, MapLike, MirrorMap, assign
@@ -70,23 +72,12 @@ class Group:
 
     def gauge(self, parameters: dict[str, Tensor]) -> float:
         """`Q_g`."""
-        return _norm([block.gauge(parameters) for block in self.blocks], self.alpha)
+        return lp_norm(np.array([block.gauge(parameters) for block in self.blocks]), self.alpha)
 
     def dual_gauge(self, gradients: dict[str, Tensor]) -> float:
         """`Q_g°`."""
-        if math.isinf(self.alpha):
-            dual = 1.0
-        else:
-            dual = math.inf if self.alpha == 1 else self.alpha / (self.alpha - 1)
-        return _norm([block.dual_gauge(gradients) for block in self.blocks], dual)
-
-
-def _norm(values: list[float], p: float) -> float:
-    top = max(values)
-    if len(values) == 1 or math.isinf(p) or not 0 < top < math.inf:
-        return top
-    total: float = math.fsum((v / top) ** p for v in values) ** (1 / p)
-    return top * total
+        sizes = [block.dual_gauge(gradients) for block in self.blocks]
+        return lp_norm(np.array(sizes), conjugate_order(self.alpha))
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_number, shown
 from mirrorflow.diagnostics.laws import Prediction, growth_of, predict_from, ray_flow
 from mirrorflow.errors import NoHorizonError
-from mirrorflow.maps import MirrorMap, RadialGrowth
+from mirrorflow.maps import MirrorMap, RadialGrowth, as_map
 
 __all__ = ["FIRST_LOG_T", "Growth", "Law", "fit_growth"]
 
-Array = NDArray[np.float64]
 
 FIRST_LOG_T = 100 * math.log(10)  # t = 1e100
 _BLOCKS = 6
@@ -90,7 +89,7 @@ class Growth:
 def fit_growth(
     run: Any,
     *,
-    mirror_map: MirrorMap,
+    mirror_map: MirrorMap | str,
     degree: float | None = None,
     from_log_t: float = FIRST_LOG_T,
 ) -> Growth:
@@ -124,8 +123,7 @@ def fit_growth(
         TypeError: run has no such columns of numbers, or no degree is known.
         ValueError: columns of different lengths, or a degree or time that is not positive.
     """
-    if not isinstance(mirror_map, MirrorMap):
-        growth_of(mirror_map)
+    mirror_map = as_map(mirror_map)
     if degree is None:
         degree = getattr(run, "degree", None)
     if degree is None:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_number
 from mirrorflow.errors import NoHorizonError
-from mirrorflow.maps import MirrorMap, RadialGrowth, SeparableMap, estimate_growth
+from mirrorflow.maps import MirrorMap, RadialGrowth, SeparableMap, as_map, estimate_growth
 
 __all__ = ["Prediction", "growth_of", "predict", "predict_from", "ray_flow", "residual_scale"]
 
-Array = NDArray[np.float64]
 
 _LOG_LARGEST = 700.0
 
@@ -44,7 +43,7 @@ class Prediction:
     source: str
 
 
-def predict(mirror_map: MirrorMap, degree: float, gamma: float) -> Prediction:
+def predict(mirror_map: MirrorMap | str, degree: float, gamma: float) -> Prediction:
     """The laws that follow from `dE/dt = L q e^{−q}` along a fixed direction of margin γ.
 
     With `q = γ Q^L`, `log t` is `q + log dE/dQ` up to logarithms. So it is the growth of `dE/dQ`
@@ -69,6 +68,7 @@ def predict(mirror_map: MirrorMap, degree: float, gamma: float) -> Prediction:
         ValueError: a number out of range.
         NoHorizonError: the growth of the map cannot be told (see `estimate_growth`).
     """
+    mirror_map = as_map(mirror_map)
     growth = growth_of(mirror_map)
     degree = as_number(degree, "degree", above=0)
     gamma = as_number(gamma, "gamma", above=0)
@@ -222,7 +222,7 @@ def _step(log_q: Array) -> Array:
     return found
 
 
-def residual_scale(mirror_map: MirrorMap, log_gauge: float, log_margin: float) -> float:
+def residual_scale(mirror_map: MirrorMap | str, log_gauge: float, log_margin: float) -> float:
     """The size of max(ε, δ, κ) that training is expected to reach at `Q(θ)` and `min q`.
 
     Once the direction of the flow is settled, what is left is of the order of
@@ -247,8 +247,7 @@ def residual_scale(mirror_map: MirrorMap, log_gauge: float, log_margin: float) -
         ValueError: a number that is NaN or infinite.
         NoHorizonError: the map has no index.
     """
-    if not isinstance(mirror_map, MirrorMap):
-        growth_of(mirror_map)
+    mirror_map = as_map(mirror_map)
     log_gauge = as_number(log_gauge, "log_gauge")
     log_margin = as_number(log_margin, "log_margin")
     alpha = mirror_map.index

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_number, shown
 from mirrorflow.diagnostics.geometry import check_parameters
 from mirrorflow.diagnostics.structure import structure
-from mirrorflow.maps import MirrorMap
+from mirrorflow.maps import MirrorMap, as_map
 from mirrorflow.nets.evaluate import trained_parameters, undisturbed
 
 __all__ = ["Energy", "Monotone", "check_monotone", "energy"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Monotone:
 
 
 @undisturbed
-def energy(net: nn.Module, mirror_map: MirrorMap, *, x: Tensor | None = None) -> Energy:
+def energy(net: nn.Module, mirror_map: MirrorMap | str, *, x: Tensor | None = None) -> Energy:
     """Dual energy and local index of all trained parameters under one map, in float64.
 
     `ᾱ = p` exactly for a p-homogeneous map; it tends to the index of a map of regular variation.
@@ -68,6 +67,8 @@ def energy(net: nn.Module, mirror_map: MirrorMap, *, x: Tensor | None = None) ->
         NotHomogeneousError: see `structure`.
     """
     check_parameters(net)
+    if isinstance(mirror_map, str):
+        mirror_map = as_map(mirror_map)
     if not isinstance(mirror_map, MirrorMap):
         raise TypeError(
             f"mirror_map is a {type(mirror_map).__name__}; the monotone quantity needs one "

@@ -9,11 +9,12 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from mirrorflow.arrays import gauss_legendre
 from mirrorflow.checks import as_number, as_points
 
 __all__ = ["diagonal_linear_flow", "one_point_direction"]
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
+_NODES, _WEIGHTS = gauss_legendre(20)
 
 
 def one_point_direction(x: Tensor, order: float, *, y: float = 1.0) -> Tensor:
@@ -82,11 +83,11 @@ def diagonal_linear_flow(x: Tensor, y: float, alpha: float, time: float) -> Tens
         # With c = end (1 − e^{−v}) the integrand of ∫ dc/(4 residual) is smooth up to the end.
         edges = np.linspace(0.0, v, 33)
         half = np.diff(edges)[:, None] / 2
-        points = (edges[:-1, None] + half * (1 + _NODES)).reshape(-1)
+        points = (edges[:-1, None] + 2 * half * _NODES).reshape(-1)
         c = end * -np.expm1(-points)
         slack = end * np.exp(-points)
         values = np.array([slack[i] / residual_from(end, slack[i], c[i]) for i in range(len(c))])
-        return float((half * _WEIGHTS * values.reshape(32, -1)).sum()) / 4
+        return float((2 * half * _WEIGHTS * values.reshape(32, -1)).sum()) / 4
 
     def residual_from(stop: float, slack: float, c: float) -> float:
         # sinh(stop·z) − sinh(c·z) without cancellation.

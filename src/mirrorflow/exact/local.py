@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_flag, as_integer, shown
 from mirrorflow.errors import NotSeparableError
 from mirrorflow.exact.two_layer import TwoLayerSolution, two_class_data
@@ -19,7 +19,6 @@ from mirrorflow.nets import TwoLayer
 
 __all__ = ["local_two_layer_max_margin"]
 
-Array = NDArray[np.float64]
 _minimize: Any = minimize
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_integer, as_points, shown
 from mirrorflow.errors import MirrorFlowError, NotSeparableError, UndecidedError
 from mirrorflow.exact.extra import load_cvxpy, solve
@@ -22,7 +22,6 @@ from mirrorflow.maps import Horizon, LpHorizon
 
 __all__ = ["MarginBounds", "Solution", "margin_rows", "max_margin"]
 
-Array = NDArray[np.float64]
 
 _NARROW, _WIDE = 1e-7, 1e-4  # relative gaps: aimed at, and accepted
 

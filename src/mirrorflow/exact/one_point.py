@@ -6,17 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
+from mirrorflow.arrays import Array, gauss_legendre
 from mirrorflow.checks import as_number, as_points, shown
 from mirrorflow.maps import SeparableMap
 
 __all__ = ["one_point_flow"]
 
-Array = NDArray[np.float64]
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+_NODES, _WEIGHTS = gauss_legendre(24)
 _FINEST = 48  # resolves an integrand that falls on a scale of 1e-12 of log s
 
 
@@ -75,6 +74,6 @@ def _log_tail(q: Callable[[Array], Array], z: float) -> float:
     # Panels of width 2^k; those below the scale of the integrand cost a row of nodes each.
     widths = 2.0 ** np.arange(-_FINEST, 8)
     starts = np.concatenate([[0.0], np.cumsum(widths)[:-1]])
-    eta = starts[:, None] + widths[:, None] / 2 * (1 + _NODES)
+    eta = starts[:, None] + widths[:, None] * _NODES
     exponent = q((z - eta).ravel()).reshape(eta.shape) - q(np.array([z])) - eta
-    return float(np.log((widths / 2) @ (np.exp(exponent) @ _WEIGHTS)))
+    return float(np.log(widths @ (np.exp(exponent) @ _WEIGHTS)))

@@ -8,9 +8,10 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["all_patterns", "count_patterns", "sampled_patterns"]
+from mirrorflow.arrays import Array
 
-Array = NDArray[np.float64]
+__all__ = ["Patterns", "all_patterns", "count_patterns", "sampled_patterns"]
+
 Patterns = NDArray[np.bool_]
 
 

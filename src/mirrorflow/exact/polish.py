@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from mirrorflow.arrays import Array
 from mirrorflow.maps import Horizon
 
 __all__ = ["polish"]
 
-Array = NDArray[np.float64]
 _minimize: Any = minimize
 _hessian: Any = torch.autograd.functional.hessian
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, lstsq
 from scipy.optimize import linprog, nnls
 
+from mirrorflow.arrays import Array
 from mirrorflow.errors import MirrorFlowError
 from mirrorflow.exact.polish import polish
 from mirrorflow.exact.separability import exact_products
@@ -19,7 +19,6 @@ from mirrorflow.maps import Horizon, LpHorizon
 
 __all__ = ["Bracket", "rescaled"]
 
-Array = NDArray[np.float64]
 Conic = Callable[[Array, Array, Array], tuple[Array, Array]]
 _linprog: Any = linprog
 

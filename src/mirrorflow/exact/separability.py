@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, lstsq, pinv
 from scipy.optimize import linprog, nnls
 
+from mirrorflow.arrays import Array
+
 __all__ = ["exact_products", "farkas", "separator", "units"]
 
-Array = NDArray[np.float64]
 _linprog: Any = linprog
 _ROWS = 512  # at a time, for memory
 _LARGEST, _WORK = 120, 400_000  # unknowns, and d k², of an elimination in fractions: seconds

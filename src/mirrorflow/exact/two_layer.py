@@ -8,20 +8,17 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_flag, as_integer, as_points, as_tensor
 from mirrorflow.errors import MirrorFlowError, NotSeparableError, UndecidedError
 from mirrorflow.exact.extra import load_cvxpy, solve
-from mirrorflow.exact.patterns import all_patterns, count_patterns, sampled_patterns
+from mirrorflow.exact.patterns import Patterns, all_patterns, count_patterns, sampled_patterns
 from mirrorflow.labels import as_labels
 from mirrorflow.nets import TwoLayer
 
 __all__ = ["TwoLayerSolution", "two_class_data", "two_layer_max_margin"]
-
-Array = NDArray[np.float64]
-Patterns = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mirrorflow.checks import (
     as_choice,
-    as_flag,
     as_function,
     as_integer,
     as_net,
@@ -21,7 +20,8 @@ from mirrorflow.checks import (
     as_tensor,
     shown,
 )
-from mirrorflow.flow.follow import Method, Settings
+from mirrorflow.flow.follow import MethodName, Settings
+from mirrorflow.flow.options import KKT, Exact, Explicit, Implicit, Krylov, LogLog, Smooth
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike, assign
 
@@ -38,13 +38,13 @@ def check_coupled(mirror_map: MapLike, method: str, size: int, dense: bool) -> N
     """
     if method == "krylov":
         raise ValueError(
-            f'method = "krylov" does not hold for {mirror_map!r}, which couples the entries of a '
-            'tensor; use method = "implicit", or "explicit" for short times'
+            f"stepper = Krylov() does not hold for {mirror_map!r}, which couples the entries of a "
+            "tensor; use stepper = Implicit(), or Explicit() for short times"
         )
     if dense and method != "explicit" and size > _DENSE:
         raise ValueError(
             f"mirror_map = {mirror_map!r} needs a matrix of {size} x {size} in each step, beyond "
-            f'{_DENSE}; use a smaller net, a separable map, or method = "explicit" for short times'
+            f"{_DENSE}; use a smaller net, a separable map, or Explicit() for short times"
         )
 
 
@@ -108,63 +108,76 @@ def check_files(checkpoint: Any, callback: Any) -> Path | None:
 def flow_settings(
     mirror_map: MapLike,
     *,
-    log_t_end: float | None,
-    log_log_t_end: float | None,
+    log_t_end: Any,
     loss: Any,
-    method: Any,
-    order: int,
+    stepper: Any,
+    relu: Any,
     tol: float,
-    relative_temperature: float,
-    max_step: float | None,
+    stop: Any,
     max_steps: int,
-    kkt_tol: float,
-    stop_when_converged: bool,
 ) -> Settings:
     """Numbers in their ranges, names that are known; NumPy values become plain ones.
 
     Raises:
-        TypeError: a number, a flag or a name that is none.
+        TypeError: an object of another kind than is allowed.
         ValueError: a value outside what is allowed.
     """
-    if (log_t_end is None) == (log_log_t_end is None):
-        raise ValueError(
-            f"log_t_end = {shown(log_t_end)} and log_log_t_end = {shown(log_log_t_end)}; pass one "
-            "of the two, natural logarithms of the time"
+    late = log_t_end.value if isinstance(log_t_end, LogLog) else None
+    if late is None:
+        log_t_end = _time(log_t_end)
+    if not isinstance(relu, Smooth | Exact):
+        raise TypeError(f"relu = {shown(relu)} is unknown; pass Smooth(eps) or Exact()")
+    if stop is not None and not isinstance(stop, KKT):
+        raise TypeError(f"stop = {shown(stop)} is not a rule; pass KKT(tol) or None")
+    chosen = Implicit() if isinstance(stepper, str) and stepper == "auto" else stepper
+    if not isinstance(chosen, Implicit | Explicit):
+        raise TypeError(
+            f'stepper = {shown(stepper)} is unknown; pass "auto", Implicit(…), Krylov(…) or '
+            "Explicit(…)"
         )
-    if log_t_end is not None:
-        log_t_end = _time("log_t_end", log_t_end, ", or log_log_t_end")
-    if log_log_t_end is not None:
-        log_log_t_end = _time("log_log_t_end", log_log_t_end, "")
-    method = as_choice(method, "method", get_args(Method))
-    order = as_integer(order, "order", least=1, most=4)
+    method = "auto" if chosen is not stepper else _METHODS[type(chosen)]
+    if isinstance(relu, Exact) and method in ("explicit", "krylov"):
+        raise ValueError(
+            f"relu = Exact() needs stepper = Implicit(…), not {chosen!r}: the others do not know "
+            "sliding modes; leave stepper out, or use relu = Smooth(eps)"
+        )
+    order = chosen.order if isinstance(chosen, Implicit) else 5
     tol = as_number(tol, "tol")
     least = 1e-13 if method == "explicit" else 1e-9
     if not least <= tol <= 0.1:
         raise ValueError(
             f"tol = {tol} cannot be kept; choose {least:g} <= tol <= 0.1 (steps of order "
-            f"{order} become too short to arrive; method = 'explicit' goes to 1e-13)"
+            f"{order} become too short to arrive; stepper = Explicit() goes to 1e-13)"
         )
-    temperature = as_number(relative_temperature, "relative_temperature")
-    if not 1e-12 <= temperature <= 1e-2:
-        raise ValueError(
-            f"relative_temperature = {temperature} is outside [1e-12, 1e-2]: below, "
-            "margins that differ by rounding compete; above, the limit is blurred"
-        )
-    if max_step is None:
-        max_step = min(0.4 * (tol / 1e-4) ** 0.25, 0.4)
-    max_step = as_number(max_step, "max_step", above=0, most=2)  # in units of log Q
-    kkt_tol = as_number(kkt_tol, "kkt_tol", above=0, below=1)
-    stop = as_flag(stop_when_converged, "stop_when_converged")
+    longest = min(0.4 * (tol / 1e-4) ** 0.25, 0.4) if chosen.max_step is None else chosen.max_step
     return Settings(
-        mirror_map, log_t_end, log_log_t_end, as_choice(loss, "loss", get_args(Loss)), method,
-        order, tol, temperature, max_step, as_integer(max_steps, "max_steps", least=1),
-        kkt_tol if stop else None,
-    )  # fmt: skip
+        mirror_map=mirror_map,
+        log_t_end=log_t_end if late is None else None,
+        log_log_t_end=late if late is not None else _log(log_t_end),
+        loss=as_choice(loss, "loss", get_args(Loss)),
+        method=method,
+        order=order,
+        tol=tol,
+        delta=chosen.temperature,
+        max_step=longest,  # in units of log Q
+        max_steps=as_integer(max_steps, "max_steps", least=1),
+        stop_at=None if stop is None else stop.tol,
+        relu=relu,
+    )
 
 
-def _time(name: str, value: Any, cure: str) -> float:
+_METHODS: dict[type, MethodName] = {Implicit: "implicit", Krylov: "krylov", Explicit: "explicit"}
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
+
+
+def _time(value: Any) -> float:
     nan = isinstance(value, float) and math.isnan(value)
-    time = math.nan if nan else as_number(value, name, infinite=True)
+    time = math.nan if nan else as_number(value, "log_t_end", infinite=True)
     if not math.isfinite(time):
-        raise ValueError(f"{name} = {time} is not a time; pass a finite number{cure}")
+        raise ValueError(
+            f"log_t_end = {time} is not a time; pass a finite number, or LogLog(z) for exp(exp(z))"
+        )
     return time

@@ -10,21 +10,24 @@ from typing import Literal
 
 import numpy as np
 
-from mirrorflow.flow.checkpoint import Checkpoint, fingerprint
-from mirrorflow.flow.explicit import ExplicitStepper
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.implicit import ImplicitStepper, State
-from mirrorflow.flow.integrate import Ending, Position, Stepper, integrate
-from mirrorflow.flow.krylov_stage import KrylovStepper
-from mirrorflow.flow.margins import LARGE, Margins
-from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.scaled import Array, ScaledMap
-from mirrorflow.flow.trajectory import FlowPoint, Outcome, Trajectory
-from mirrorflow.flow.weights import FlowLoss
+from mirrorflow.arrays import Array
+from mirrorflow.flow.integrate import Ending, integrate
+from mirrorflow.flow.logscale.base import ScaledMap
+from mirrorflow.flow.margins.base import LARGE, Margins
+from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.options import Exact, Smooth
+from mirrorflow.flow.record.checkpoint import Checkpoint, fingerprint
+from mirrorflow.flow.record.recorder import Recorder
+from mirrorflow.flow.record.trajectory import FlowPoint, FlowStats, Outcome, Trajectory
+from mirrorflow.flow.steppers.base import Position, State, Stepper
+from mirrorflow.flow.steppers.explicit import ExplicitStepper
+from mirrorflow.flow.steppers.frame import Frame
+from mirrorflow.flow.steppers.implicit import ImplicitStepper
+from mirrorflow.flow.steppers.krylov_stage import KrylovStepper
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike
 
-Method = Literal["auto", "implicit", "krylov", "explicit"]
+MethodName = Literal["auto", "implicit", "krylov", "explicit"]
 _DENSE = 1500  # weights in one Hessian block beyond which none is formed by default
 _SHORT = 1.0  # log t up to which large nets take explicit steps by default
 _STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not small is at rest
@@ -36,15 +39,16 @@ class Settings:
 
     mirror_map: MapLike
     log_t_end: float | None
-    log_log_t_end: float | None
+    log_log_t_end: float
     loss: Loss
-    method: Method
+    method: MethodName
     order: int
     tol: float
     delta: float
     max_step: float
     max_steps: int
     stop_at: float | None
+    relu: Smooth | Exact
 
 
 def follow(
@@ -82,7 +86,7 @@ def follow(
             position,
             recorder,
             log_t_end=math.inf if s.log_t_end is None else s.log_t_end,
-            log_log_t_end=math.inf if s.log_log_t_end is None else s.log_log_t_end,
+            log_log_t_end=math.inf if s.log_t_end is not None else s.log_log_t_end,
             max_steps=s.max_steps,
             delta=s.delta,
             stop=_stopping(s.stop_at),
@@ -95,23 +99,20 @@ def follow(
         raise
     if keeper is not None:
         keeper.save(position, recorder, counts)
-    stats |= {
-        "reason": ending.reason,
-        "method": method,
-        "order": stepper.order,
-        "tol": s.tol,
-        "map": repr(s.mirror_map),
-        "thinned": recorder.thinned,
-    }
-    trajectory = recorder.finish(stats)
+    trajectory = recorder.finish(
+        FlowStats(
+            **stats, reason=ending.reason, method=method, order=stepper.order, tol=s.tol,
+            map=repr(s.mirror_map), thinned=recorder.thinned,
+        )
+    )  # fmt: skip
     if s.log_t_end is not None:
         trajectory = trajectory.ending_at(s.log_t_end)
-    elif s.log_log_t_end is not None:
+    else:
         trajectory = trajectory.ending_at(log_log_t=s.log_log_t_end)
     return trajectory, ending
 
 
-def _choose(margins: Margins, s: Settings) -> Method:
+def _choose(margins: Margins, s: Settings) -> MethodName:
     if margins.kinked:
         return "implicit"
     if margins.blocks[1] <= _DENSE and margins.size * len(margins.point) <= LARGE:
@@ -119,7 +120,7 @@ def _choose(margins: Margins, s: Settings) -> Method:
     return "explicit" if s.log_t_end is not None and s.log_t_end <= _SHORT else "krylov"
 
 
-def _stepper(method: Method, s: Settings) -> Stepper:
+def _stepper(method: MethodName, s: Settings) -> Stepper:
     if method == "explicit":
         return ExplicitStepper(s.tol, s.delta, s.max_step)
     kind = KrylovStepper if method == "krylov" else ImplicitStepper
@@ -128,15 +129,6 @@ def _stepper(method: Method, s: Settings) -> Stepper:
 
 def _public(s: Settings) -> dict[str, str]:
     return {f.name: repr(getattr(s, f.name)) for f in fields(s) if f.name != "max_steps"}
-
-
-def compare(first: Trajectory, second: Trajectory) -> dict[str, float | bool]:
-    """Differences at the end, relative to the finer run; in f, since weights may trade places."""
-    reference = float(np.abs(second.margins[-1]).max())
-    margins = float(np.abs(first.margins[-1] - second.margins[-1]).max()) / reference
-    margin = abs(float(first.margin[-1] / second.margin[-1]) - 1.0)
-    both = bool(np.isclose(first.log_log_t[-1], second.log_log_t[-1], rtol=1e-2))
-    return {"margin": margin, "margins": margins, "same": both and max(margin, margins) < 1e-2}
 
 
 def start(frame: Frame, theta: Array, delta: float) -> Position:
@@ -191,7 +183,7 @@ def judge(trajectory: Trajectory, ending: Ending, kkt_tol: float) -> Outcome:
             return "not_separable"
         return "reached" if ending.done else "stalled"
     last = trajectory[-1]
-    if max(last.epsilon, last.delta, last.slack) <= kkt_tol:
+    if last.residual <= kkt_tol:
         if ending.done or "kkt_tol" in ending.reason:
             return "converged"
         return "stalled"

@@ -5,45 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from mirrorflow.flow.clock import Segment, log_elapsed
-from mirrorflow.flow.control import Controller
-from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.implicit import State, Step, make_state
-from mirrorflow.flow.recorder import Recorder
-from mirrorflow.flow.scaled import Array
+from mirrorflow.flow.record.recorder import Recorder
+from mirrorflow.flow.steppers.base import Position, State, Stepper, make_state
+from mirrorflow.flow.steppers.clock import Segment, log_elapsed
+from mirrorflow.flow.steppers.control import Controller
+from mirrorflow.flow.steppers.frame import Frame
 
 _SMALLEST_STEP = 1e-13
 _SMALLEST_JUMP = 1e-18  # slaved weights jump while Q stands still to the last digit
 _NO_PULL = 1e-80  # a gradient, in units of the weights, that is no gradient
-
-
-class Stepper(Protocol):
-    """What a method declares and does."""
-
-    order: int
-    error_order: int
-
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
-        """One step of relative length h, or None if it could not be made."""
-
-
-@dataclass
-class Position:
-    """Where the integration stands; enough to continue it."""
-
-    rho: float
-    x: Array
-    u: Array
-    p: Array | None
-    log_t: float
-    log_log_t: float
-    h: float
-    error: float
-    steps: int
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from mirrorflow.maps.assignment import MapLike, assign
 from mirrorflow.maps.base import MirrorMap, SeparableMap
-from mirrorflow.maps.block import BlockHorizon
 from mirrorflow.maps.catalog import Entry, catalog, describe
 from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.custom import Custom
@@ -17,7 +16,7 @@ from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
 from mirrorflow.maps.level import LevelHorizon
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
-from mirrorflow.maps.parse import parse_map
+from mirrorflow.maps.parse import as_map, parse_map
 from mirrorflow.maps.pnorm import PNorm
 from mirrorflow.maps.power import Power
 from mirrorflow.maps.quadratic import Quadratic
@@ -26,7 +25,6 @@ from mirrorflow.maps.schatten import SchattenHorizon
 from mirrorflow.maps.spectral import Spectral
 
 __all__ = [
-    "BlockHorizon",
     "Cosh",
     "Custom",
     "DoubleExponential",
@@ -51,6 +49,7 @@ __all__ = [
     "SeparableMap",
     "SimplexEntropy",
     "Spectral",
+    "as_map",
     "assign",
     "catalog",
     "describe",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.quadrature import gauss_legendre
+from mirrorflow.arrays import gauss_legendre
 
 __all__ = ["adaptive_integral"]
 
@@ -66,7 +67,7 @@ def adaptive_integral(
 
 
 def _panel(f: Integrand, a: Tensor, b: Tensor, owner: Tensor) -> Tensor:
-    nodes, weights = torch.tensor(gauss_legendre(16), dtype=a.dtype, device=a.device).T
+    nodes, weights = torch.tensor(np.stack(gauss_legendre(16)), dtype=a.dtype, device=a.device)
     length = b - a
     points = torch.addcmul(a[:, None], nodes, length[:, None])
     total: Tensor = (f(points, owner[:, None]) * weights).sum(1)

@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from mirrorflow.checks import shown
 from mirrorflow.maps.base import MirrorMap
+from mirrorflow.maps.parse import as_map
 from mirrorflow.roles import Role, covers, roles
 
 __all__ = ["MapLike", "assign", "key_for"]
 
 MapLike = (
     MirrorMap
-    | Mapping[str, MirrorMap]
-    | Mapping[type[nn.Module], MirrorMap]
-    | Mapping[str | type[nn.Module], MirrorMap]
+    | str
+    | Mapping[str, MirrorMap | str]
+    | Mapping[type[nn.Module], MirrorMap | str]
+    | Mapping[str | type[nn.Module], MirrorMap | str]
 )
+"""A map, its text, or a mapping to either from names of parameters or layers and types."""
 
 
 def assign(
@@ -28,10 +31,10 @@ def assign(
     """Give each parameter name its map.
 
     Args:
-        mirror_map: one `MirrorMap` for all, or a mapping whose keys are parameter names, layer
-            names (`"layers.0"` covers `"layers.0.weight"`), types of module (`nn.Linear`, with
-            everything inside such a module) or shell patterns (`"*"`). An exact name wins over a
-            layer, a layer over a type, a type over a pattern; of two types the one of the inner
+        mirror_map: one map (or its text) for all, or a mapping whose keys are parameter names,
+            layer names (`"layers.0"` covers `"layers.0.weight"`), types of module (`nn.Linear`,
+            with everything inside such a module) or shell patterns (`"*"`). An exact name wins over
+            a layer, a layer over a type, a type over a pattern; of two types the one of the inner
             module, then the more special one, wins; of two patterns the earlier.
         names: the parameter names, as in `net.named_parameters()`, or the net itself.
         net: the net that the names are of; only types as keys need it.
@@ -50,18 +53,16 @@ def assign(
     names = list(names)
     if any(not isinstance(name, str) for name in names):
         raise TypeError(f"names = {shown(names)} holds what is not a str; pass parameter names")
-    if isinstance(mirror_map, MirrorMap):
-        return dict.fromkeys(names, mirror_map)
+    if isinstance(mirror_map, MirrorMap | str):
+        return dict.fromkeys(names, as_map(mirror_map))
     if not isinstance(mirror_map, Mapping):
         raise TypeError(
             f"mirror_map is a {type(mirror_map).__name__}; pass a MirrorMap such as "
             "maps.Quadratic(), or a mapping from parameter names to maps"
         )
-    for key, value in mirror_map.items():
+    for key in mirror_map:
         _check_key(key, net)
-        if not isinstance(value, MirrorMap):
-            raise TypeError(f"mirror_map[{shown(key)}] is {shown(value)}, which is not a MirrorMap")
-    by_key: Mapping[Any, MirrorMap] = mirror_map
+    by_key: dict[Any, MirrorMap] = as_map(dict(mirror_map))
     every = () if net is None else roles(net)
     known = {place: role for role in every for place in (*role.places, *role.plain)}
     result = {}

@@ -10,17 +10,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mirrorflow.checks import shown
+from mirrorflow.arrays import gauss_legendre
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
-from mirrorflow.maps.quadrature import gauss_legendre
 
 __all__ = [
     "MirrorMap",
     "SeparableMap",
     "keep",
-    "require_map",
 ]
 
 
@@ -115,15 +113,6 @@ class MirrorMap(ABC):
         raise NotImplementedError(f"{self!r} is not separable: its Hessian is not a diagonal")
 
 
-def require_map(value: object, name: str = "mirror_map") -> None:
-    """Refuse what is no `MirrorMap`, such as a map's name."""
-    if not isinstance(value, MirrorMap):
-        raise TypeError(
-            f"{name} = {shown(value)} is no MirrorMap; pass one such as maps.Cosh(), or "
-            "maps.parse_map(text)"
-        )
-
-
 class SeparableMap(MirrorMap):
     """`R(x) = Σ_k r(x_k)` with one scalar, even, strictly convex function `r`, `r(0) = 0`.
 
@@ -156,7 +145,7 @@ class SeparableMap(MirrorMap):
     def _bregman_near(self, y: Tensor, h: Tensor) -> Tensor:
         """`d(y + h, y) = h² ∫ (1 − t) r''(y + th) dt` for a small h."""
         integral = torch.zeros_like(h)
-        for node, weight in gauss_legendre(16):
+        for node, weight in zip(*(rule.tolist() for rule in gauss_legendre(16)), strict=True):
             integral = integral + weight * (1 - node) * self.hessian(y + node * h)
         return h * (h * integral)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -15,18 +14,16 @@ from mirrorflow.errors import MirrorFlowError
 from mirrorflow.maps.adaptive import adaptive_integral
 from mirrorflow.maps.arguments import require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.custom_checks import verify_scalar
 from mirrorflow.maps.estimate import HorizonEstimate, estimate_growth, estimate_horizon
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import magnitude, signed
 from mirrorflow.maps.quadrature import integral
 from mirrorflow.maps.roots import UnsolvedError, solve_increasing
-from mirrorflow.maps.table import Table, tabulate
-from mirrorflow.maps.verify import verify_scalar
+from mirrorflow.maps.table import DualTable, Scalar, tabulate
 
 __all__ = ["Custom"]
-
-Scalar = Callable[[Tensor], Tensor]
 
 
 class Custom(SeparableMap):
@@ -73,7 +70,7 @@ class Custom(SeparableMap):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name = {shown(name)} is a {type(name).__name__}; pass a str")
         self._name = name or getattr(given, "__qualname__", None) or shown(given)
-        self._tables: dict[torch.device, Table] = {}
+        self._tables: dict[torch.device, DualTable] = {}
         self._undefined_at_0 = True
         self._curvature = verify_scalar(self._plain, self._both, self._given, self._kind)
         self._undefined_at_0 = bool(self._plain(torch.zeros(1, dtype=torch.float64)).isnan())
@@ -235,7 +232,7 @@ class Custom(SeparableMap):
                 "at large x), or keep x nearer 1"
             )
 
-    def _table(self, device: torch.device) -> Table:
+    def _table(self, device: torch.device) -> DualTable:
         """The table of r' on a device; made once. Two threads at most make it twice."""
         table = self._tables.get(device)
         if table is None:
@@ -264,7 +261,7 @@ class Custom(SeparableMap):
         root = torch.where(usable, root, torch.where(below, 0.0, torch.where(above, math.inf, w)))
         return signed(root.reshape(u.shape), u)
 
-    def _no_inverse(self, w: float, table: Table) -> str:
+    def _no_inverse(self, w: float, table: DualTable) -> str:
         x, top = float(table.x[-1]), float(table.dual[-1])
         if w > top:
             why = {

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from mirrorflow.errors import NoHorizonError
-from mirrorflow.maps.base import MirrorMap, SeparableMap, require_map
+from mirrorflow.maps.base import MirrorMap, SeparableMap
 from mirrorflow.maps.finite import log_radius
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon, LpHorizon
 from mirrorflow.maps.level import LevelHorizon
+from mirrorflow.maps.parse import as_map
 
 __all__ = ["HorizonEstimate", "estimate_growth", "estimate_horizon"]
 
@@ -69,7 +70,7 @@ def estimate_horizon(mirror_map: MirrorMap) -> HorizonEstimate:
 
     Source: Bingham, Goldie & Teugels, Regular Variation, 1987; Aitken 1926.
     """
-    require_map(mirror_map)
+    mirror_map = as_map(mirror_map)
     if isinstance(mirror_map, SeparableMap):
         if not mirror_map.even:
             mirror_map.horizon()

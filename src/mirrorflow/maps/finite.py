@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_real, require_finite
-from mirrorflow.maps.base import MirrorMap, SeparableMap, require_map
+from mirrorflow.maps.base import MirrorMap, SeparableMap
 from mirrorflow.maps.horizon import as_matrix
+from mirrorflow.maps.parse import as_map
 from mirrorflow.maps.spectral import Spectral
 
 __all__ = ["finite_gauge", "finite_gauges", "log_radius"]
@@ -33,7 +34,7 @@ def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
         ValueError: the level is out of range.
         NoHorizonError: a map on a restricted domain.
     """
-    require_map(mirror_map)
+    mirror_map = as_map(mirror_map)
     x = require_finite(x, "x")
     given, level = level, as_real(level, "level")
     if not 0 < level < math.inf:

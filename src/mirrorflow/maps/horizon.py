@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirrorflow.arrays import conjugate_order
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_real, require_floating, require_same
 from mirrorflow.maps.projection import project_ball, project_simplex
@@ -85,9 +86,7 @@ class LpHorizon(Horizon):
     @property
     def dual_order(self) -> float:
         """`p* = p/(p−1)`."""
-        if self.p == 1:
-            return math.inf
-        return 1.0 if math.isinf(self.p) else self.p / (self.p - 1)
+        return conjugate_order(self.p)
 
     def gauge(self, x: Tensor) -> Tensor:
         """`‖x‖_p`, scaled by the largest entry so that powers neither overflow nor vanish."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import as_scale, require_finite, require_floating, require_same
-from mirrorflow.maps.base import MirrorMap, require_map
+from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.finite import finite_gauge, log_radius
 from mirrorflow.maps.horizon import Horizon
+from mirrorflow.maps.parse import as_map
 
 __all__ = ["LevelHorizon"]
 
@@ -39,7 +40,7 @@ class LevelHorizon(Horizon):
     level: float = 1e100
 
     def __post_init__(self) -> None:
-        require_map(self.map, "map")
+        object.__setattr__(self, "map", as_map(self.map, "map"))
         object.__setattr__(self, "level", as_scale(self.level, "level"))
 
     @property

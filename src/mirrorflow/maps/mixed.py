@@ -14,7 +14,15 @@ from mirrorflow.maps.arguments import as_real, require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
-from mirrorflow.maps.numerics import expm1, magnitude, power, scaled_power, signed, typed_fraction
+from mirrorflow.maps.numerics import (
+    expm1,
+    log_root_of_sum,
+    magnitude,
+    power,
+    scaled_power,
+    signed,
+    typed_fraction,
+)
 from mirrorflow.maps.power import Power
 
 __all__ = ["Mixed"]
@@ -181,14 +189,7 @@ class Mixed(SeparableMap):
         e = float(self._exponent)
         if self.a == 0 or self.b == 0:
             return (log_u - math.log(self.a + self.b)) / (1.0 if self.b == 0 else e)
-        log_a, log_b = math.log(self.a), math.log(self.b)
-        log_x = torch.minimum(log_u - log_a, (log_u - log_b) / e)
-        for _ in range(ITERATIONS):
-            linear, curved = log_x + log_a, e * log_x + log_b
-            value = torch.logaddexp(linear, curved)
-            share = torch.exp(linear - value)
-            log_x = log_x - (value - log_u) / (share + e * (1 - share))
-        return log_x
+        return log_root_of_sum(log_u, math.log(self.a), math.log(self.b), e)
 
     def radial_growth(self) -> RadialGrowth:
         """`dE/dQ ~ a Q` or `b (p−1) Q^{p−1}`, whichever is the larger far out."""

@@ -22,6 +22,7 @@ __all__ = [
     "log_asinh_exp",
     "log_expm1_exp",
     "log_log1p_exp",
+    "log_root_of_sum",
     "log_sinh_exp",
     "magnitude",
     "minus_log1p",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 LOG2 = math.log(2.0)
+_ROUNDS = 8  # of Newton's method: enough for exponents from 1.001 to 1000 across the whole bend
 
 
 def signed(magnitude: Tensor, sign_of: Tensor) -> Tensor:
@@ -207,3 +209,14 @@ def power(x: Tensor, exponent: Fraction) -> Tensor:
     limits = torch.finfo(x.dtype)
     logarithm = torch.log(x.clamp(limits.tiny, limits.max))
     return result + result.clamp(max=limits.max) * (rest * logarithm)
+
+
+def log_root_of_sum(log_u: Tensor, log_a: float, log_b: float, e: float) -> Tensor:
+    """`log x` with `a x + b x^e = u`, by Newton's method on logarithms (convex, so monotone)."""
+    log_x = torch.minimum(log_u - log_a, (log_u - log_b) / e)
+    for _ in range(_ROUNDS):
+        linear, curved = log_x + log_a, e * log_x + log_b
+        value = torch.logaddexp(linear, curved)
+        share = torch.exp(linear - value)
+        log_x = log_x - (value - log_u) / (share + e * (1 - share))
+    return log_x

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Any
+from typing import Any, overload
 
+from mirrorflow.checks import shown
 from mirrorflow.maps.base import MirrorMap
 from mirrorflow.maps.cosh import Cosh
 from mirrorflow.maps.double_exponential import DoubleExponential
@@ -23,7 +24,7 @@ from mirrorflow.maps.quadratic import Quadratic
 from mirrorflow.maps.scaled import Scaled
 from mirrorflow.maps.spectral import Spectral
 
-__all__ = ["MAPS", "parse_map"]
+__all__ = ["MAPS", "as_map", "parse_map"]
 
 MAPS: dict[str, type[MirrorMap]] = {
     "quadratic": Quadratic,
@@ -71,6 +72,32 @@ def parse_map(text: str) -> MirrorMap:
     if not isinstance(result, MirrorMap):
         raise ValueError(f"{text!r} is not a map; {_valid()}")
     return result
+
+
+@overload
+def as_map(value: MirrorMap | str, name: str = ...) -> MirrorMap: ...
+@overload
+def as_map(value: Any, name: str = ...) -> Any: ...
+def as_map(value: Any, name: str = "mirror_map") -> Any:
+    """A map, or its text read; in a mapping every value.
+
+    Raises:
+        TypeError: neither.
+        ValueError: text that is not a map.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_map(each, f"{name}[{key!r}]") for key, each in value.items()}
+    if isinstance(value, MirrorMap):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{name} = {shown(value)} is not a MirrorMap; pass one such as maps.Cosh(0.5), or its "
+            'text, "cosh(0.5)"'
+        )
+    try:
+        return parse_map(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _valid() -> str:

@@ -7,25 +7,22 @@ import math
 import torch
 from torch import Tensor
 
-from mirrorflow.maps.numerics import typed_fraction
+from mirrorflow.arrays import project_simplex as simplex_of_array
+from mirrorflow.maps.numerics import log_root_of_sum
 
 __all__ = ["project_ball", "project_simplex"]
 
 
 def project_simplex(v: Tensor) -> Tensor:
-    """The nearest point of `{w ≥ 0, Σw = 1}` to v, shape (n,). (Held et al. 1974)."""
-    ordered = v.sort(descending=True).values
-    count = torch.arange(1, v.numel() + 1, dtype=v.dtype, device=v.device)
-    excess = (ordered.cumsum(0) - 1) / count
-    threshold = excess[int((ordered > excess).sum()) - 1]
-    return (v - threshold).clamp(min=0)
+    """The nearest point of `{w ≥ 0, Σw = 1}` to v, shape (n,); no gradient goes through it."""
+    return torch.from_numpy(simplex_of_array(v.detach().cpu().numpy())).to(v)
 
 
 def project_ball(g: Tensor, q: float) -> Tensor:
     """The nearest point to g with `‖w‖_q ≤ 1`, any shape, `1 ≤ q ≤ ∞`.
 
     Between the closed forms at q = 1, 2, ∞ the conditions `w + μ q w^{q−1} = |g|` are solved for
-    w at fixed μ (the inverse of a mixed mirror map) and μ by bisection on a logarithmic scale.
+    w at fixed μ and μ by bisection on a logarithmic scale.
     """
     if math.isinf(q):
         return g.clamp(-1, 1)
@@ -49,6 +46,5 @@ def project_ball(g: Tensor, q: float) -> Tensor:
 
 
 def _shrunk(size: Tensor, q: float, mu: float) -> Tensor:
-    from mirrorflow.maps.mixed import Mixed  # the cycle horizon → projection → mixed → horizon
-
-    return Mixed(float(typed_fraction(q)), 1.0, mu * q).to_primal(size)
+    """`w ≥ 0` with `w + μ q w^{q−1} = size`."""
+    return torch.exp(log_root_of_sum(torch.log(size), 0.0, math.log(mu * q), q - 1))

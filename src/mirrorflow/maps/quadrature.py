@@ -11,16 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["gauss_legendre", "integral", "integral_from_zero", "tanh_sinh"]
+from mirrorflow.arrays import gauss_legendre
 
-
-@lru_cache(maxsize=4)
-def gauss_legendre(count: int) -> tuple[tuple[float, float], ...]:
-    """Nodes and weights of quadrature on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return tuple(
-        (float(0.5 * (1 + t)), float(0.5 * w)) for t, w in zip(nodes, weights, strict=True)
-    )
+__all__ = ["integral", "integral_from_zero", "tanh_sinh"]
 
 
 @lru_cache(maxsize=4)
@@ -42,7 +35,7 @@ def tanh_sinh(step: float = 1 / 16) -> tuple[tuple[float, float], ...]:
 
 def integral(f: Callable[[Tensor], Tensor], start: Tensor, length: Tensor) -> Tensor:
     """`∫ f` from `start` over `length`, shape (n,), for smooth f: 16-point Gauss–Legendre."""
-    rule = torch.tensor(gauss_legendre(16), dtype=start.dtype, device=start.device)
+    rule = torch.tensor(np.stack(gauss_legendre(16), 1), dtype=start.dtype, device=start.device)
     points = torch.addcmul(start[:, None], rule[:, 0], length[:, None])
     return (f(points) * rule[:, 1]).sum(1) * length
 

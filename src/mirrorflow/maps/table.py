@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mirrorflow.arrays import gauss_legendre
 from mirrorflow.maps.adaptive import adaptive_integral
-from mirrorflow.maps.quadrature import gauss_legendre
 
-__all__ = ["Table", "tabulate"]
+__all__ = ["DualTable", "tabulate"]
 
 Scalar = Callable[[Tensor], Tensor]
 Pair = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -25,7 +26,7 @@ CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Table:
+class DualTable:
     """`r'` and its integrals at K points `x_k > 0`, over all floats where r' increases.
 
     Attributes:
@@ -49,7 +50,7 @@ class Table:
     smooth: Tensor
     reason: str
 
-    def to(self, device: torch.device) -> Table:
+    def to(self, device: torch.device) -> DualTable:
         """The same on a device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
@@ -103,7 +104,7 @@ def _grid() -> Tensor:
     return (SPACING * torch.arange(-count + 20, count + 1, dtype=torch.float64)).exp()
 
 
-def tabulate(value: Scalar, both: Pair) -> Table:
+def tabulate(value: Scalar, both: Pair) -> DualTable:
     """Tabulate r' from 1 outwards, up to where it is finite and increases.
 
     Args:
@@ -129,7 +130,7 @@ def tabulate(value: Scalar, both: Pair) -> Table:
     reason = _reason(value, float(x[-1]), float(dual[-1]))
     area, energy, smooth = _sums(value, x, dual)
     rows = _cubics(x, dual.log(), dual / (slope * x))
-    return Table(x, dual, dual.log(), rows, area, energy, smooth, reason)
+    return DualTable(x, dual, dual.log(), rows, area, energy, smooth, reason)
 
 
 def _cubics(x: Tensor, log_dual: Tensor, bend: Tensor) -> Tensor:
@@ -176,7 +177,7 @@ def _reason(value: Scalar, x: float, dual: float) -> str:
 
 def _panel(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     """Points (n, 16) and weights (16,) of Gauss–Legendre."""
-    rule = torch.tensor(gauss_legendre(16), dtype=begin.dtype, device=begin.device)
+    rule = torch.tensor(np.stack(gauss_legendre(16), 1), dtype=begin.dtype, device=begin.device)
     return torch.addcmul(begin[:, None], rule[:, 0], length[:, None]), rule[:, 1]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from mirrorflow.checks import as_choice, as_flag, as_function, as_number
-from mirrorflow.maps import MapLike
+from mirrorflow.maps import MapLike, as_map
 from mirrorflow.optim import rules
 from mirrorflow.optim.checks import (
     agreed_number,
@@ -65,6 +65,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
             raise ValueError(f"lr = {lr!r}; pass a number >= 0, 'auto' or a RelativeStep(...)")
         refuse_fused(defaults.pop("fused"))
         params = listed_parameters(params)
+        if isinstance(mirror_map, str):
+            mirror_map = as_map(mirror_map)
         if isinstance(mirror_map, Mapping):
             params, mirror_map = groups_by_map(params, mirror_map), None
         options = {
@@ -93,6 +95,8 @@ class MirrorOptimizer(torch.optim.Optimizer):
             raise
 
     def _check_group(self, group: dict[str, Any]) -> None:
+        if isinstance(group["mirror_map"], str):
+            group["mirror_map"] = as_map(group["mirror_map"])
         check_map(group)
         for i, p in enumerate(group["params"]):
             if is_flattened(p) and not group["mirror_map"].separable:

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from mirrorflow.checks import as_net, as_number, shown
-from mirrorflow.maps import MapLike, MirrorMap, Quadratic, Scaled, SeparableMap, assign
+from mirrorflow.maps import (
+    MapLike,
+    MirrorMap,
+    Quadratic,
+    Scaled,
+    SeparableMap,
+    as_map,
+    assign,
+)
 from mirrorflow.maps.assignment import key_for
 from mirrorflow.optim.match_lr import match_lr
 from mirrorflow.optim.step_size import RelativeStep
@@ -87,7 +95,7 @@ def param_groups(
     mirror_map: MapLike,
     lr: _Rate,
     *,
-    other: MirrorMap | None = None,
+    other: MirrorMap | str | None = None,
     other_lr: float | Tensor | None = None,
 ) -> ParamGroups:
     """The map for the weights of layers; normalisation, biases, embeddings and scalars the other.
@@ -107,7 +115,7 @@ def param_groups(
 
     Args:
         net: any module.
-        mirror_map: R, or a mapping from names and types to maps (see `maps.assign`).
+        mirror_map: R or its text, or a mapping from names and types to maps (see `maps.assign`).
         lr: the rate of the weights; or "auto" or a `RelativeStep`, of which there is one for the
             whole net, so that the groups name no rate and the other map is weighted instead
             (`maps.Scaled`): pass the same lr to the optimizer.
@@ -127,9 +135,7 @@ def param_groups(
     as_net(net)
     whole = isinstance(lr, RelativeStep) or (isinstance(lr, str) and lr == "auto")
     lr = lr if whole else _as_rate(lr, "lr")
-    other = Quadratic() if other is None else other
-    if not isinstance(other, MirrorMap):
-        raise TypeError(f"other = {shown(other)} is not a MirrorMap; pass maps.Quadratic()")
+    other = Quadratic() if other is None else as_map(other, "other")
     if other_lr is not None:
         if whole:
             raise ValueError(
@@ -180,7 +186,7 @@ def _chosen(mirror_map: MapLike, trained: list[Role], net: nn.Module) -> dict[st
         weights = [role.name for role in trained if role.kind == "weight"]
         return assign(mirror_map, weights)
     # The other map is not among the keys: what no key covers has to be told from what one does.
-    keyed: Mapping[Any, Any] = mirror_map
+    keyed: dict[Any, MirrorMap] = as_map(dict(mirror_map))
     named: dict[str, MirrorMap] = {}
     for role in trained:
         found = ((place, key_for(keyed, place, role)) for place in role.plain)

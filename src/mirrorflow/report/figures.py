@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mirrorflow.experiments import Record
-from mirrorflow.experiments.finding import map_label as label
+from mirrorflow.claims import Record
+from mirrorflow.claims.finding import map_label as label
 from mirrorflow.report.style import colour, figure, log_log_axis
 
 __all__ = ["activation_pictures", "digit_measures", "limits", "neurons", "slowness", "weights"]

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from mirrorflow.experiments import Record
-from mirrorflow.experiments.finding import map_label as label
-from mirrorflow.experiments.finding import plain
-from mirrorflow.experiments.images import told
+from mirrorflow.claims import Record
+from mirrorflow.claims.finding import map_label as label
+from mirrorflow.claims.finding import plain
+from mirrorflow.claims.images import told
 from mirrorflow.report.parts import Picture, Section, Table
 from mirrorflow.report.style import colour, figure, inline
 
@@ -18,7 +18,7 @@ __all__ = ["on_images"]
 
 
 def on_images(found: list[Record]) -> Section:
-    """The section, from the records of `experiments.images`."""
+    """The section, from the records of `claims.images`."""
     return Section(
         "Claims 1 and 2 on images",
         [

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-from mirrorflow.experiments import Record
-from mirrorflow.experiments.finding import plain
-from mirrorflow.experiments.p_descent import POWERS
+from mirrorflow.claims import Record
+from mirrorflow.claims.finding import plain
+from mirrorflow.claims.p_descent import POWERS
 from mirrorflow.report.parts import Section, Table
 
 __all__ = ["of_powers"]
 
 
 def of_powers(found: list[Record]) -> Section:
-    """The section, from the records of `experiments.p_descent`."""
+    """The section, from the records of `claims.p_descent`."""
     return Section(
         "Claim 1: each potential in its own norm",
         [

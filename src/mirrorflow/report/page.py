@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.checks import as_path
+from mirrorflow.claims import PRESETS, Record, read_records
 from mirrorflow.errors import MissingExtraError, RunError
-from mirrorflow.experiments import PRESETS, Record, read_records
 from mirrorflow.files import make_folder, read_json, write_atomic, write_text
 from mirrorflow.report.parts import Picture
 
@@ -71,7 +71,7 @@ def _save(picture: Picture, folder: Path) -> None:
 
 
 def _names(preset: Any, seed: int) -> list[str]:
-    from mirrorflow.experiments.reproduce import tasks
+    from mirrorflow.claims.reproduce import tasks
 
     return [task.name for task in tasks(preset, seed)]
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mirrorflow.claims.finding import map_label
+from mirrorflow.claims.pruning import METHODS, SHARES
+from mirrorflow.claims.pruning import findings as pruning_findings
+from mirrorflow.claims.statistics import interval
+from mirrorflow.claims.vision import MEASURES, answer, ladder, levels, with_interval
 from mirrorflow.errors import RunError
-from mirrorflow.experiments.finding import map_label
-from mirrorflow.experiments.pruning import METHODS, SHARES
-from mirrorflow.experiments.pruning import findings as pruning_findings
-from mirrorflow.experiments.statistics import interval
-from mirrorflow.experiments.tables import read_rows, write_rows
-from mirrorflow.experiments.vision import MEASURES, answer, ladder, levels, with_interval
 from mirrorflow.files import make_folder, write_text
+from mirrorflow.runs.tables import read_rows, write_rows
 
 __all__ = ["blocks", "rebuild", "render", "take_reproduction"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mirrorflow.experiments.finding import map_label
-from mirrorflow.experiments.pruning import METHODS, SHARES
-from mirrorflow.experiments.statistics import interval
-from mirrorflow.experiments.tables import read_rows
-from mirrorflow.experiments.vision import MEASURES, answer, ladder, levels
+from mirrorflow.claims.finding import map_label
+from mirrorflow.claims.pruning import METHODS, SHARES
+from mirrorflow.claims.statistics import interval
+from mirrorflow.claims.vision import MEASURES, answer, ladder, levels
 from mirrorflow.report.style import figure
+from mirrorflow.runs.tables import read_rows
 
 __all__ = ["drawings", "pruned", "sparse_to_dense"]
 

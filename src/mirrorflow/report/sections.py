@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mirrorflow.experiments import Record
-from mirrorflow.experiments.digits import LADDER as DIGIT_MAPS
-from mirrorflow.experiments.finding import map_label as label
-from mirrorflow.experiments.finding import plain
+from mirrorflow.claims import Record
+from mirrorflow.claims.digits import LADDER as DIGIT_MAPS
+from mirrorflow.claims.finding import map_label as label
+from mirrorflow.claims.finding import plain
 from mirrorflow.report import figures
 from mirrorflow.report.image_section import on_images
 from mirrorflow.report.p_descent_section import of_powers

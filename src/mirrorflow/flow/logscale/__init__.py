@@ -1,0 +1,1 @@
+"""Mirror maps in units that move with the solution, exact at any level of the weights."""

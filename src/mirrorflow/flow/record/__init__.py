@@ -1,0 +1,1 @@
+"""What a flow leaves: its rows, their residuals, interpolation between them, checkpoints."""
