@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from mirrorflow.checks import as_net
 
-__all__ = ["Kind", "Role", "covers", "roles"]
+__all__ = ["Kind", "Role", "covers", "is_masked", "roles"]
 
 Kind = Literal["weight", "bias", "normalisation", "embedding", "scalar"]
 
@@ -56,6 +56,19 @@ class Role:
     holder: str
     places: tuple[str, ...]
     modules: tuple[tuple[nn.Module, ...], ...]
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """`places` without the `_orig` that the masks of torch's pruning add."""
+        return tuple(
+            place.removesuffix("_orig") if is_masked(chain[-1], place.rpartition(".")[2]) else place
+            for place, chain in zip(self.places, self.modules, strict=True)
+        )
+
+
+def is_masked(module: nn.Module, key: str) -> bool:
+    """True if this parameter stands behind a mask of `torch.nn.utils.prune`."""
+    return key.endswith("_orig") and f"{key.removesuffix('_orig')}_mask" in module._buffers
 
 
 def roles(net: nn.Module) -> tuple[Role, ...]:

@@ -14,6 +14,7 @@ from mirrorflow import diagnostics, maps
 from mirrorflow.nets import MLP
 from mirrorflow.optim import MirrorAdamW, MirrorDescent, RelativeStep, match_lr, param_groups
 from mirrorflow.roles import roles
+from mirrorflow.sparse import prune
 
 SPARSE = maps.HyperbolicEntropy(1e-3)
 
@@ -215,7 +216,7 @@ def test_a_mapping_decides_by_name_layer_type_and_pattern() -> None:
     )
     mapping = {
         nn.Linear: maps.Power(1.5),
-        nn.BatchNorm2d: maps.Power(3),
+        nn.BatchNorm2d: "power(3)",
         "3": maps.Power(1.2),
         "4.bias": maps.Power(4),
     }
@@ -305,10 +306,11 @@ def test_the_table_says_who_got_what() -> None:
     ("arguments", "error", "text"),
     [
         ({"net": nn.Linear}, TypeError, "net = the class Linear"),
-        ({"net": nn.LayerNorm(3)}, ValueError, "no trained weights"),
+        ({"net": nn.LayerNorm(3)}, ValueError, "no trained weights of layers"),
         ({"net": nn.LazyLinear(3)}, ValueError, "no shape yet"),
         ({"mirror_map": "cubic"}, ValueError, "mirror_map: .*cubic"),
-        ({"other": "cosh"}, TypeError, "other = 'cosh'"),
+        ({"other": "cubic"}, ValueError, "other: .*cubic"),
+        ({"other": 3}, TypeError, "other = 3"),
         ({"lr": -1.0}, ValueError, "lr = -1"),
         ({"lr": "fast"}, ValueError, "lr = 'fast'"),
         ({"lr": None}, TypeError, "lr = None"),
@@ -353,3 +355,34 @@ def test_a_group_has_one_map_and_a_rate_is_never_forgotten() -> None:
         with pytest.raises(ValueError, match="torch's fused kernels know no mirror map"):
             cls([p], 0.1, mirror_map=SPARSE, fused=True)
         assert cls([p], 0.1, mirror_map=SPARSE, fused=False).param_groups[0].get("fused") is None
+
+
+def test_a_state_from_before_pruning_fits_after_it() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    keys = {"0.weight": SPARSE, nn.Linear: maps.Power(1.5)}
+
+    def build() -> MirrorAdamW:
+        return MirrorAdamW(param_groups(net, keys, 0.1))
+
+    opt = build()
+    net(torch.ones(5, 3)).square().sum().backward()
+    opt.step()
+    prune(net, 0.5)
+    after = build()
+    after.load_state_dict(opt.state_dict())
+    assert after.param_groups[0]["param_names"] == ["0.weight"]
+    (before,) = (opt.state[p]["exp_avg"] for p in opt.param_groups[0]["params"])
+    assert torch.equal(after.state[net[0].weight_orig]["exp_avg"], before)
+    assert bool(before.any())
+
+
+def test_a_state_of_adamw_gets_the_maps_of_the_groups() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    groups = param_groups(net, SPARSE, 0.1, other_lr=0.2)
+    theirs = torch.optim.AdamW([{"params": [p for _, p in g["params"]]} for g in groups], lr=0.3)
+    net(torch.ones(5, 3)).square().sum().backward()
+    theirs.step()
+    ours = MirrorAdamW(groups)
+    ours.load_state_dict(theirs.state_dict())
+    assert [g["mirror_map"] for g in ours.param_groups] == [SPARSE, maps.Quadratic()]
+    assert [g["lr"] for g in ours.param_groups] == [0.3, 0.3]  # the saved rate, as in torch

@@ -158,4 +158,4 @@ def test_match_lr_needs_gradients():
 )
 def test_bad_adam_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        MirrorAdamW([nn.Parameter(torch.ones(2))], mirror_map=maps.Quadratic(), **options)
+        MirrorAdamW([nn.Parameter(torch.ones(2))], 0.1, mirror_map=maps.Quadratic(), **options)

@@ -352,3 +352,14 @@ def test_the_saved_net_loads_without_this_library(tmp_path: Path) -> None:
     value, zeros = done.stdout.splitlines()
     assert value == str(expected)
     assert zeros == str(int(0.75 * 48))
+
+
+def test_a_masked_net_goes_on_from_its_state() -> None:
+    net, (x, _) = cnn().eval(), images()
+    prune(net, 0.8)
+    other = cnn().eval()
+    prune(other, 0.1)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other(x), net(x))
+    assert report(other) == report(net)
+    assert report(other).share == pytest.approx(0.8, abs=1e-2)

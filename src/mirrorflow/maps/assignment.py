@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mirrorflow.checks import shown
 from mirrorflow.maps.base import MirrorMap
@@ -48,7 +48,7 @@ def assign(
     """
     if isinstance(names, nn.Module):
         net, names = names, [name for name, _ in names.named_parameters()]
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    if isinstance(names, (str, Tensor)) or not isinstance(names, Iterable):
         raise TypeError(f"names = {shown(names)} is a {type(names).__name__}; pass a list of str")
     names = list(names)
     if any(not isinstance(name, str) for name in names):
@@ -63,7 +63,8 @@ def assign(
     for key in mirror_map:
         _check_key(key, net)
     by_key: dict[Any, MirrorMap] = as_map(dict(mirror_map))
-    known = {} if net is None else {place: role for role in roles(net) for place in role.places}
+    every = () if net is None else roles(net)
+    known = {place: role for role in every for place in (*role.places, *role.plain)}
     result = {}
     for name in names:
         key = key_for(by_key, name, known.get(name))

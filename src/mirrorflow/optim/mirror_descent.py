@@ -28,7 +28,7 @@ class MirrorDescent(MirrorOptimizer):
             `mirror_map` and every other option.
         lr: the step ≥ 0 (a number or a tensor of one number), or "auto" = `RelativeStep()`, or a
             `RelativeStep`: then one step for the whole net, `group["lr"]` is η, and nothing
-            needs tuning.
+            needs tuning. It may be left out if every group has its own (`param_groups`).
         mirror_map: the map R; or, with named parameters, a mapping from names, layers or patterns
             to maps (see `maps.assign`).
         momentum: μ ≥ 0.

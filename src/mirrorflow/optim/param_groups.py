@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from mirrorflow.checks import as_net, as_number, shown
-from mirrorflow.maps import MapLike, MirrorMap, Quadratic, Scaled, SeparableMap, assign
+from mirrorflow.maps import (
+    MapLike,
+    MirrorMap,
+    Quadratic,
+    Scaled,
+    SeparableMap,
+    as_map,
+    assign,
+)
 from mirrorflow.maps.assignment import key_for
 from mirrorflow.optim.match_lr import match_lr
 from mirrorflow.optim.step_size import RelativeStep
@@ -87,7 +95,7 @@ def param_groups(
     mirror_map: MapLike,
     lr: _Rate,
     *,
-    other: MirrorMap | None = None,
+    other: MirrorMap | str | None = None,
     other_lr: float | Tensor | None = None,
 ) -> ParamGroups:
     """The map for the weights of layers; normalisation, biases, embeddings and scalars the other.
@@ -107,7 +115,7 @@ def param_groups(
 
     Args:
         net: any module.
-        mirror_map: R, or a mapping from names and types to maps (see `maps.assign`).
+        mirror_map: R or its text, or a mapping from names and types to maps (see `maps.assign`).
         lr: the rate of the weights; or "auto" or a `RelativeStep`, of which there is one for the
             whole net, so that the groups name no rate and the other map is weighted instead
             (`maps.Scaled`): pass the same lr to the optimizer.
@@ -127,9 +135,7 @@ def param_groups(
     as_net(net)
     whole = isinstance(lr, RelativeStep) or (isinstance(lr, str) and lr == "auto")
     lr = lr if whole else _as_rate(lr, "lr")
-    other = Quadratic() if other is None else other
-    if not isinstance(other, MirrorMap):
-        raise TypeError(f"other = {shown(other)} is not a MirrorMap; pass maps.Quadratic()")
+    other = Quadratic() if other is None else as_map(other, "other")
     if other_lr is not None:
         if whole:
             raise ValueError(
@@ -149,8 +155,9 @@ def param_groups(
             rest.append(role)
     if not main:
         raise ValueError(
-            "net has no trained weights of layers, so that the map would get nothing; pass "
-            "net.parameters() to the optimizer, or name them in a mapping of maps"
+            f"mirror_map = {shown(mirror_map)} would get nothing: net has no trained weights of "
+            "layers that it covers; pass net.parameters() to the optimizer, or name parameters in "
+            "a mapping of maps"
         )
     groups = [_group(m, members, None if whole else lr) for m, members in main.items()]
     if rest:
@@ -179,14 +186,14 @@ def _chosen(mirror_map: MapLike, trained: list[Role], net: nn.Module) -> dict[st
         weights = [role.name for role in trained if role.kind == "weight"]
         return assign(mirror_map, weights)
     # The other map is not among the keys: what no key covers has to be told from what one does.
-    keyed: Mapping[Any, Any] = mirror_map
+    keyed: dict[Any, MirrorMap] = as_map(dict(mirror_map))
     named: dict[str, MirrorMap] = {}
     for role in trained:
-        found = ((place, key_for(keyed, place, role)) for place in role.places)
+        found = ((place, key_for(keyed, place, role)) for place in role.plain)
         place, key = next(((p, k) for p, k in found if k is not None), ("", None))
         if key is not None and (role.kind == "weight" or _means(key, place, role)):
             named[role.name] = keyed[key]
-    names = [name for role in trained for name in role.places]
+    names = [name for role in trained for name in role.plain]
     assign({"*": Quadratic(), **keyed}, names, net)  # it refuses keys that name nothing
     return named
 
@@ -201,7 +208,8 @@ def _means(key: Any, place: str, role: Role) -> bool:
 
 
 def _group(mirror_map: MirrorMap, members: list[Role], lr: Any) -> dict[str, Any]:
-    named = [(role.name, role.parameter) for role in members]
+    # Plain names, so that a state that was saved before pruning fits after it.
+    named = [(role.plain[0], role.parameter) for role in members]
     group: dict[str, Any] = {"params": named, "mirror_map": mirror_map}
     return group if lr is None else {**group, "lr": lr}
 
@@ -252,7 +260,8 @@ def _by_kind(members: Sequence[Role]) -> list[tuple[str, ...]]:
         kinds.setdefault((role.kind, role.holder), []).append(role)
     lines: list[tuple[str, ...]] = []
     for (kind, holder), found in kinds.items():
-        names = found[0].name if len(found) == 1 else f"{found[0].name} ... {found[-1].name}"
+        first, last = found[0].plain[0], found[-1].plain[0]
+        names = first if len(found) == 1 else f"{first} ... {last}"
         entries = sum(role.parameter.numel() for role in found)
         lines.append((kind, holder, str(len(found)), f"{entries:,}", names))
     return lines

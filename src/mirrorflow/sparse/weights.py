@@ -8,7 +8,7 @@ import torch
 import torch.nn.utils.parametrize as parametrize
 from torch import Tensor, nn
 
-from mirrorflow.roles import Kind, Role, roles
+from mirrorflow.roles import Kind, Role, is_masked, roles
 
 __all__ = ["Weight", "acting"]
 
@@ -56,7 +56,7 @@ def acting(net: nn.Module) -> tuple[Weight, ...]:
         )
         module, key = sites[0]
         name, value, mask = role.name, role.parameter.detach(), None
-        if key.endswith("_orig") and f"{key.removesuffix('_orig')}_mask" in module._buffers:
+        if is_masked(module, key):
             mask = module.get_buffer(f"{key.removesuffix('_orig')}_mask")
             name, value = name.removesuffix("_orig"), value * mask
             sites = tuple((m, k.removesuffix("_orig")) for m, k in sites)
