@@ -287,9 +287,13 @@ void measure_all(int64_t kind, const double* parameters, int64_t count, const in
 
 }  // namespace
 
-#ifndef MIRROR_NAME
-#define MIRROR_NAME(name) name
+// The wheel holds this file three times, once per level of processors (see dispatch.cpp).
+#ifndef MIRROR_LEVEL
+#define MIRROR_LEVEL
 #endif
+#define JOINED(a, b) a##b
+#define EXPANDED(a, b) JOINED(a, b)
+#define MIRROR_NAME(name) EXPANDED(name, MIRROR_LEVEL)
 #define ENTRIES(type, T) \
   void MIRROR_NAME(mirror_step_##type)(int64_t kind, const double* parameters, int64_t count, \
                                        const int64_t* n, T** x, T** g, T** m, T** v, \

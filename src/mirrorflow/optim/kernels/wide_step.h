@@ -3,6 +3,7 @@
 
 #include "wide_entropies.h"
 
+namespace {
 namespace wide {
 
 template <class> struct List;
@@ -118,3 +119,4 @@ INLINE void adam(int64_t n, float* d, const float* g, float* m, float* v, float 
 }
 
 }  // namespace wide
+}  // namespace
