@@ -86,6 +86,7 @@ __attribute__((flatten)) void move(const Map& map, int64_t n, T* __restrict x,
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
       T delta = lr * d[i], xi = x[i] * shrink, moved = map.step(xi, delta);
+      moved = std::fabs(delta) <= std::numeric_limits<T>::max() ? moved : -delta;  // ∞ leads to ∞
       bool stay = (delta == 0) | (std::fabs(xi) > std::numeric_limits<T>::max());
       x[i] = stay ? xi : moved;
     }

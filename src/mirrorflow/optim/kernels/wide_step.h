@@ -36,7 +36,9 @@ __attribute__((noinline)) void exactly(const Exact& exact, float* x, const float
   for (int j = 0; j < lanes; ++j) {
     float delta = d[j] * lr;
     x[j] *= shrink;
-    if (delta != 0 && std::fabs(x[j]) <= std::numeric_limits<float>::max()) x[j] = exact.step(x[j], delta);
+    constexpr float most = std::numeric_limits<float>::max();
+    if (delta != 0 && std::fabs(x[j]) <= most)
+      x[j] = std::fabs(delta) <= most ? exact.step(x[j], delta) : -delta;
   }
 }
 
