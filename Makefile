@@ -12,11 +12,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_CONSTRAINT ?= $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT ?= $(CURDIR)/constraints.txt
 
-.PHONY: help reproduce test test-all lint types docs bench clean
+.PHONY: help reproduce test test-all lint types docs bench wheel clean
 help:
 	@echo "make reproduce  the paper's three findings, as one HTML page ($(OUT)/report.html)"
 	@echo "make test       lint, types and tests"
 	@echo "make test-all   the same with the slow tests: long flows, compilers, clusters, faults"
+	@echo "make wheel      dist/: a wheel with the kernels inside (x86-64 Linux), and a pure one"
 	@echo "make lint | types | docs | bench | clean"
 
 $(READY): pyproject.toml constraints.txt
@@ -48,5 +49,10 @@ docs: $(READY)
 bench: $(READY)
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
+wheel: $(READY)
+	MIRRORFLOW_WHEEL_KERNELS=1 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	ls -l dist
+
 clean:
-	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

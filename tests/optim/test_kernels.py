@@ -99,6 +99,25 @@ def test_kernels_step_as_exactly_as_the_maps(mirror_map, dtype, part):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mirror_map", [maps.Cosh(0.5), maps.DoubleExponential()], ids=repr)
+def test_steep_maps_take_huge_steps(mirror_map, dtype):
+    """Their duals are huge, and so are steps of a usual relative size."""
+    x = torch.linspace(-4, 4, 41).to(dtype)
+    for size in (1e5, 1e12, 1e20, 1e30, 1e38):
+        for sign in (-1, 1):
+            moved, delta = x.clone(), torch.full_like(x, sign * size)
+            fused_step(mirror_map, [moved], [delta], [Options(lr=1, shrink=1, sign=1)])
+            want = mirror_map.step(x.double(), delta.double())
+            assert (moved != x).any()
+            rtol = 8 * torch.finfo(dtype).eps
+            torch.testing.assert_close(moved.double(), want, rtol=rtol, atol=rtol)
+            endless, moved = torch.full_like(x, sign * math.inf), x.clone()
+            fused_step(mirror_map, [moved], [endless], [Options(lr=1, shrink=1, sign=1)])
+            assert (moved == -endless).all()  # a search for a step must see that it is too large
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
 def test_inner_products_of_a_trial(mirror_map, dtype):
     """Against the maps in float64: two tensors, beyond a block, both kinds of weight decay."""

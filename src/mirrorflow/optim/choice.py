@@ -11,8 +11,8 @@ from mirrorflow.optim.update import Update
 
 __all__ = ["PAYS", "as_compiled", "refuse", "require_kernels", "wants_kernels"]
 
-# From so many weights on the kernels are worth five seconds of building: a step then saves 4 ms,
-# and the time is back after 1,300 steps (docs/performance.md). The number decides alone, so that a
+# From so many weights on the kernels are worth ten seconds of building: a step then saves 4 ms,
+# and the time is back after 2,500 steps (docs/performance.md). The number decides alone, so that a
 # run that goes on takes the way that it took, whether or not the kernels are built by then.
 PAYS = 1 << 15
 

@@ -7,31 +7,22 @@ library is compiled under a temporary name and renamed, so that no lock is neede
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
-import shlex
-import shutil
 import stat
 import subprocess
 import tempfile
 import warnings
 from pathlib import Path
 
+from mirrorflow.optim.kernels.recipe import FLAGS, HEADERS, SOURCE, compiler, packaged
+
 __all__ = ["found", "library"]
 
-SOURCE = Path(__file__).with_name("mirror.cpp")
-HEADERS = sorted(SOURCE.parent.glob("*.h"))
-FLAGS = (
-    "-O3 -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -ffp-contract=fast "
-    "-Wno-ignored-attributes"
-)
-if platform.machine().lower() in {"x86_64", "amd64"}:
-    # GCC 12 moves pairs of floats through MMX registers in the plain build and never clears them,
-    # after which every x87 operation of the process is NaN: LAPACK's norms are such operations.
-    FLAGS += " -mno-mmx"
 # From the best to what every compiler knows; the first that compiles is taken.
 VARIANTS = (
     "-march=native -mprefer-vector-width=512 -fopenmp",
@@ -49,14 +40,20 @@ _POSIX = hasattr(os, "geteuid")
 def found() -> ctypes.CDLL | str:
     """The compiled kernels, or why they cannot be had.
 
-    The file lies in `$MIRRORFLOW_CACHE` (default `~/.cache/mirrorflow`), a folder that only its
-    owner may enter, under a name made of the source, the flags and the processor, and of its own
-    SHA-256, which is checked before it is loaded. `MIRRORFLOW_NO_KERNELS=1` switches kernels off.
+    A wheel with kernels has them inside. Else they are built, and the file lies in
+    `$MIRRORFLOW_CACHE` (default `~/.cache/mirrorflow`), a folder that only its owner may enter,
+    under a name made of the source, the flags and the processor, and of its own SHA-256, which is
+    checked before it is loaded. `MIRRORFLOW_NO_KERNELS=1` switches kernels off.
     """
     if os.environ.get("MIRRORFLOW_NO_KERNELS"):
         return SWITCHED_OFF
+    ready = packaged()
+    if ready is not None:
+        # Where it cannot be loaded (another OpenMP, another C library) one is built.
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(str(ready))
     try:
-        return ctypes.CDLL(str(_built(_compiler())))
+        return ctypes.CDLL(str(_built(compiler())))
     except (OSError, subprocess.SubprocessError, ValueError, RuntimeError) as error:
         return f"{_cause(error)}. {CURE}"
 
@@ -86,17 +83,6 @@ def _cause(error: Exception) -> str:
         said = (error.stderr or b"").decode(errors="replace").strip().splitlines()
         return f"{error.cmd[0]} ended with {error.returncode} ({said[0] if said else 'no message'})"
     return str(error)
-
-
-def _compiler() -> list[str]:
-    """The command of the compiler, which may have words before it (`ccache g++`)."""
-    named = shlex.split(os.environ.get("CXX", ""))
-    if named:
-        return named
-    found = shutil.which("c++") or shutil.which("g++")
-    if found is None:
-        raise FileNotFoundError("there is no C++ compiler (c++ or g++)")
-    return [found]
 
 
 def _built(compiler: list[str]) -> Path:

@@ -8,6 +8,7 @@
 
 #include "maps.h"
 
+namespace {
 namespace wide {
 
 template <class T> struct Two {
@@ -138,3 +139,4 @@ struct Table32 {
 };
 
 }  // namespace wide
+}  // namespace

@@ -267,11 +267,13 @@ template <class T> struct Cosh {
       Exp<T> e = exponential(-y);  // everything is divided by e^y
       T E = e.value, shift = t * E, sinh = T(-0.5) * e.minus1 * (1 + E);
       bool near = 2 * std::fabs(shift) <= sinh;
-      T left = sinh - shift, L = std::fabs(left), root = std::sqrt(E * E + left * left);
+      T left = sinh - shift, L = std::fabs(left);
+      T root = L > T(1e9) ? L : std::sqrt(E * E + left * left);
       T both = T(0.5) * (1 + E * E) + root;
-      T top = near ? shift * (1 + left + root) : L * (E + root + L);
-      T bottom = near ? both * (left + root) : E * (E + root);
-      T l = log1p_(top / bottom) * scale;
+      T q = L / E, top = near ? shift * (1 + left + root) : q * ((E + root + L) / (E + root));
+      T bottom = near ? both * (left + root) : 1;
+      bool huge = !near & (q > T(1e30));  // the ratio is 2q, which may overflow
+      T l = (log1p_(huge ? q : top / bottom) + (huge ? T(0.69314718055994531) : 0)) * scale;
       return near ? m - l : std::copysign(l, left);
     });
   }
@@ -347,11 +349,14 @@ template <class T> struct DoubleExponential {
     Exp<T> e = exponential(-m);
     T E = e.value, shift = s * E, sinh = T(-0.5) * e.minus1 * (1 + E);
     bool near = 2 * std::fabs(shift) <= sinh;
-    T left = sinh - shift, L = std::fabs(left), root = std::sqrt(E * E + left * left);
+    T left = sinh - shift, L = std::fabs(left);
+    T root = L > T(1e9) ? L : std::sqrt(E * E + left * left);
     T both = T(0.5) * (1 + E * E) + root;
-    T top = near ? shift * (1 + left + root) : L * (E + root + L);
-    T bottom = near ? both * (left + root) : E * (E + root);
-    T l = log1p_(top / bottom), far = std::copysign(l, left);
+    T q = L / E, top = near ? shift * (1 + left + root) : q * ((E + root + L) / (E + root));
+    T bottom = near ? both * (left + root) : 1;
+    bool huge = !near & (q > T(1e30));
+    T l = log1p_(huge ? q : top / bottom) + (huge ? T(0.69314718055994531) : 0);
+    T far = std::copysign(l, left);
     return {near ? m - l : far, near ? l : m - far};
   }
 };

@@ -86,6 +86,7 @@ __attribute__((flatten)) void move(const Map& map, int64_t n, T* __restrict x,
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
       T delta = lr * d[i], xi = x[i] * shrink, moved = map.step(xi, delta);
+      moved = std::fabs(delta) <= std::numeric_limits<T>::max() ? moved : -delta;  // ∞ leads to ∞
       bool stay = (delta == 0) | (std::fabs(xi) > std::numeric_limits<T>::max());
       x[i] = stay ? xi : moved;
     }
@@ -287,9 +288,13 @@ void measure_all(int64_t kind, const double* parameters, int64_t count, const in
 
 }  // namespace
 
-#ifndef MIRROR_NAME
-#define MIRROR_NAME(name) name
+// The wheel holds this file three times, once per level of processors (see dispatch.cpp).
+#ifndef MIRROR_LEVEL
+#define MIRROR_LEVEL
 #endif
+#define JOINED(a, b) a##b
+#define EXPANDED(a, b) JOINED(a, b)
+#define MIRROR_NAME(name) EXPANDED(name, MIRROR_LEVEL)
 #define ENTRIES(type, T) \
   void MIRROR_NAME(mirror_step_##type)(int64_t kind, const double* parameters, int64_t count, \
                                        const int64_t* n, T** x, T** g, T** m, T** v, \

@@ -3,6 +3,7 @@
 
 #include "wide_powers.h"
 
+namespace {
 namespace wide {
 
 // x cosh δ − √(x² + β²) sinh δ, by the series of both
@@ -208,3 +209,4 @@ struct ExponentialMixed : ExponentialHuge {
 using Exponential = Forms<ExponentialSmall, ExponentialLarge, ExponentialHuge, ExponentialMixed>;
 
 }  // namespace wide
+}  // namespace

@@ -3,6 +3,7 @@
 
 #include "lanes.h"
 
+namespace {
 namespace wide {
 
 struct Tables {
@@ -24,7 +25,11 @@ struct Tables {
     }
   }
 };
-static const Tables tables;
+// Made at the first use: other processors load this code too, and must not run it.
+INLINE const Tables& tables() {
+  static const Tables made;
+  return made;
+}
 
 LIFT1(scale_bits, V, V, V(_mm512_slli_epi32(BITS(x), 18)))
 
@@ -34,7 +39,7 @@ INLINE F power2_magic() { return all(1.5f * (1 << 18)); }  // its last place is 
 
 // e^t and e^t − 1, both to their last digits, |t| ≤ 80: t = n log 2 + r, n a multiple of 1/32.
 struct Exponential2 {
-  Table32 power{tables.power_bits}, rest{tables.power_rest};
+  Table32 power{tables().power_bits}, rest{tables().power_rest};
   struct Pair {
     F value, minus1;
   };
@@ -61,7 +66,7 @@ INLINE F inverse_of(const Table32& inverse_bits, F w, F j) {
 
 // log(1 + z), z > −1, to its last digits.
 struct Logarithm1p {
-  Table32 inverse{tables.inverse_bits}, log{tables.log};
+  Table32 inverse{tables().inverse_bits}, log{tables().log};
   MEMBER F operator()(F z) const {
     F w = all(1) + z, rest = z - (w - all(1)), j = leading(w), i = inverse_of(inverse, w, j);
     F f = fma(rest, i, fms(w, i, all(1)));
@@ -71,3 +76,4 @@ struct Logarithm1p {
 };
 
 }  // namespace wide
+}  // namespace

@@ -5,6 +5,7 @@
 
 #include "wide_functions.h"
 
+namespace {
 namespace wide {
 
 struct Form {
@@ -63,9 +64,9 @@ using Power4 = Forms<Power4Form<false>, Power4Form<true>>;
 // m |1 − ρ|^{1/e}, ρ = s m^{−e}, through log2 and exp2 whose integer parts are kept apart; from
 // m = 0 it is |s|^{1/e}.
 template <bool zeros> struct PowerForm : Form {  // zeros: among the entries or steps, or nearly
-  Table32 middle{tables.inverse_middle}, middle_log{tables.log2_middle};
-  Table32 inverse{tables.inverse_bits}, log{tables.log2_nearest};
-  Table32 power{tables.power}, power_bits{tables.power_bits};
+  Table32 middle{tables().inverse_middle}, middle_log{tables().log2_middle};
+  Table32 inverse{tables().inverse_bits}, log{tables().log2_nearest};
+  Table32 power{tables().power}, power_bits{tables().power_bits};
   float smallest, largest;  // entries whose powers are in range
   F e, e_high, e_low, i, i_high, i_low;
   explicit PowerForm(double exponent)
@@ -117,3 +118,4 @@ template <bool zeros> struct PowerForm : Form {  // zeros: among the entries or 
 using Power = Forms<PowerForm<false>, PowerForm<true>>;
 
 }  // namespace wide
+}  // namespace

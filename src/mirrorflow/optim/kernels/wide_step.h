@@ -3,6 +3,7 @@
 
 #include "wide_entropies.h"
 
+namespace {
 namespace wide {
 
 template <class> struct List;
@@ -35,7 +36,9 @@ __attribute__((noinline)) void exactly(const Exact& exact, float* x, const float
   for (int j = 0; j < lanes; ++j) {
     float delta = d[j] * lr;
     x[j] *= shrink;
-    if (delta != 0 && std::fabs(x[j]) <= std::numeric_limits<float>::max()) x[j] = exact.step(x[j], delta);
+    constexpr float most = std::numeric_limits<float>::max();
+    if (delta != 0 && std::fabs(x[j]) <= most)
+      x[j] = std::fabs(delta) <= most ? exact.step(x[j], delta) : -delta;
   }
 }
 
@@ -118,3 +121,4 @@ INLINE void adam(int64_t n, float* d, const float* g, float* m, float* v, float 
 }
 
 }  // namespace wide
+}  // namespace
