@@ -31,12 +31,14 @@ class KrylovStages:
 
     def __init__(self) -> None:
         self.gram: Gram | None = None
+        self.mobility: Array | None = None
+        self.compliance = np.zeros(0)
         self.iterations = 0
         self.probe = np.random.default_rng(0)
 
     def begin(self) -> None:
         """Forget the last step, so that a step depends on its start only."""
-        self.gram, self.probe = None, np.random.default_rng(0)
+        self.gram, self.mobility, self.probe = None, None, np.random.default_rng(0)
 
     def __call__(
         self,
@@ -71,12 +73,14 @@ class KrylovStages:
             if crossing is not None:
                 slope = np.maximum(slope, FLATTEST * slope.max())
             r2 = b + temperature * log_mu - kappa
-            admit(mu, r2, temperature)
-            r1 = u - base - at.pull(mu)
-            at.weigh(mu)
             if rows is None:
+                at.weigh(mu)
                 rows = self._rows(at, len(x))
                 firm = rows if crossing is None else rows + _stiffness(at, slope, mu / temperature)
+            # as if x did not move, weights would be raised here and taken back by Newton for ever
+            admit(mu, r2, temperature, self._response(at, slope, rows, mu / temperature))
+            r1 = u - base - at.pull(mu)
+            at.weigh(mu)
             system = self._system(frame, at, slope, rows, mu, temperature, clock, q)
             if clock.direction is None:
                 aim = clock.target - float(mu.sum())
@@ -85,7 +89,7 @@ class KrylovStages:
             dx, dmu, dk, du, left = system.solve(-r1, -r2, aim, _FORCING)
             self.iterations += system.iterations
             if system.iterations > _SLOW:
-                self.gram = None
+                self.gram = self.mobility = None
             missed += left > _FORCING
             if missed > 1 or not (
                 left < _USEFUL and np.isfinite(dx).all() and np.isfinite(du).all()
@@ -129,6 +133,15 @@ class KrylovStages:
         zero = np.zeros(len(at.q))
         return np.sqrt(np.mean([at.tangent(v, zero)[1] ** 2 for v in signs], axis=0))
 
+    def _response(self, at: Products, slope: Array, rows: Array, stiffness: Array) -> Array:
+        """By how much of what its barrier asks for the log of a weight moves (n,), while x gives
+        way to this weight alone: one, where the weight is too small to move x."""
+        if self.mobility is None:
+            with np.errstate(divide="ignore", over="ignore"):
+                self.mobility = 1.0 / (np.maximum(slope, _FLAT * rows) + 1e-290)
+            self.compliance = at.diagonal(self.mobility)
+        return np.maximum(1.0 / (1.0 + stiffness * self.compliance), 1e-300)
+
     def _system(
         self,
         frame: Frame,
@@ -143,9 +156,7 @@ class KrylovStages:
         stiffness = mu / temperature
         floor = _FLAT * rows
         if self.gram is None:
-            with np.errstate(divide="ignore", over="ignore"):
-                mobility = 1.0 / (np.maximum(slope, floor) + 1e-290)
-            self.gram = Gram.build(at, mobility, stiffness * at.diagonal(mobility))
+            self.gram = Gram.build(at, self.mobility, stiffness * self.compliance)
         return Bordered(
             at, slope, floor, stiffness, frame.barrier_jacobian(q), clock.direction, self.gram
         )
