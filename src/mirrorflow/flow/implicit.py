@@ -52,6 +52,13 @@ class Step:
     within: tuple[tuple[State, Segment], ...] = ()
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A step of relative length h that could not be made."""
+
+    h: float
+
+
 def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
     """Evaluate margins and gradient; `p` None takes the loss's own weights."""
     q = frame.margins.values(x)
@@ -88,8 +95,8 @@ class ImplicitStepper:
     def temperature(self, frame: Frame, q_min: float) -> float:
         return max(frame.one(), self.delta * q_min)
 
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
-        """Try one step of relative length h from `state` at `rho`; None if Newton failed."""
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | Failed:
+        """Try one step of relative length h from `state` at `rho`; `Failed` if Newton failed."""
         x, p, g, q = state.x, state.p, state.g, state.q
         low = float(q.min())
         size, reach = frame.map.gauge(x), frame.map.dual_gauge(g)
@@ -127,7 +134,7 @@ class ImplicitStepper:
             total = h * frame.map.pace(u, g)
             u_end, advance = u, total
         if not (np.isfinite(total) and total > 0):
-            return None
+            return Failed(h)
         parts: list[Array] = []
         xs, us, mus = x, u, p * (gamma * total)
         out = None
@@ -147,7 +154,7 @@ class ImplicitStepper:
                 temp, clock = self.temperature(frame, low), Clock(gamma * total)
             out = self.solve_stage(frame, xg, ug, mus, base, temp, clock, self.newton_tol)
             if out is None:
-                return None
+                return Failed(h)
             xs, us, mus = out.x, out.u, out.mu
             parts.append(us - base)
             sums[s] = mus.sum()

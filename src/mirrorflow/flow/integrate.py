@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from mirrorflow.flow.clock import Segment, log_elapsed
-from mirrorflow.flow.control import Controller
+from mirrorflow.flow.control import RISE, Controller
 from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.implicit import State, Step, make_state
+from mirrorflow.flow.implicit import Failed, State, Step, make_state
 from mirrorflow.flow.recorder import Recorder
 from mirrorflow.flow.scaled import Array
 
@@ -27,8 +28,8 @@ class Stepper(Protocol):
     order: int
     error_order: int
 
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
-        """One step of relative length h, or None if it could not be made."""
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | Failed:
+        """One step of relative length at most h, or what could not be made."""
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Position:
     h: float
     error: float
     steps: int
+    ceiling: float = math.inf
+    rise: float = RISE
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def integrate(
     counts: dict[str, int] | None = None,
 ) -> tuple[Ending, dict[str, Any]]:
     """Advance `position` to the earlier of the two ends, in at most `max_steps` attempts."""
-    control = Controller(stepper.error_order, position.error)
+    control = Controller(stepper.error_order, position.error, position.ceiling, position.rise)
     counts = counts or {"steps": 0, "rejected": 0, "failed": 0, "newton": 0}
     newton = counts["newton"]
     smallest = _SMALLEST_JUMP if frame.map.slaved else _SMALLEST_STEP
@@ -89,11 +92,12 @@ def integrate(
             break
         trial = stepper.step(frame, position.rho, state, position.h)
         counts["newton"] = newton + frame.newton_count
-        if trial is None or not trial.error <= 1.0:
+        if isinstance(trial, Failed) or not trial.error <= 1.0:
             frame.set_level(position.rho, position.x, 0.0, delta)
-        if trial is None:
+        if isinstance(trial, Failed):
             counts["failed"] += 1
-            position.h *= 0.25
+            position.h = control.failed(trial.h)
+            position.ceiling, position.rise = control.ceiling, control.rise
         elif not trial.error <= 1.0:
             counts["rejected"] += 1
             position.h = control.retry(trial.h, trial.error)
@@ -109,6 +113,7 @@ def integrate(
             _advance_time(position, trial.segment)
             position.h = control.next(trial.h, trial.error)
             position.error = control.last
+            position.ceiling, position.rise = control.ceiling, control.rise
             state = _rescale(frame, position, trial.state, delta)
             recorder.add(state, position.log_t, position.log_log_t)
             if watch is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from mirrorflow.flow.activity import FLOOR, admit
 from mirrorflow.flow.crossing import BENT, FLATTEST, Halving, Trial
 from mirrorflow.flow.frame import Frame
-from mirrorflow.flow.implicit import ImplicitStepper, State, Step
+from mirrorflow.flow.implicit import Failed, ImplicitStepper, State, Step
 from mirrorflow.flow.krylov import Bordered, Gram
 from mirrorflow.flow.krylov_products import Products
 from mirrorflow.flow.newton import Clock, Stage
@@ -31,14 +31,13 @@ class KrylovStages:
 
     def __init__(self) -> None:
         self.gram: Gram | None = None
-        self.mobility: Array | None = None
-        self.compliance = np.zeros(0)
+        self.mobility = self.compliance = np.zeros(0)  # the first (d,) where known, else empty
         self.iterations = 0
         self.probe = np.random.default_rng(0)
 
     def begin(self) -> None:
         """Forget the last step, so that a step depends on its start only."""
-        self.gram, self.mobility, self.probe = None, None, np.random.default_rng(0)
+        self.gram, self.mobility, self.probe = None, np.zeros(0), np.random.default_rng(0)
 
     def __call__(
         self,
@@ -56,6 +55,7 @@ class KrylovStages:
         dual_primary = frame.map.primary == "dual"
         kappa: float | None = None
         best, missed = np.inf, 0
+        back, last, share = np.zeros(len(x)), np.inf, 1.0
         rows: Array | None = None
         firm, halving = np.zeros(0), Halving(len(x))
         for iteration in range(max_iterations):
@@ -89,7 +89,7 @@ class KrylovStages:
             dx, dmu, dk, du, left = system.solve(-r1, -r2, aim, _FORCING)
             self.iterations += system.iterations
             if system.iterations > _SLOW:
-                self.gram = self.mobility = None
+                self.gram, self.mobility = None, np.zeros(0)
             missed += left > _FORCING
             if missed > 1 or not (
                 left < _USEFUL and np.isfinite(dx).all() and np.isfinite(du).all()
@@ -102,6 +102,11 @@ class KrylovStages:
             if crossing is None:
                 sx = frame.map.extent(dx) / size
                 damp = min(1.0, _TRUST / sx) if sx > 0 and np.any(x) else 1.0
+                turned = float(dx @ back) < 0.0 and sx > 0.5 * last
+                share = 0.5 * share if turned else min(1.0, 2.0 * share)
+                back, last = dx, sx
+                if iteration > 2:  # to and fro about a bend of the margins: half as far
+                    damp = min(damp, share)
                 new, u = _shorter(frame, slope, rows, x, u, dx, du, damp)
                 curved = frame.map.extent(new - x - dx) / size
             else:
@@ -136,7 +141,7 @@ class KrylovStages:
     def _response(self, at: Products, slope: Array, rows: Array, stiffness: Array) -> Array:
         """By how much of what its barrier asks for the log of a weight moves (n,), while x gives
         way to this weight alone: one, where the weight is too small to move x."""
-        if self.mobility is None:
+        if not self.mobility.size:
             with np.errstate(divide="ignore", over="ignore"):
                 self.mobility = 1.0 / (np.maximum(slope, _FLAT * rows) + 1e-290)
             self.compliance = at.diagonal(self.mobility)
@@ -211,6 +216,6 @@ class KrylovStepper(ImplicitStepper):
         self.stages = KrylovStages()
         self.solve_stage = self.stages
 
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | Failed:
         self.stages.begin()
         return super().step(frame, rho, state, h)
