@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mirrorflow.flow.record.recorder import Recorder
-from mirrorflow.flow.steppers.base import Position, State, Stepper, make_state
+from mirrorflow.flow.steppers.base import Failed, Position, State, Stepper, make_state
 from mirrorflow.flow.steppers.clock import Segment, log_elapsed
 from mirrorflow.flow.steppers.control import Controller
 from mirrorflow.flow.steppers.frame import Frame
@@ -43,7 +43,7 @@ def integrate(
     counts: dict[str, int] | None = None,
 ) -> tuple[Ending, dict[str, Any]]:
     """Advance `position` to the earlier of the two ends, in at most `max_steps` attempts."""
-    control = Controller(stepper.error_order, position.error)
+    control = Controller(stepper.error_order, position.error, position.ceiling, position.rise)
     counts = counts or {"steps": 0, "rejected": 0, "failed": 0, "newton": 0}
     newton = counts["newton"]
     smallest = _SMALLEST_JUMP if frame.map.slaved else _SMALLEST_STEP
@@ -63,11 +63,12 @@ def integrate(
             break
         trial = stepper.step(frame, position.rho, state, position.h)
         counts["newton"] = newton + frame.newton_count
-        if trial is None or not trial.error <= 1.0:
+        if isinstance(trial, Failed) or not trial.error <= 1.0:
             frame.set_level(position.rho, position.x, 0.0, delta)
-        if trial is None:
+        if isinstance(trial, Failed):
             counts["failed"] += 1
-            position.h *= 0.25
+            position.h = control.failed(trial.h) if stepper.remembers else 0.25 * position.h
+            position.ceiling, position.rise = control.ceiling, control.rise
         elif not trial.error <= 1.0:
             counts["rejected"] += 1
             position.h = control.retry(trial.h, trial.error)
@@ -83,6 +84,7 @@ def integrate(
             _advance_time(position, trial.segment)
             position.h = control.next(trial.h, trial.error)
             position.error = control.last
+            position.ceiling, position.rise = control.ceiling, control.rise
             state = _rescale(frame, position, trial.state, delta)
             recorder.add(state, position.log_t, position.log_log_t)
             if watch is not None:

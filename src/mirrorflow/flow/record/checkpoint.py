@@ -22,7 +22,7 @@ from mirrorflow.flow.record.recorder import Recorder
 from mirrorflow.flow.steppers.base import Position
 
 _STALE = 600.0  # seconds after which what a killed write has left is removed
-_NUMBERS = ("rho", "log_t", "log_log_t", "h", "error", "steps")
+_NUMBERS = ("rho", "log_t", "log_log_t", "h", "error", "steps", "ceiling", "rise")
 
 
 def fingerprint(settings: Mapping[str, Any], *arrays: Array) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from mirrorflow.arrays import Array
 from mirrorflow.flow.steppers.clock import Segment
+from mirrorflow.flow.steppers.control import RISE
 from mirrorflow.flow.steppers.frame import Frame
 
 
@@ -36,6 +38,13 @@ class Step:
     within: tuple[tuple[State, Segment], ...] = ()
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A step of relative length h that could not be made."""
+
+    h: float
+
+
 def make_state(frame: Frame, x: Array, u: Array, p: Array | None) -> State:
     """Evaluate margins and gradient; `p` None takes the loss's own weights."""
     q = frame.margins.values(x)
@@ -56,9 +65,10 @@ class Stepper(Protocol):
 
     order: int
     error_order: int
+    remembers: bool  # whether a step that failed bounds those after it
 
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
-        """One step of relative length h, or None if it could not be made."""
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | Failed:
+        """One step of relative length at most h, or what could not be made."""
 
 
 @dataclass
@@ -74,3 +84,5 @@ class Position:
     h: float
     error: float
     steps: int
+    ceiling: float = math.inf
+    rise: float = RISE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mirrorflow.arrays import Array
-from mirrorflow.flow.steppers.base import State, Step, make_state
+from mirrorflow.flow.steppers.base import Failed, State, Step, make_state
 from mirrorflow.flow.steppers.clock import Segment
 from mirrorflow.flow.steppers.frame import Frame
 
@@ -44,18 +44,19 @@ class ExplicitStepper:
 
     order = 5
     error_order = 5
+    remembers = False
 
     def __init__(self, tol: float, delta: float, max_step: float) -> None:
         self.tol, self.delta, self.max_step = tol, delta, max_step
 
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | Failed:
         """Try one step of relative length h from `state` at `rho`."""
         h = min(h, self.max_step)
         frame.set_level(rho, state.x, 0.0, self.delta)
         x, u = state.x, state.u
         total = h * frame.map.pace(u, state.g)
         if not np.isfinite(total):
-            return None
+            return Failed(h)
         slopes: list[Array] = []
         levels: list[float] = []
         us = u
@@ -67,10 +68,12 @@ class ExplicitStepper:
             levels.append(level)
         end = make_state(frame, xs, us, None)
         if not np.all(np.isfinite(xs)):
-            return None
+            return Failed(h)
         before, after = frame.loss_level(state.q), frame.loss_level(end.q)
         if after < before - 1e-9 * abs(before):
-            return None  # the loss falls along the flow; in a wide net tol alone may not see it
+            return Failed(
+                h
+            )  # the loss falls along the flow; in a wide net tol alone may not see it
         e = total * sum((w * g for w, g in zip(_ERROR, slopes, strict=True)), 0.0 * u)
         dx = frame.map.primal(us + e) - xs
         size = max(frame.map.extent(xs), frame.map.extent(x))

@@ -14,7 +14,7 @@ import numpy as np
 
 from mirrorflow.arrays import Array
 from mirrorflow.flow.logscale.base import turned, unturned
-from mirrorflow.flow.steppers.base import State, Step, make_state
+from mirrorflow.flow.steppers.base import Failed, State, Step, make_state
 from mirrorflow.flow.steppers.clock import Clock, Segment, clock_defect
 from mirrorflow.flow.steppers.frame import Frame
 from mirrorflow.flow.steppers.newton import Stage, StageSolver, solve_stage
@@ -32,6 +32,8 @@ _ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is
 
 class ImplicitStepper:
     """Order 1, 2, 3 (Alexander) or 4 (Hairer-Wanner), stiffly accurate and L-stable."""
+
+    remembers = False
 
     def __init__(
         self,
@@ -51,8 +53,8 @@ class ImplicitStepper:
     def temperature(self, frame: Frame, q_min: float) -> float:
         return max(frame.one(), self.delta * q_min)
 
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
-        """Try one step of relative length h from `state` at `rho`; None if Newton failed."""
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | Failed:
+        """Try one step of relative length h from `state` at `rho`; `Failed` if Newton failed."""
         x, p, g, q = state.x, state.p, state.g, state.q
         low = float(q.min())
         size, reach = frame.map.gauge(x), frame.map.dual_gauge(g)
@@ -90,7 +92,7 @@ class ImplicitStepper:
             total = h * frame.map.pace(u, g)
             u_end, advance = u, total
         if not (np.isfinite(total) and total > 0):
-            return None
+            return Failed(h)
         parts: list[Array] = []
         xs, us, mus = x, u, p * (gamma * total)
         out = None
@@ -110,7 +112,7 @@ class ImplicitStepper:
                 temp, clock = self.temperature(frame, low), Clock(gamma * total)
             out = self.solve_stage(frame, xg, ug, mus, base, temp, clock, self.newton_tol)
             if out is None:
-                return None
+                return Failed(h)
             xs, us, mus = out.x, out.u, out.mu
             parts.append(us - base)
             sums[s] = mus.sum()

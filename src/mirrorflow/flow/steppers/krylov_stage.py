@@ -12,7 +12,7 @@ import numpy as np
 from mirrorflow.arrays import Array
 from mirrorflow.flow.margins.products import Products
 from mirrorflow.flow.steppers.activity import FLOOR, admit
-from mirrorflow.flow.steppers.base import State, Step
+from mirrorflow.flow.steppers.base import Failed, State, Step
 from mirrorflow.flow.steppers.clock import Clock
 from mirrorflow.flow.steppers.crossing import BENT, FLATTEST, Halving, Trial
 from mirrorflow.flow.steppers.frame import Frame
@@ -33,12 +33,13 @@ class KrylovStages:
 
     def __init__(self) -> None:
         self.gram: Gram | None = None
+        self.mobility = self.compliance = np.zeros(0)  # the first (d,) where known, else empty
         self.iterations = 0
         self.probe = np.random.default_rng(0)
 
     def begin(self) -> None:
         """Forget the last step, so that a step depends on its start only."""
-        self.gram, self.probe = None, np.random.default_rng(0)
+        self.gram, self.mobility, self.probe = None, np.zeros(0), np.random.default_rng(0)
 
     def __call__(
         self,
@@ -56,6 +57,7 @@ class KrylovStages:
         dual_primary = frame.map.primary == "dual"
         kappa: float | None = None
         best, missed = np.inf, 0
+        back, last, share = np.zeros(len(x)), np.inf, 1.0
         rows: Array | None = None
         firm, halving = np.zeros(0), Halving(len(x))
         for iteration in range(max_iterations):
@@ -73,12 +75,14 @@ class KrylovStages:
             if crossing is not None:
                 slope = np.maximum(slope, FLATTEST * slope.max())
             r2 = b + temperature * log_mu - kappa
-            admit(mu, r2, temperature)
-            r1 = u - base - at.pull(mu)
-            at.weigh(mu)
             if rows is None:
+                at.weigh(mu)
                 rows = self._rows(at, len(x))
                 firm = rows if crossing is None else rows + _stiffness(at, slope, mu / temperature)
+            # as if x did not move, weights would be raised here and taken back by Newton for ever
+            admit(mu, r2, temperature, self._response(at, slope, rows, mu / temperature))
+            r1 = u - base - at.pull(mu)
+            at.weigh(mu)
             system = self._system(frame, at, slope, rows, mu, temperature, clock, q)
             if clock.direction is None:
                 aim = clock.target - float(mu.sum())
@@ -87,7 +91,7 @@ class KrylovStages:
             dx, dmu, dk, du, left = system.solve(-r1, -r2, aim, _FORCING)
             self.iterations += system.iterations
             if system.iterations > _SLOW:
-                self.gram = None
+                self.gram, self.mobility = None, np.zeros(0)
             missed += left > _FORCING
             if missed > 1 or not (
                 left < _USEFUL and np.isfinite(dx).all() and np.isfinite(du).all()
@@ -100,6 +104,11 @@ class KrylovStages:
             if crossing is None:
                 sx = frame.map.extent(dx) / size
                 damp = min(1.0, _TRUST / sx) if sx > 0 and np.any(x) else 1.0
+                turned = float(dx @ back) < 0.0 and sx > 0.5 * last
+                share = 0.5 * share if turned else min(1.0, 2.0 * share)
+                back, last = dx, sx
+                if iteration > 2:  # to and fro about a bend of the margins: half as far
+                    damp = min(damp, share)
                 new, u = _shorter(frame, slope, rows, x, u, dx, du, damp)
                 curved = frame.map.extent(new - x - dx) / size
             else:
@@ -131,6 +140,15 @@ class KrylovStages:
         zero = np.zeros(len(at.q))
         return np.sqrt(np.mean([at.tangent(v, zero)[1] ** 2 for v in signs], axis=0))
 
+    def _response(self, at: Products, slope: Array, rows: Array, stiffness: Array) -> Array:
+        """By how much of what its barrier asks for the log of a weight moves (n,), while x gives
+        way to this weight alone: one, where the weight is too small to move x."""
+        if not self.mobility.size:
+            with np.errstate(divide="ignore", over="ignore"):
+                self.mobility = 1.0 / (np.maximum(slope, _FLAT * rows) + 1e-290)
+            self.compliance = at.diagonal(self.mobility)
+        return np.maximum(1.0 / (1.0 + stiffness * self.compliance), 1e-300)
+
     def _system(
         self,
         frame: Frame,
@@ -145,9 +163,7 @@ class KrylovStages:
         stiffness = mu / temperature
         floor = _FLAT * rows
         if self.gram is None:
-            with np.errstate(divide="ignore", over="ignore"):
-                mobility = 1.0 / (np.maximum(slope, floor) + 1e-290)
-            self.gram = Gram.build(at, mobility, stiffness * at.diagonal(mobility))
+            self.gram = Gram.build(at, self.mobility, stiffness * self.compliance)
         return Bordered(
             at, slope, floor, stiffness, frame.barrier_jacobian(q), clock.direction, self.gram
         )
@@ -195,6 +211,8 @@ def _filter(system: Bordered, clock: Clock) -> Callable[[Array], Array]:
 class KrylovStepper(ImplicitStepper):
     """The implicit method with matrix-free stages."""
 
+    remembers = True
+
     def __init__(
         self, order: int, tol: float, delta: float, max_step: float, max_early: float
     ) -> None:
@@ -202,6 +220,6 @@ class KrylovStepper(ImplicitStepper):
         self.stages = KrylovStages()
         self.solve_stage = self.stages
 
-    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | None:
+    def step(self, frame: Frame, rho: float, state: State, h: float) -> Step | Failed:
         self.stages.begin()
         return super().step(frame, rho, state, h)
