@@ -23,7 +23,7 @@ def follow(net: nn.Module) -> None:
 
 
 def unfollow(net: nn.Module) -> None:
-    """Take those hooks away."""
+    """Take the hooks of `follow` away."""
     for module in net.modules():
         for key, hook in list(module._forward_pre_hooks.items()):
             if hook is _refresh:
