@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -68,7 +69,8 @@ def check_map(group: dict[str, Any]) -> None:
     """Refuse a group whose map is none, or cannot hold a parameter.
 
     Where the dual overflows, no step moves the entry any more: `Cosh(0.01)` holds a normalisation's
-    scale of 1 at `u = 0.01 sinh(100)`, which float32 does not have. At 0, an
+    scale of 1 at `u = 0.01 sinh(100)`, which float32 does not have. (Only maps of rapid variation
+    are looked at: the others overflow at sizes that no net has.) At 0, an
     infinite dual is the edge of the domain of an entropy, which multiplies.
 
     Raises:
@@ -94,7 +96,8 @@ def check_map(group: dict[str, Any]) -> None:
         )
     for i, p in enumerate(group["params"]):
         mirror_map.require_domain(p, f"params[{i}]")
-        if not mirror_map.separable or type(p) not in (Tensor, torch.nn.Parameter) or p.is_meta:
+        rapid = mirror_map.separable and mirror_map.index == math.inf
+        if not rapid or type(p) not in (Tensor, torch.nn.Parameter) or p.is_meta:
             continue
         x = p.detach()
         x = x.float() if x.dtype in LOW_PRECISION else x

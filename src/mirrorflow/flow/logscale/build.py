@@ -47,6 +47,7 @@ __all__ = ["scaled_map", "scaled_maps"]
 
 
 _ITERATIONS = 30
+_KEPT = 3  # duals, and primals, that are remembered
 
 
 class ScaledGeneric(ScaledMap):
@@ -62,6 +63,8 @@ class ScaledGeneric(ScaledMap):
         tabulated = self.flat_at_zero or isinstance(mirror_map, Custom)
         self._table = LogTable(mirror_map) if tabulated else None
         self._at_zero = at_zero
+        self._duals: list[tuple[float, float, Array, Array]] = []
+        self._primals: list[tuple[float, float, Array, Array]] = []
 
     def _roughly(self, size: Array) -> tuple[Array, Array]:
         """The dual of `size > 0` and its slope, from the table."""
@@ -112,13 +115,33 @@ class ScaledGeneric(ScaledMap):
         return torch.from_numpy(x * float(np.exp(self.rho)))
 
     def dual(self, x: Array) -> Array:
-        out: Array = self.mirror_map.to_dual(self._true(x)).numpy() * np.exp(-self.scale)
-        return out
+        known = self._known(self._duals, x)
+        if known is None:
+            known = self.mirror_map.to_dual(self._true(x)).numpy() * np.exp(-self.scale)
+            self._keep(self._duals, x, known)
+        return known.copy()
 
     def primal(self, u: Array) -> Array:
-        true = torch.from_numpy(u * float(np.exp(self.scale)))
-        out: Array = self.mirror_map.to_primal(true).numpy() * np.exp(-self.rho)
-        return out
+        known = self._known(self._primals, u)
+        if known is None:
+            true = torch.from_numpy(u * float(np.exp(self.scale)))
+            known = self.mirror_map.to_primal(true).numpy() * np.exp(-self.rho)
+            self._keep(self._primals, u, known)
+        return known.copy()
+
+    def _known(self, memory: list[tuple[float, float, Array, Array]], at: Array) -> Array | None:
+        """The value there, if it is one of the last: an iteration asks for the same several times,
+        and a function of one's own costs more than all the rest of it."""
+        for rho, scale, place, value in memory:
+            if rho == self.rho and scale == self.scale and np.array_equal(place, at):
+                return value
+        return None
+
+    def _keep(
+        self, memory: list[tuple[float, float, Array, Array]], at: Array, value: Array
+    ) -> None:
+        memory.insert(0, (self.rho, self.scale, at.copy(), value))
+        del memory[_KEPT:]
 
     def slope(self, x: Array, u: Array) -> Array:
         out: Array
