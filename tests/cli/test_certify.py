@@ -59,7 +59,7 @@ def test_a_users_model_as_table_and_as_json(here):
     assert found["epsilon"] < 1e-12
     assert found["separated"]
     assert found["margin"] == pytest.approx(found["exact"]["margin"], rel=1e-9)
-    assert found["cut"] is None  # infinity is no JSON
+    assert found["fit"]["cut"] is None  # infinity is no JSON
     assert json.loads(run("my_models:Box.net", *common[1:], "--json").stdout)["epsilon"] < 1e-12
 
 
