@@ -32,14 +32,14 @@ MAX_ITERATIONS = 40
 
 
 @dataclass(frozen=True)
-class Gram:
+class MarginGram:
     """`J diag(1/D) J'` of the margins `rows` (a,)."""
 
     rows: NDArray[np.int64]
     matrix: Array
 
     @classmethod
-    def build(cls, products: Products, mobility: Array, pull: Array) -> Gram:
+    def build(cls, products: Products, mobility: Array, pull: Array) -> MarginGram:
         """For margins whose stiffness `pull` (n,), `M_i (J D^-1 J')_ii`, is not negligible."""
         rows = np.flatnonzero(pull > _STIFF)
         return cls(rows, products.gram(mobility, rows) if len(rows) else np.zeros((0, 0)))
@@ -56,7 +56,7 @@ class Bordered:
         stiffness: Array,
         bend: Array | None,
         clock: Array | None,
-        gram: Gram,
+        gram: MarginGram,
     ) -> None:
         self.products, self.bend = products, bend
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -78,7 +78,7 @@ class Bordered:
         self.pivot = float(self.row @ self.border)
         self.iterations = 0
 
-    def _factor(self, gram: Gram) -> None:
+    def _factor(self, gram: MarginGram) -> None:
         self.rows, self.lu = gram.rows, None
         if len(gram.rows):
             a = gram.matrix

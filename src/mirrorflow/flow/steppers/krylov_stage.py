@@ -17,7 +17,7 @@ from mirrorflow.flow.steppers.clock import Clock
 from mirrorflow.flow.steppers.crossing import BENT, FLATTEST, Halving, Trial
 from mirrorflow.flow.steppers.frame import Frame
 from mirrorflow.flow.steppers.implicit import ImplicitStepper
-from mirrorflow.flow.steppers.krylov import Bordered, Gram
+from mirrorflow.flow.steppers.krylov import Bordered, MarginGram
 from mirrorflow.flow.steppers.newton import Stage
 
 _TRUST = 0.5  # largest relative move of x in one Newton step
@@ -32,7 +32,7 @@ class KrylovStages:
     """Solves stages; keeps the preconditioner's Gram matrix through a step."""
 
     def __init__(self) -> None:
-        self.gram: Gram | None = None
+        self.gram: MarginGram | None = None
         self.mobility = self.compliance = np.zeros(0)  # the first (d,) where known, else empty
         self.iterations = 0
         self.probe = np.random.default_rng(0)
@@ -163,7 +163,7 @@ class KrylovStages:
         stiffness = mu / temperature
         floor = _FLAT * rows
         if self.gram is None:
-            self.gram = Gram.build(at, self.mobility, stiffness * self.compliance)
+            self.gram = MarginGram.build(at, self.mobility, stiffness * self.compliance)
         return Bordered(
             at, slope, floor, stiffness, frame.barrier_jacobian(q), clock.direction, self.gram
         )
