@@ -39,6 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "LADDER", ("power(p=1.5)", "power(p=4)"))
 
 
+@pytest.mark.slow
 def test_reproduce_keeps_judges_and_tells(tmp_path: Path, small: None) -> None:
     calls: list[tuple[int, int, str]] = []
     found = reproduce(tmp_path, preset="tiny", workers=1, progress=lambda *a: calls.append(a))

@@ -14,6 +14,7 @@ from mirrorflow.maps import Quadratic
 SCRIPT = Path(__file__).parents[2] / "examples" / "certificates.py"
 
 
+@pytest.mark.slow
 def test_figure_and_the_numbers_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     names = runpy.run_path(str(SCRIPT), run_name="example")
     names["MAPS"].clear()

@@ -243,7 +243,7 @@ def flow_kills(folder: Path, rng: random.Random, tries: int) -> Tally:
             again = _flow(checkpoint=path)
             equal = all(
                 np.array_equal(getattr(again, name), getattr(truth, name), equal_nan=True)
-                for name in ("log_t", "margin", "direction", "multipliers", "epsilon")
+                for name in ("log_t", "margin", "direction", "multipliers", "natural_epsilon")
             )
             tally.note(equal, f"kill {k}")
     finally:

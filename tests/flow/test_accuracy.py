@@ -92,6 +92,7 @@ def named_map(kind: str, beta: float) -> maps.SeparableMap:
     return maps.Mixed(1.5 + 2.0 * beta, 1.0, 0.5 + beta)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     kind=st.sampled_from(["hyperbolic", "logarithmic", "power", "cosh", "mixed"]),
@@ -120,6 +121,7 @@ def problem(kind: str) -> tuple[HomogeneousNet, torch.Tensor, torch.Tensor]:
     return MLP((3, 4, 4, 1), "smooth_relu", eps=0.1, generator=g), x, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mirror_map"),
     [

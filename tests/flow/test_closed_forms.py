@@ -150,6 +150,7 @@ def test_quadratic_in_one_dimension(log_t: float) -> None:
     assert math.exp(here.log_gauge) == pytest.approx(np.logaddexp(0.0, log_t), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_diagonal_linear_net_is_hyperbolic_entropy() -> None:
     """`w = a² − b²`, trained by gradient flow from a = b = α, follows `HyperbolicEntropy(2α²)`
     four times as fast (two variables, each with a factor 2)."""

@@ -30,6 +30,7 @@ UNRESOLVED = Path(__file__).parent / "exponential_late.npz"
 JUMP = Path(__file__).parent / "exponential_jump.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("draw", "margin"), [(2, 0.9716887), (5, 0.4128190)])
 def test_no_creeping_after_the_jumps(draw: int, margin: float) -> None:
     with np.load(STATES) as file:
@@ -46,6 +47,7 @@ def test_no_creeping_after_the_jumps(draw: int, margin: float) -> None:
     assert flow.margin[-1] == pytest.approx(flow.margin[0], rel=3e-4)
 
 
+@pytest.mark.slow
 def test_the_floor_on_the_slopes_leaves_the_balance_alone() -> None:
     """It is 1e-5 from Q = 29 on; one of Q^-2, 1e-3 there, moved the balance by 6e-6 here."""
     with np.load(BEFORE_THE_FLOOR) as file:
@@ -65,6 +67,7 @@ def kept(path: Path) -> tuple[TwoLayer, torch.Tensor, torch.Tensor]:
     return net, x, y
 
 
+@pytest.mark.slow
 def test_the_floor_is_there_before_doubles_fail() -> None:
     """Where it entered at Q = 30 only, slopes of e^-29 ended the flow after 60 steps at Q = 29.4:
     rounding moved coordinates inside the cube by 1e-3, and no step was short enough."""
@@ -75,6 +78,7 @@ def test_the_floor_is_there_before_doubles_fail() -> None:
     assert flow.log_gauge[-1] > math.log(31.0)
 
 
+@pytest.mark.slow
 def test_a_jump_in_less_than_a_digit_of_q() -> None:
     """Its steps are shorter than 1e-13 of log Q, over which doubles do not hold the growth of u."""
     net, x, y = kept(JUMP)

@@ -43,6 +43,7 @@ ROWS = [  # map, degree, and the share by which value and exponent may miss thei
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mirror_map", "degree", "share"), ROWS, ids=str)
 def test_laws(mirror_map: maps.MirrorMap, degree: int, share: float) -> None:
     """Each measured law agrees with the prediction to the correction that the theory leaves out,
@@ -64,6 +65,7 @@ def test_laws(mirror_map: maps.MirrorMap, degree: int, share: float) -> None:
     assert time.measured == pytest.approx(time.predicted, rel=share)
 
 
+@pytest.mark.slow
 def test_double_exponential_map_is_exponentially_slow() -> None:
     """L = 1: Q ~ log log t and the loss (log t)^-gamma, beside the truth of one point."""
     m, x = maps.DoubleExponential(), torch.tensor([1.0, 2.0])

@@ -60,6 +60,7 @@ def test_margins_and_derivatives_are_those_of_the_net() -> None:
     np.testing.assert_allclose(own.push(theta, v), jac @ v, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.HyperbolicEntropy(0.1)], ids=repr)
 def test_smoothed_flows_tend_to_the_exact_one(mirror_map: maps.MirrorMap) -> None:
     """Explicit integration of the smoothed flow, another code path, at eps = 1e-2 and 1e-3."""
@@ -76,6 +77,7 @@ def test_smoothed_flows_tend_to_the_exact_one(mirror_map: maps.MirrorMap) -> Non
     assert apart[1] < 0.2 * apart[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mirror_map",
     [maps.Quadratic(), maps.Power(1.5), maps.Power(3.0), maps.HyperbolicEntropy(0.01)],

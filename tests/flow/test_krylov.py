@@ -13,7 +13,8 @@ from torch.func import functional_call
 
 from mirrorflow import maps
 from mirrorflow.flow import Implicit, Krylov, mirror_flow
-from mirrorflow.flow.margins.base import Margins, module
+from mirrorflow.flow.margins import module
+from mirrorflow.flow.margins.base import Margins
 from mirrorflow.flow.margins.build import flat_parameters, net_margins
 from mirrorflow.flow.margins.products import DenseProducts
 from mirrorflow.flow.steppers.krylov import gmres

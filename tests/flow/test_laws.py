@@ -78,6 +78,7 @@ def test_two_maps_with_one_horizon_meet() -> None:
         assert np.abs(a.at(0.0).direction - b.at(0.0).direction).max() > 5e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mirror_map"),
     [

@@ -28,6 +28,7 @@ MIXTURE = {"weights.0": maps.Quadratic(), "weights.1": maps.HyperbolicEntropy(0.
 RAPID = {"weights.0": maps.Cosh(1.0), "weights.1": maps.Quadratic()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mixture",
     [MIXTURE, RAPID, {"weights.0": maps.Power(3.0), "weights.1": maps.Exponential()}],
@@ -80,6 +81,7 @@ def test_late_phase_balances_energies_and_not_norms() -> None:
     assert flow.margin[-2] == pytest.approx(low / (norms[0] * norms[1]), rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mixture",
     [MIXTURE, {"weights.0": maps.Power(3.0), "weights.1": maps.HyperbolicEntropy(0.2)}],
@@ -102,6 +104,7 @@ def test_one_map_by_name_is_that_map() -> None:
     np.testing.assert_array_equal(a.direction, b.direction)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rapid", [maps.Cosh(1.0), maps.Exponential()], ids=repr)
 @pytest.mark.parametrize(
     "finite", [maps.Quadratic(), maps.Power(3.0), maps.HyperbolicEntropy(0.2)], ids=repr
@@ -122,6 +125,7 @@ def test_energies_balance_beside_a_rapid_map(rapid: maps.MirrorMap, finite: maps
     assert abs(differences[1] - differences[0]) <= 1e-5 * 2 * energy  # of both layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rapid", [maps.Cosh(1.0), maps.Exponential()], ids=repr)
 def test_a_rapid_layer_tends_to_its_own_max_margin(rapid: maps.MirrorMap) -> None:
     """`f = a <w, x>`, w under a rapid map and a not: the l_inf max margin of the data."""
@@ -139,6 +143,7 @@ def test_a_rapid_layer_tends_to_its_own_max_margin(rapid: maps.MirrorMap) -> Non
     assert np.nanmax(flow.balance_drift) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mixture",
     [

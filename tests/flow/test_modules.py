@@ -73,6 +73,7 @@ class Plain(nn.Module):
         return torch.relu(x @ self.inner.T) @ self.outer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.HyperbolicEntropy(0.1)], ids=repr)
 def test_a_module_with_relu_converges(mirror_map: maps.MirrorMap) -> None:
     """With its kinks, steps ended at log t = 1; the end is a KKT point of the smoothed module."""

@@ -64,6 +64,7 @@ def test_converged_and_shapes() -> None:
         assert float((y * net(x)).min()) == pytest.approx(t.margin[-1], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_far_beyond_doubles() -> None:
     """q = 1e1000, t = exp(1e1000): loss and time leave the doubles, the direction does not."""
     x, y = blobs()
@@ -85,6 +86,7 @@ def test_far_beyond_doubles() -> None:
                 assert at.log_log_t == z
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror_map", [maps.Cosh(1.0), maps.Exponential()], ids=repr)
 def test_rapid_maps_far_beyond_doubles(mirror_map: maps.MirrorMap) -> None:
     """Two layers to q = 1e1000: log q = log log t to what the dual's own size is of it."""
@@ -99,6 +101,7 @@ def test_rapid_maps_far_beyond_doubles(mirror_map: maps.MirrorMap) -> None:
         assert at.margin == pytest.approx(t.margin[-1], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mirror_map", "width"),
     [
@@ -162,6 +165,7 @@ def test_values_at_a_log_log_time() -> None:
         far.at(log_log_t=721.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mirror_map", "reach"),
     [
@@ -241,6 +245,7 @@ def test_save_and_load(tmp_path: Path) -> None:
         Trajectory.load(tmp_path / "flow.npz")
 
 
+@pytest.mark.slow
 def test_interpolation_is_as_accurate_as_the_steps() -> None:
     x, y = blobs()
     net = small_net(m=3)
@@ -256,6 +261,7 @@ def test_interpolation_is_as_accurate_as_the_steps() -> None:
         coarse.at(2e3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mirror_map",
     [
@@ -316,6 +322,7 @@ def test_any_module_goes_through_autograd() -> None:
     np.testing.assert_allclose(flows[0].direction[-1], flows[1].direction[-1], rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_above_order_two_the_default_tolerance_ends_where_a_finer_one_does() -> None:
     g = torch.Generator().manual_seed(0)
     net = TwoLayer(2, 6, "smooth_relu", bias=True, init_scale=0.5, generator=g).double()

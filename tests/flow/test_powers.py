@@ -60,6 +60,7 @@ def reference(seed: int, p: float) -> list[float]:
     return list((w @ a.T).min(1) / (np.abs(w) ** p).sum(1) ** (1.0 / p))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [6.0, 8.0, 10.0, 12.0])
 @pytest.mark.parametrize("method", ["implicit", "krylov"])
 def test_linear_nets_against_scipy(p: float, method: str) -> None:
@@ -74,6 +75,7 @@ def test_linear_nets_against_scipy(p: float, method: str) -> None:
         assert flow.at(log_t).margin == pytest.approx(margin, rel=2e-5), log_t
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [8.0, 12.0])
 def test_steps_beside_a_map_with_a_slope_at_zero(p: float) -> None:
     net, x, y = draw(2)

@@ -95,6 +95,7 @@ def test_explicit_and_implicit_agree(mirror_map: maps.MirrorMap) -> None:
     assert np.max(ends[0].balance_drift) < 1e-6
 
 
+@pytest.mark.slow
 def test_compare_maps() -> None:
     net, x, y = problem()
     chosen = [maps.Quadratic(), maps.Power(1.5)]
@@ -154,6 +155,7 @@ def _exists(group: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     arguments = [
         "flow", "blobs", "--map", "quadratic", "--hidden", "3,2", "--data-option", "n=8",

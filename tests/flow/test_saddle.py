@@ -14,6 +14,7 @@ from mirrorflow.flow.follow import Ending, judge
 from mirrorflow.nets import TwoLayer
 
 
+@pytest.mark.slow
 def test_a_saddle_is_a_plateau_and_then_left() -> None:
     """Two-layer net, 20 units, 8 points, hyperbolic entropy 0.01.
 

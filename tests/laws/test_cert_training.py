@@ -34,6 +34,7 @@ def train(mirror_map, x, y, steps):
     return w
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mirror_map", "steps", "seen"),
     [

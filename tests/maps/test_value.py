@@ -92,7 +92,7 @@ def test_any_text_is_refused_by_name(text: str) -> None:
         (lambda: maps.LpHorizon(2).gauge([1.0]), "x must be a torch.Tensor"),
         (lambda: maps.LpHorizon(2).project_subgradient(torch.ones(2), torch.ones(3)), "g has"),
         (lambda: maps.LpHorizon(2).is_subgradient(torch.ones(2), torch.ones(2), "x"), "rtol"),
-        (lambda: maps.LevelHorizon("cosh"), "map = 'cosh'"),
+        (lambda: maps.LevelHorizon(3), "map = 3"),
         (lambda: maps.assign(maps.Cosh(), 3), "names"),
         (lambda: maps.assign({3: maps.Cosh()}, ["w"]), "mirror_map"),
         (lambda: maps.describe(3), "mirror_map = 3"),

@@ -11,6 +11,7 @@ import pytest
 import torch.distributed as dist
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo"
 )

@@ -93,6 +93,7 @@ def _implicit_margin(z, start, p, log_loss, ratio):
         s = ratio * np.sum(np.abs(x) ** p) / max(1e-9, q @ z @ x)
 
 
+@pytest.mark.slow
 def test_at_p_10_floors_let_descent_follow_the_flow():
     g = torch.Generator().manual_seed(0)
     z = torch.randn(8, 12, generator=g, dtype=torch.float64)

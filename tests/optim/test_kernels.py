@@ -158,6 +158,7 @@ def test_duals_over_all_magnitudes(mirror_map):
                 )
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_every_processor_steps_as_exactly(monkeypatch, tmp_path):
     """The build without this processor's instructions: other machines take other forms."""

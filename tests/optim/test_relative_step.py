@@ -92,6 +92,7 @@ def test_schedules():
             RelativeStep(**bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.HyperbolicEntropy(0.01)], ids=repr)
 def test_training_digits_below_loss_1e_minus_1000(mirror_map, dtype):
@@ -267,6 +268,7 @@ def _flow_margin(z, start, p, log_loss):
     return (z @ w).min() / np.sum(np.abs(w) ** p) ** (1 / p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("p", [1.1, 2.0, 3.0])
 def test_a_step_that_looks_at_curvature_follows_the_flow(p, compiled):

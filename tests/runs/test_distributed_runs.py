@@ -68,6 +68,7 @@ def close(a: Path, b: Path) -> None:
             assert row[name] == pytest.approx(wanted[name], rel=1e-9, abs=1e-11, nan_ok=True), name
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     module = worker()
     for name, config in module.RUNS.items():

@@ -106,6 +106,7 @@ def test_the_last_block_is_taken_back_too(tmp_path: Path, monkeypatch: pytest.Mo
     assert value == pytest.approx(seen[0], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_killed_in_the_finish_it_ends_bit_for_bit_where_it_would_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +229,7 @@ def test_steps_draw_where_the_points_that_count_are_too_many(tmp_path: Path) -> 
     assert loop.state.block["log_chances"] is None
 
 
+@pytest.mark.slow
 def test_draws_go_on_bit_for_bit_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_tensorboard_has_the_rows(tmp_path: Path) -> None:
     assert {"settings/text_summary", "outcome/text_summary"} <= set(events.Tags()["tensors"])
 
 
+@pytest.mark.slow
 def test_mlflow_has_settings_rows_and_outcome(tmp_path: Path) -> None:
     for name in ("mlflow", "sqlalchemy", "alembic"):
         pytest.importorskip(name, reason="MLflow is not installed (extra track)")

@@ -103,6 +103,7 @@ def test_interrupted_at_any_step_it_ends_where_it_would_have(
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_sigkill_and_resume(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, steps=1500, until=(-100000.0,))
     train(config, tmp_path / "whole")

@@ -252,6 +252,7 @@ def wait_for(found: Callable[[], object]) -> None:
     time.sleep(0.3)  # somewhere in the middle of a step
 
 
+@pytest.mark.slow
 def test_a_member_that_is_killed_is_recorded_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_member_that_is_killed_is_recorded_and_resumes(
     same(out, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_takes_its_processes_with_it_and_resumes(tmp_path: Path) -> None:
     (tmp_path / "go.py").write_text(SWEEP)
     out = tmp_path / "cut"

@@ -42,6 +42,7 @@ def use_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_worker_register_timeout_seconds", "300")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # Ray starts five processes, in 20 s on an idle machine
 def test_ray_on_one_machine_equals_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,6 +72,7 @@ def test_ray_on_one_machine_equals_one_process(
     pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_existing_cluster_by_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -56,6 +56,7 @@ def optuna() -> Any:
     return pytest.importorskip("optuna", reason="Optuna is not installed (extra sweep)")
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_is_the_same_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_kink_is_marked() -> None:
     assert exact.tolist() == [True, False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "named"),
     [
