@@ -144,3 +144,10 @@ def test_a_bar_shows_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().err
     assert "100% of log log t" in shown
     assert "margin" in shown
+
+
+def test_options_are_named_as_the_caller_knows_them() -> None:
+    with pytest.raises(TypeError, match="log_tend is not an option of compare_maps"):
+        compare_maps(starts(1), X, Y, ["quadratic"], log_tend=1.0)
+    with pytest.raises(TypeError, match="log_t_end is missing"):
+        compare_maps(starts(1), X, Y, ["quadratic"])

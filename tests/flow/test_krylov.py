@@ -14,9 +14,8 @@ from torch.func import functional_call
 from mirrorflow import maps
 from mirrorflow.flow import Implicit, Krylov, mirror_flow
 from mirrorflow.flow.margins import module
-from mirrorflow.flow.margins.base import Margins
+from mirrorflow.flow.margins.base import DenseProducts, Margins
 from mirrorflow.flow.margins.build import flat_parameters, net_margins
-from mirrorflow.flow.margins.products import DenseProducts
 from mirrorflow.flow.steppers.krylov import gmres
 from mirrorflow.losses import Loss, log_loss
 from mirrorflow.nets import MLP, TwoLayer

@@ -68,8 +68,8 @@ def mirror_flow(
         stop: `KKT(tol)` ends the flow as soon as its residuals are below `tol`.
         max_steps: bound on the attempted steps.
         progress: show a bar over `log log t`.
-        checkpoint: a file written every 30 seconds and on interruption; the same call with the same
-            file continues bit for bit.
+        checkpoint: a file written every 30 seconds, on interruption and at the end; the same call
+            with the same file continues bit for bit.
         callback: called after every step with the latest record.
 
     Returns:
@@ -84,7 +84,7 @@ def mirror_flow(
 
     Raises:
         ValueError: an argument outside what is allowed, or weights outside the map's domain.
-        TypeError: x or y no tensor, net no module, a number that is none.
+        TypeError: x or y cannot be a tensor, net is no module, a number that is none.
         NotHomogeneousError: the net has no positive degree.
     """
     checkpoint = check_files(checkpoint, callback)
@@ -166,7 +166,7 @@ def follow_problem(
     return replace(first, outcome=outcome, problem=problem)
 
 
-_BAR = "{desc}: {percentage:3.0f}% of log log t |{bar}| {elapsed}, {postfix}"
+_BAR = "{desc}: {percentage:3.0f}% of log log t |{bar}| {elapsed}{postfix}"
 
 
 def _stretch(log_log_t: float) -> float:

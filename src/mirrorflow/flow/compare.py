@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "FailedFlow", "compare_maps"]
 
 
+_OPTIONS = {"log_t_end", "loss", "stepper", "relu", "tol", "stop", "max_steps"}
+
+
 @dataclass(frozen=True)
 class FailedFlow:
     """A flow that ended in an error.
@@ -145,6 +148,11 @@ def compare_maps(
                 f"{name}: one cannot serve several flows; pass folder=…, or call mirror_flow for "
                 f"each with its own {name}"
             )
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise TypeError(f"{unknown[0]} is not an option of compare_maps; it has {sorted(_OPTIONS)}")
+    if "log_t_end" not in options:
+        raise TypeError("log_t_end is missing; pass the natural logarithm of the last time")
     problems = [flow_problem(net, x, y, m, **options) for m in chosen for net in starts]
     kept = _Kept(as_path(folder, "folder"), problems) if folder is not None else None
     flows: list[Trajectory | FailedFlow | None] = [None] * len(problems)

@@ -79,7 +79,7 @@ def estimate_horizon(mirror_map: MirrorMap) -> HorizonEstimate:
     return _estimate(mirror_map, _Ray(mirror_map), _far_level(mirror_map))
 
 
-def estimate_growth(mirror_map: MirrorMap) -> RadialGrowth:
+def estimate_growth(mirror_map: MirrorMap | str) -> RadialGrowth:
     """The growth of `dE/dQ` on a ray, from the local behaviour of r' where float64 ends.
 
     Index α finite: `dE/dQ = Q r''(Q)`, and `A = lim Q^{2−α} r''(Q)` where that settles. Index ∞:
@@ -92,6 +92,7 @@ def estimate_growth(mirror_map: MirrorMap) -> RadialGrowth:
     Raises:
         NoHorizonError: the index, or for a rapidly varying map m or c, cannot be told.
     """
+    mirror_map = as_map(mirror_map)
     index = estimate_horizon(mirror_map).order
     if not isinstance(mirror_map, SeparableMap):
         if math.isfinite(index):
