@@ -151,3 +151,20 @@ def test_options_are_named_as_the_caller_knows_them() -> None:
         compare_maps(starts(1), X, Y, ["quadratic"], log_tend=1.0)
     with pytest.raises(TypeError, match="log_t_end is missing"):
         compare_maps(starts(1), X, Y, ["quadratic"])
+
+
+def test_what_a_text_does_not_say_makes_another_call(tmp_path: Path) -> None:
+    """Nets that differ in eps alone, and own maps of one name, are told apart."""
+    narrow, wide = (
+        TwoLayer(2, 3, "smooth_relu", eps, generator=torch.Generator().manual_seed(0)).double()
+        for eps in (0.01, 0.5)
+    )
+    compare_maps(narrow, X, Y, ["quadratic"], log_t_end=1.0, folder=tmp_path / "nets")
+    with pytest.raises(RunError, match="another call"):
+        compare_maps(wide, X, Y, ["quadratic"], log_t_end=1.0, folder=tmp_path / "nets")
+    one, other = (maps.Custom(gradient=lambda t, p=p: t.abs() ** p * t.sign()) for p in (2.0, 3.0))
+    net = starts(1)[0]
+    first = mirror_flow(net, X, Y, one, log_t_end=1.0, checkpoint=tmp_path / "flow.npz")
+    with pytest.raises(RunError, match="another flow"):
+        mirror_flow(net, X, Y, other, log_t_end=1.0, checkpoint=tmp_path / "flow.npz")
+    assert first == mirror_flow(net, X, Y, one, log_t_end=1.0)

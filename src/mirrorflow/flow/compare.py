@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from mirrorflow.checks import as_flag, as_integer, as_net, as_path, shown
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.files import make_folder, read_json, write_json
 from mirrorflow.flow.api import flow_problem, follow_problem
-from mirrorflow.flow.follow import Settings
+from mirrorflow.flow.follow import Settings, public_settings
 from mirrorflow.flow.record.problem import FlowProblem
 from mirrorflow.flow.record.trajectory import Trajectory
 from mirrorflow.maps import MapLike, as_map
@@ -220,10 +221,16 @@ class _Kept:
 def _fingerprint(problems: list[FlowProblem[Settings]]) -> str:
     digest = hashlib.sha256()
     for problem in problems:
-        digest.update(repr(problem.settings).encode())
+        digest.update(
+            repr((public_settings(problem.settings), problem.settings.max_steps)).encode()
+        )
         digest.update(repr(problem.net).encode())
-        for tensor in (*problem.net.parameters(), *problem.net.buffers(), problem.x, problem.y):
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        with torch.no_grad():
+            # The text of a net does not say all that it does; its outputs do.
+            outputs = problem.net(problem.x.to(next(problem.net.parameters()).dtype))
+        inside = (*problem.net.parameters(), *problem.net.buffers())
+        for tensor in (*inside, problem.x, problem.y, outputs):
+            digest.update(tensor.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

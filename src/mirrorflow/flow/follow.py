@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
+import torch
 
 from mirrorflow.arrays import Array
 from mirrorflow.flow.integrate import Ending, integrate
@@ -25,12 +26,15 @@ from mirrorflow.flow.steppers.frame import Frame
 from mirrorflow.flow.steppers.implicit import ImplicitStepper
 from mirrorflow.flow.steppers.krylov_stage import KrylovStepper
 from mirrorflow.losses import Loss
-from mirrorflow.maps import MapLike
+from mirrorflow.maps import MapLike, MirrorMap
 
 MethodName = Literal["auto", "implicit", "krylov", "explicit"]
 _DENSE = 1500  # weights in one Hessian block beyond which none is formed by default
 _SHORT = 1.0  # log t up to which large nets take explicit steps by default
 _STATIONARY = 1e-9  # relative size of the gradient at which a loss that is not small is at rest
+
+
+_PROBE = torch.tensor([[0.1, 0.7, 1.3, 2.9]], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def follow(
     keeper = None
     if checkpoint is not None:
         q, jac = margins.values(theta), margins.pull(theta, np.ones(len(margins.point)))
-        keeper = Checkpoint(checkpoint, fingerprint(_public(s), theta, q, jac))
+        keeper = Checkpoint(checkpoint, fingerprint(public_settings(s), theta, q, jac))
         if (found := keeper.load(recorder)) is not None:
             position, counts = found
 
@@ -127,8 +131,12 @@ def _stepper(method: MethodName, s: Settings) -> Stepper:
     return kind(s.order, s.tol, s.delta, s.max_step, min(0.2, s.max_step))
 
 
-def _public(s: Settings) -> dict[str, str]:
-    return {f.name: repr(getattr(s, f.name)) for f in fields(s) if f.name != "max_steps"}
+def public_settings(s: Settings) -> dict[str, str]:
+    named = {f.name: repr(getattr(s, f.name)) for f in fields(s) if f.name != "max_steps"}
+    maps = s.mirror_map.values() if isinstance(s.mirror_map, Mapping) else [s.mirror_map]
+    # Two maps of one's own may have one name: their duals tell them apart.
+    duals = [each.to_dual(_PROBE).tolist() for each in maps if isinstance(each, MirrorMap)]
+    return {**named, "duals": repr(duals)}
 
 
 def start(frame: Frame, theta: Array, delta: float) -> Position:

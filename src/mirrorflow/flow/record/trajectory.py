@@ -434,6 +434,8 @@ def _same(one: Any, other: Any) -> bool:
         if f.name == "problem":  # what was asked, not what came out
             continue
         a, b = getattr(one, f.name), getattr(other, f.name)
+        if f.name == "stats":  # the clock on the wall is no part of a flow
+            a, b = replace(a, seconds=0.0), replace(b, seconds=0.0)
         numbers = isinstance(a, (np.ndarray, float))
         if not (np.array_equal(a, b, equal_nan=True) if numbers else a == b):
             return False
