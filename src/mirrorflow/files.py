@@ -262,4 +262,8 @@ def _cure(path: Path, error: OSError | ValueError) -> str:
             "free some space and run the same command again"
         )
     reason = getattr(error, "strerror", None) or error
+    if code in (errno.EEXIST, errno.ENOTDIR):
+        return f"{path} cannot be written: a file stands where a folder is needed; choose another"
+    if code == errno.ENOENT:
+        return f"{path} cannot be written: there is no folder {path.parent}; create it first"
     return f"{path} cannot be written ({reason}); choose a folder that you may write to"

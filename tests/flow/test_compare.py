@@ -12,6 +12,7 @@ import torch
 from mirrorflow import certify, maps
 from mirrorflow.errors import MirrorFlowError, RunError
 from mirrorflow.flow import (
+    KKT,
     FailedFlow,
     LogLog,
     Smooth,
@@ -168,3 +169,26 @@ def test_what_a_text_does_not_say_makes_another_call(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="another flow"):
         mirror_flow(net, X, Y, other, log_t_end=1.0, checkpoint=tmp_path / "flow.npz")
     assert first == mirror_flow(net, X, Y, one, log_t_end=1.0)
+
+
+def test_verify_follows_to_where_the_flow_was_ended() -> None:
+    """By a rule, or by a slice: the finer flow would end elsewhere by itself."""
+    net = starts(1)[0]
+    stopped = mirror_flow(net, X, Y, "quadratic", log_t_end=1e100, stop=KKT(1e-2))
+    assert stopped.outcome == "converged"
+    for flow in (stopped, stopped[: len(stopped) // 2]):
+        found = verify(flow)
+        assert found.same
+        assert found.finer.log_t[-1] == flow.log_t[-1] < 1e99
+        assert found.finer.stats.steps > len(flow)
+    with pytest.raises(ValueError, match="ends at t = 0"):
+        verify(stopped[:1])
+
+
+def test_a_folder_takes_nets_of_any_dtype(tmp_path: Path) -> None:
+    net = Linear(2, generator=torch.Generator().manual_seed(0)).bfloat16()
+    options = {"log_t_end": 2.0, "folder": tmp_path / "flows"}
+    first = compare_maps(net, X.bfloat16(), Y, ["quadratic"], **options)
+    assert first == compare_maps(net, X.bfloat16(), Y, ["quadratic"], **options)
+    with pytest.raises(RunError, match="a file stands where a folder is needed"):
+        compare_maps(net, X, Y, ["quadratic"], log_t_end=2.0, folder=__file__)

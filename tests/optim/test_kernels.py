@@ -408,3 +408,32 @@ def test_a_cache_of_somebody_else_is_not_loaded(cache):
 def test_the_compiler_may_have_words_before_it(cache, monkeypatch):
     monkeypatch.setenv("CXX", "env LC_ALL=C c++")
     assert build.library() is not None
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mirror_map", [maps.Cosh(0.5), maps.DoubleExponential()], ids=repr)
+def test_what_no_dual_holds_stays(mirror_map, dtype):
+    """Beyond the floats of the dual no step moves an entry: it is left, and never NaN."""
+    ends = (60, 300) if dtype == torch.float32 else (600, 900)
+    x = torch.linspace(*ends, 4801, dtype=dtype)
+    moved = x.clone()
+    fused_step(mirror_map, [moved], [torch.ones_like(x)], [Options(lr=0.1, shrink=1, sign=1)])
+    assert not moved.isnan().any()
+    assert torch.equal(moved, mirror_map.step(x, torch.full_like(x, 0.1)))
+
+
+@needs_compiler
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("mirror_map", [maps.Quadratic(), maps.HyperbolicEntropy(0.01)], ids=repr)
+def test_adam_without_epsilon_leaves_what_has_no_gradient(mirror_map, compiled):
+    p = nn.Parameter(torch.tensor([1.0, 2.0]))
+    opt = MirrorAdamW(
+        [p], 0.01, mirror_map=mirror_map, eps=0.0, weight_decay=0.0, compiled=compiled
+    )
+    p.grad = torch.tensor([0.0, 1.0])
+    opt.step()
+    assert p[0] == 1
+    assert p[1].item() == pytest.approx(
+        float(mirror_map.step(torch.tensor(2.0), torch.tensor(0.01)))
+    )

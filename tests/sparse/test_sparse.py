@@ -363,3 +363,36 @@ def test_a_masked_net_goes_on_from_its_state() -> None:
     assert torch.equal(other(x), net(x))
     assert report(other) == report(net)
     assert report(other).share == pytest.approx(0.8, abs=1e-2)
+
+
+def tied() -> nn.Sequential:
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    net[1].weight = net[0].weight
+    return net
+
+
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize(
+    "call", [lambda net: prune(net, 0.5), finalize, report], ids=["prune", "finalize", "report"]
+)
+def test_a_mask_at_one_of_two_tied_places_is_refused(call: Any, at: int) -> None:
+    """The two layers differ then: one mask for both would change what the net says."""
+    net, x = tied(), torch.randn(4, 8)
+    torch_prune.l1_unstructured(net[at], "weight", 0.5)
+    before = net(x)
+    with pytest.raises(ValueError, match="has a mask at 1 of its 2 places"):
+        call(net)
+    assert torch.equal(net(x), before)
+
+
+def test_shares_count_what_an_earlier_mask_keeps_out() -> None:
+    net = nn.Sequential(nn.Linear(10, 10, bias=False), nn.Linear(10, 10, bias=False))
+    prune(net, 0.5)
+    found = prune(net, 0.6, skip=["0.weight"])
+    zeros = sum(int((layer.weight == 0).sum()) for layer in net)  # type: ignore[operator, arg-type]
+    assert found.share_of_all == zeros / 200 > 0.5
+
+
+@pytest.mark.parametrize(("share", "masked"), [(0.29, 29), (0.57, 57), (0.58, 58), (0.999, 99)])
+def test_the_share_is_the_number_that_was_written(share: float, masked: int) -> None:
+    assert prune(nn.Linear(100, 1, bias=False), share).masked == masked

@@ -158,11 +158,11 @@ def start(frame: Frame, theta: Array, delta: float) -> Position:
     )
 
 
-def _stopping(kkt_tol: float | None) -> Callable[[State, Recorder], str | None]:
+def _stopping(tol: float | None) -> Callable[[State, Recorder], str | None]:
     def stop(state: State, recorder: Recorder) -> str | None:
         latest = recorder.latest
-        if kkt_tol is not None and latest.worst <= kkt_tol:
-            return f"the KKT residual fell below kkt_tol = {kkt_tol}"
+        if tol is not None and latest.worst <= tol:
+            return f"stop = KKT({tol}) was reached"
         if float(state.q.min()) <= 0.0:
             map_ = recorder.frame.map
             if map_.dual_gauge(state.g) <= _STATIONARY * _pulls(recorder.frame, state):
@@ -184,15 +184,15 @@ def _pulls(frame: Frame, state: State) -> float:
     return max(sizes)
 
 
-def judge(trajectory: Trajectory, ending: Ending, kkt_tol: float) -> Outcome:
+def judge(trajectory: Trajectory, ending: Ending, tol: float) -> Outcome:
     """The outcome, from the last record and the way the loop ended."""
     if trajectory.margin[-1] <= 0:
         if "at rest" in ending.reason or (ending.done and _slowed(trajectory)):
             return "not_separable"
         return "reached" if ending.done else "stalled"
     last = trajectory[-1]
-    if last.residual <= kkt_tol:
-        if ending.done or "kkt_tol" in ending.reason:
+    if last.residual <= tol:
+        if ending.done or "KKT(" in ending.reason:
             return "converged"
         return "stalled"
     if not ending.done:

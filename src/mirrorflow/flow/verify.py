@@ -22,7 +22,7 @@ class Verification:
     The comparison is in the margins, since weights may trade places.
 
     Args:
-        same: both end at one time, with margins that differ by less than 1 %.
+        same: both reach the one time, with margins that differ by less than 1 %.
         margin: relative difference of the smallest margin.
         margins: largest difference of any margin, relative to the largest of the finer flow.
         finer: the flow at `tol/10`.
@@ -37,8 +37,9 @@ class Verification:
 def verify(trajectory: Trajectory, *, progress: bool = False) -> Verification:
     """Follow the flow of `trajectory` once more at `tol/10`, and compare the ends.
 
-    Needed for p > 2, where a loose tolerance can end on another KKT point with a residual of zero.
-    The second flow may take four times as many steps.
+    To the same time, also where a `stop` or a slice has ended it. Needed for p > 2, where a loose
+    tolerance can end on another KKT point with a residual of zero. The second flow may take four
+    times as many steps.
 
     Args:
         trajectory: what `mirror_flow` returned.
@@ -57,9 +58,18 @@ def verify(trajectory: Trajectory, *, progress: bool = False) -> Verification:
         )
     if trajectory.outcome == "stalled":
         raise ValueError(f"trajectory stalled ({trajectory.stats.reason}); it has no end to verify")
+    if not trajectory.log_log_t[-1] > -np.inf and not np.isfinite(trajectory.log_t[-1]):
+        raise ValueError(
+            "trajectory ends at t = 0, where every flow of it begins; pass a later end"
+        )
     settings = trajectory.problem.settings
+    late = bool(np.isposinf(trajectory.log_t[-1]))
     finer = replace(
         settings,
+        # to the same time, also where a rule or a slice has ended it
+        log_t_end=None if late else float(trajectory.log_t[-1]),
+        log_log_t_end=float(trajectory.log_log_t[-1]),
+        stop_at=None,
         tol=settings.tol / 10,
         max_step=settings.max_step / 10**0.25,
         max_steps=4 * settings.max_steps,

@@ -127,7 +127,10 @@ def mirror_step(
         else:
             moved = torch.add(x, direction, alpha=-lr)
         return torch.where(direction == 0, x, moved)  # −0 + 0 would lose the sign
-    delta = direction * lr if denominator is None else direction / denominator * lr
+    if denominator is None:
+        return mirror_map.step(x, direction * lr)
+    # Where Adam has seen no gradient, ε = 0 would make 0/0 of it.
+    delta = torch.where(direction == 0, direction, direction / denominator * lr)
     return mirror_map.step(x, delta)
 
 

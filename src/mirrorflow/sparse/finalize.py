@@ -10,6 +10,7 @@ from mirrorflow.checks import as_net
 from mirrorflow.sparse.attention import unfollow
 from mirrorflow.sparse.order import in_place_of
 from mirrorflow.sparse.report import Sparsity, report
+from mirrorflow.sparse.weights import acting
 
 __all__ = ["finalize"]
 
@@ -33,6 +34,7 @@ def finalize(net: nn.Module) -> Sparsity:
         ValueError: see `report`.
     """
     as_net(net)
+    acting(net)  # refuses what masks cannot be made permanent for, before anything has changed
     for module in net.modules():
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, torch_prune.BasePruningMethod):

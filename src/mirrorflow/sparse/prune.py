@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import torch
@@ -44,12 +45,14 @@ class Pruning:
         layers: one `PrunedLayer` for each pruned tensor.
         skipped: tensors that stay dense, each with the reason.
         dense: their entries.
+        dense_masked: how many of these an earlier mask keeps out.
     """
 
     scope: str
     layers: tuple[PrunedLayer, ...]
     skipped: dict[str, str]
     dense: int
+    dense_masked: int = 0
 
     @property
     def entries(self) -> int:
@@ -69,7 +72,7 @@ class Pruning:
     @property
     def share_of_all(self) -> float:
         """Masked entries among all parameters of the net."""
-        return self.masked / (self.entries + self.dense)
+        return (self.masked + self.dense_masked) / (self.entries + self.dense)
 
     def __str__(self) -> str:
         rows = [
@@ -145,8 +148,10 @@ def prune(
         )
     follow(net)
     taken = {id(weight) for weight in chosen}
-    dense = sum(weight.value.numel() for weight in every if id(weight) not in taken)
-    return Pruning(scope, tuple(layers), skipped, dense)
+    rest = [weight for weight in every if id(weight) not in taken]
+    masked = sum(int((weight.mask == 0).sum()) for weight in rest if weight.mask is not None)
+    dense = sum(weight.value.numel() for weight in rest)
+    return Pruning(scope, tuple(layers), skipped, dense, masked)
 
 
 def _choose(every: Iterable[Weight], skip: Any, scope: str) -> tuple[list[Weight], dict[str, str]]:
@@ -238,7 +243,8 @@ def _masks(chosen: list[Weight], share: float, scope: str) -> list[Tensor]:
 
 def _largest(size: Tensor, share: float) -> Tensor:
     """All but the `⌊share·N⌋` smallest, and all that are −1; ties by position."""
-    count = math.floor(share * size.numel())
+    # Of the share that was written: 0.29 of 100 is 29, and its double times 100 is below.
+    count = math.floor(Fraction(repr(share)) * size.numel())
     keep = size >= 0
     if count:
         edge = size.kthvalue(count).values

@@ -44,7 +44,8 @@ def acting(net: nn.Module) -> tuple[Weight, ...]:
 
     Raises:
         TypeError: not a module.
-        ValueError: NaN or infinite entries, or a parameter without a shape; it is named.
+        ValueError: NaN or infinite entries, a parameter without a shape, or a tied weight with a
+            mask at some of its places only; it is named.
     """
     out = []
     for role in roles(net):
@@ -54,9 +55,16 @@ def acting(net: nn.Module) -> tuple[Weight, ...]:
             (chain[-1], place.rpartition(".")[2])
             for place, chain in zip(role.places, role.modules, strict=True)
         )
+        masked = [is_masked(m, k) for m, k in sites]
+        if any(masked) and not all(masked):
+            raise ValueError(
+                f"net: the tied weight {role.name!r} has a mask at {masked.count(True)} of its "
+                f"{len(masked)} places ({', '.join(role.places)}); mask it at each of them, or "
+                "call torch.nn.utils.prune.remove where it has one"
+            )
         module, key = sites[0]
         name, value, mask = role.name, role.parameter.detach(), None
-        if is_masked(module, key):
+        if masked[0]:
             mask = module.get_buffer(f"{key.removesuffix('_orig')}_mask")
             name, value = name.removesuffix("_orig"), value * mask
             sites = tuple((m, k.removesuffix("_orig")) for m, k in sites)

@@ -67,8 +67,10 @@ template <class T> INLINE Exp<T> exponential(T x) {
   T em1 = expm1_series<B::exp_terms>(r);  // |r| ≤ ½ log 2
   Int half = k >> 1;
   T a = pow2<T>(half), b = pow2<T>(k - half);
-  T value = (em1 * a) * b + a * b;
-  T minus1 = k == 0 ? em1 : (em1 * a) * b + (a * b - 1);
+  // One sum, then powers of 2: of (em1 a) b + a b both terms would overflow, with two signs.
+  T value = ((1 + em1) * a) * b;
+  // From 2^(mantissa + 2) on, 1 is below half a last digit.
+  T minus1 = k == 0 ? em1 : k > B::mantissa + 1 ? value : (em1 * a) * b + (a * b - 1);
   return {value, minus1};
 }
 

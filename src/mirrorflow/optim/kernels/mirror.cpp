@@ -119,7 +119,7 @@ void adam(int64_t n, T* __restrict d, const T* __restrict g, T* __restrict m, T*
     T gi = sign * g[i], first = m[i] + b1 * (gi - m[i]), second = b2 * v[i] + c2 * gi * gi;
     m[i] = first;
     v[i] = second;
-    d[i] = first / (std::sqrt(second) * root + eps);
+    d[i] = first == 0 ? first : first / (std::sqrt(second) * root + eps);  // 0/0 at eps = 0
   }
 }
 
