@@ -1,10 +1,16 @@
-"""A table of text, as records print themselves."""
+"""Tables: as text, as records print themselves, and as data frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["aligned"]
+from mirrorflow.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["aligned", "data_frame"]
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
@@ -27,3 +33,18 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int =
         ).rstrip()
         for line in lines
     )
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> pd.DataFrame:
+    """A `pandas.DataFrame` from rows or from columns.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingExtraError(
+            'to_pandas needs pandas; pip install "mirrorflow[experiments]"'
+        ) from error
+    return pd.DataFrame(rows)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mirrorflow.checks import as_flag, as_integer, as_net, as_path, shown
-from mirrorflow.errors import MissingExtraError, RunError
+from mirrorflow.errors import RunError
 from mirrorflow.files import make_folder, read_json, write_json
 from mirrorflow.flow.api import flow_problem, follow_problem
 from mirrorflow.flow.follow import Settings, public_settings
@@ -22,6 +22,7 @@ from mirrorflow.flow.record.trajectory import Trajectory
 from mirrorflow.maps import MapLike, as_map
 from mirrorflow.processes import CallResult, local_processes, this_process
 from mirrorflow.progress import progress_bar
+from mirrorflow.tabular import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,18 +81,12 @@ class Comparison:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError(
-                'to_pandas needs pandas; pip install "mirrorflow[experiments]"'
-            ) from error
         rows = []
         for mirror_map, flows in zip(self.mirror_maps, self.flows, strict=True):
             for start, flow in enumerate(flows):
                 row = {"map": repr(mirror_map), "start": start, "outcome": flow.outcome}
                 rows.append(row | _end_of(flow))
-        return pd.DataFrame(rows)
+        return data_frame(rows)
 
 
 def _end_of(flow: Trajectory | FailedFlow) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from mirrorflow.arrays import Array
 from mirrorflow.checks import as_integer, as_number, as_path
-from mirrorflow.errors import MissingExtraError, RunError
+from mirrorflow.errors import RunError
 from mirrorflow.flow.record.arrays_file import read_arrays, write_arrays
 from mirrorflow.flow.record.interpolate import (
     hermite,
@@ -24,6 +24,7 @@ from mirrorflow.flow.record.interpolate import (
     plausible,
 )
 from mirrorflow.flow.record.problem import FlowProblem
+from mirrorflow.tabular import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,14 +191,8 @@ class Trajectory:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError(
-                'to_pandas needs pandas; pip install "mirrorflow[experiments]"'
-            ) from error
         names = [f.name for f in fields(self) if _is_column(f) and getattr(self, f.name).ndim == 1]
-        return pd.DataFrame({name: getattr(self, name) for name in names})
+        return data_frame({name: getattr(self, name) for name in names})
 
     def at(self, log_t: float | None = None, *, log_log_t: float | None = None) -> FlowPoint:
         """The flow at time `exp(log_t)`: cubic Hermite interpolation in log log t.
