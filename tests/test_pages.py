@@ -34,6 +34,17 @@ def _single(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_default_dtype(torch.float32)  # as a reader has it
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_single")
+def test_flow(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("flow.md")
+    out = capsys.readouterr().out
+    assert "a KKT point, to " in out
+    assert "True" in out.splitlines()
+    assert names["table"]["margin"].iloc[-1] == names["flow"].margin[-1] > 0.1
+    assert names["both"].to_pandas()["outcome"].tolist() == ["reached", "reached"]
+
+
 @pytest.mark.usefixtures("_single")
 def test_groups(capsys: pytest.CaptureFixture[str]) -> None:
     names = run("groups.md")
