@@ -71,7 +71,7 @@ def test_double_exponential_map_is_exponentially_slow() -> None:
     m, x = maps.DoubleExponential(), torch.tensor([1.0, 2.0])
     net = Linear(2)
     torch.nn.init.zeros_(net.weight)
-    flow = mirror_flow(net, x[None], torch.ones(1), m, log_t_end=1e9, tol=1e-7)
+    flow = mirror_flow(net, x[None], torch.ones(1), m, log_t_end=1e9, tol=1e-5)
     times = np.array([1e3, 1e5, 1e7, 1e9])
     norm, loss, truth = [], [], []
     for log_t in times:
