@@ -11,7 +11,7 @@ from mirrorflow.claims.finding import map_label
 from mirrorflow.claims.pruning import METHODS, SHARES
 from mirrorflow.claims.statistics import interval
 from mirrorflow.claims.vision import MEASURES, answer, ladder, levels
-from mirrorflow.plot.theme import MARKERS, new_figure, paint
+from mirrorflow.plot.theme import MARKERS, new_figure, paint, styled
 from mirrorflow.runs.tables import read_rows
 
 __all__ = ["drawings", "pruned", "sparse_to_dense"]
@@ -32,6 +32,7 @@ def drawings(results: Path) -> dict[str, Figure]:
     return made
 
 
+@styled
 def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
     """Measures by map, a line for each loss, with 95 % intervals over seeds."""
     made, axes = new_figure(1, len(_SHOWN), size=(10, 3.4))
@@ -60,6 +61,7 @@ def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
     return made
 
 
+@styled
 def pruned(tables: dict[str, list[dict[str, Any]]]) -> Figure:
     """Test accuracy against the share of weights that are left, a panel for each table."""
     made, axes = new_figure(1, len(tables), size=(5 * len(tables), 3.6), squeeze=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mirrorflow.checks import as_choice, as_integer, shown
 from mirrorflow.diagnostics import Certificate
-from mirrorflow.plot.theme import new_axes, paint
+from mirrorflow.plot.theme import new_axes, paint, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ _LEAST = 1e-16
 _LARGEST = 1600.0  # area of the disc of a multiplier that carries all
 
 
+@styled
 def certificate(
     certified: Certificate,
     show: str = "multipliers",

@@ -13,7 +13,7 @@ from mirrorflow.flow import Comparison, Trajectory
 from mirrorflow.maps import MirrorMap, SeparableMap
 from mirrorflow.plot.planes import snapshot
 from mirrorflow.plot.potentials import dual, has_horizon, potential, several_maps, unit_ball
-from mirrorflow.plot.theme import new_figure, without_legend
+from mirrorflow.plot.theme import new_figure, styled, without_legend
 from mirrorflow.plot.training import named_runs, runs
 from mirrorflow.plot.trajectories import flow, named_flows
 
@@ -33,6 +33,7 @@ _FRAMES = 5
 _RUN_PANELS = ("test_accuracy", "weight_participation", "q_margin")
 
 
+@styled
 def flow_figure(
     flows: Trajectory | Mapping[str, Trajectory] | Comparison,
     *,
@@ -95,6 +96,7 @@ def _frames(direction: Array) -> Any:
     return np.unique([*rows, len(direction) - 1])
 
 
+@styled
 def map_figure(mirror_maps: Any) -> Figure:
     """Potentials and dual maps of the separable maps, and the unit balls of each with a horizon.
 
@@ -136,6 +138,7 @@ def map_figure(mirror_maps: Any) -> Figure:
     return made
 
 
+@styled
 def run_figure(trained: Any) -> Figure:
     """The loss against the step, and three metrics against the loss, of one run or several.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mirrorflow.checks import as_choice, shown
 from mirrorflow.diagnostics import Features
-from mirrorflow.plot.theme import MARKERS, new_axes, paint
+from mirrorflow.plot.theme import MARKERS, new_axes, paint, styled
 from mirrorflow.sparse.report import Sparsity
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _ENTRIES = {
 }
 
 
+@styled
 def features(
     measured: Features | Sparsity | Mapping[str, Features] | Mapping[str, Sparsity],
     measure: str = "participation",

@@ -19,7 +19,7 @@ from mirrorflow.labels import as_labels
 from mirrorflow.losses import output_classes
 from mirrorflow.nets import HomogeneousNet
 from mirrorflow.nets.evaluate import copied, evaluate, undisturbed
-from mirrorflow.plot.theme import MARKERS, new_axes, paint, signs
+from mirrorflow.plot.theme import MARKERS, new_axes, paint, signs, styled
 from mirrorflow.plot.time_axis import loglog10
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class PlaneView:
         return bool(np.isin(self.y, (-1, 1)).all())
 
 
+@styled
 def plane(
     net: nn.Module,
     x: Tensor,
@@ -103,6 +104,7 @@ def plane(
     return draw_plane(ax, view, legend=legend)
 
 
+@styled
 def snapshot(
     flow: Trajectory,
     log_t: float | None = None,

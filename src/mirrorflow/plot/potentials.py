@@ -12,7 +12,7 @@ from mirrorflow.checks import shown
 from mirrorflow.errors import NoHorizonError
 from mirrorflow.maps import MirrorMap, SeparableMap, Spectral, as_map
 from mirrorflow.maps.finite import finite_gauges
-from mirrorflow.plot.theme import DASHES, new_axes, paint_of_order
+from mirrorflow.plot.theme import DASHES, new_axes, paint_of_order, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ __all__ = ["dual", "has_horizon", "map_name", "potential", "several_maps", "unit
 _LEVELS = (1e-2, 1.0, 1e2, 1e6, 1e30)
 
 
+@styled
 def potential(mirror_maps: Any, *, ax: Axes | None = None) -> Axes:
     """The potentials `r(x)/r(1)` of one map or several; blue is sparse, orange dense.
 
@@ -39,6 +40,7 @@ def potential(mirror_maps: Any, *, ax: Axes | None = None) -> Axes:
     return _curves(several_maps(mirror_maps), ax, "potential")
 
 
+@styled
 def dual(mirror_maps: Any, *, ax: Axes | None = None) -> Axes:
     """The dual maps `u(x)/u(1)`, `u = r'(x)`; the arguments are those of `potential`.
 
@@ -48,6 +50,7 @@ def dual(mirror_maps: Any, *, ax: Axes | None = None) -> Axes:
     return _curves(several_maps(mirror_maps), ax, "dual map")
 
 
+@styled
 def unit_ball(mirror_map: MirrorMap | str, *, ax: Axes | None = None) -> Axes:
     """Unit balls of `Q_c` in the plane as the level c grows, and that of the horizon Q.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mirrorflow.checks import shown
 from mirrorflow.diagnostics import Growth
-from mirrorflow.plot.theme import MARKERS, new_axes, paint
+from mirrorflow.plot.theme import MARKERS, new_axes, paint, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["growth"]
 
 
+@styled
 def growth(fits: Growth | Mapping[str, Growth], *, ax: Axes | None = None) -> Axes:
     """The laws of `fit_growth`: measured values with 95 % intervals, and the predictions.
 

@@ -11,7 +11,7 @@ from mirrorflow.claims import Record
 from mirrorflow.claims.finding import map_label as label
 from mirrorflow.maps import parse_map
 from mirrorflow.plot.planes import PlaneView, draw_plane
-from mirrorflow.plot.theme import DASHES, new_figure, paint_of_order
+from mirrorflow.plot.theme import DASHES, new_figure, paint_of_order, styled
 from mirrorflow.plot.tiles import draw_tiles
 from mirrorflow.plot.time_axis import as_times, mark_times
 from mirrorflow.plot.training import against_loss, mark_loss
@@ -39,6 +39,7 @@ def _times(rows: list[dict[str, Any]]) -> Any:
     return np.where(times > 0, times, np.nan)
 
 
+@styled
 def limits(records: list[Record]) -> Figure:
     """Margin over the exact max margin, against log log t: pairs of maps run into one line."""
     made, axes = new_figure(1, 2, size=(10, 3.6))
@@ -59,6 +60,7 @@ def limits(records: list[Record]) -> Figure:
     return made
 
 
+@styled
 def slowness(records: list[Record]) -> Figure:
     """Angle to the limit and decay of the loss, with the law that the theory predicts."""
     made, axes = new_figure(1, 2, size=(10, 4.2))
@@ -93,6 +95,7 @@ def _curve(record: Record) -> list[dict[str, float]]:
     return curve
 
 
+@styled
 def neurons(records: list[Record]) -> Figure:
     """Small multiples: decision boundary, points, and neurons as arrows."""
     made, axes = new_figure(1, len(records), size=(2.6 * len(records), 3.4), squeeze=False)
@@ -126,6 +129,7 @@ def _without_count(name: str) -> str:
     return f"neuron, {rest}" if comma else name
 
 
+@styled
 def digit_measures(records: list[Record]) -> Figure:
     """Measures of sparsity as the loss falls, one line a run."""
     panels = (
@@ -162,6 +166,7 @@ def digit_measures(records: list[Record]) -> Figure:
     return made
 
 
+@styled
 def weights(records: list[Record]) -> Figure:
     """The 16 strongest first-layer units of each map as 8×8 pictures, one row a map."""
     made, axes = new_figure(len(records), 1, size=(10, 0.78 * len(records)), squeeze=False)
@@ -172,6 +177,7 @@ def weights(records: list[Record]) -> Figure:
     return made
 
 
+@styled
 def activation_pictures(records: list[Record]) -> Figure:
     """Which first-layer units (columns) are active on 60 test digits (rows), one panel a map."""
     made, axes = new_figure(1, len(records), size=(2.2 * len(records), 2.5), squeeze=False)
@@ -186,6 +192,7 @@ def activation_pictures(records: list[Record]) -> Figure:
     return made
 
 
+@styled
 def images(records: list[Record]) -> Figure:
     """What flow and descent miss of the exact max margin as the loss falls, a panel a data set."""
     names = list(dict.fromkeys(record.summary["data"] for record in records))

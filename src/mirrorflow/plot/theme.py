@@ -6,8 +6,10 @@ matplotlib is imported when something is drawn, not before.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from mirrorflow.checks import as_choice, shown
 from mirrorflow.errors import MissingExtraError
@@ -28,8 +30,12 @@ __all__ = [
     "settings",
     "signs",
     "style",
+    "styled",
     "without_legend",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # After Okabe and Ito; each at least 3:1 against its own background.
 _ON_LIGHT = ("#0072b2", "#c94f00", "#007a5a", "#a03d8f", "#8a6a00", "#5a5a5a")
@@ -109,9 +115,24 @@ def style(name: str = "light") -> AbstractContextManager[None]:
 
 
 def settings() -> AbstractContextManager[None]:
-    """Shapes and sizes alone, for what is drawn and saved within."""
+    """Shapes and sizes alone, for what is saved within."""
     context: AbstractContextManager[None] = matplotlib().rc_context(_shapes())
     return context
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Draw in the shared shapes and sizes; what the user has set in matplotlib stays.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+
+    @wraps(function)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> R:
+        with settings():
+            return function(*args, **kwargs)
+
+    return draw
 
 
 def _shapes() -> dict[str, Any]:
@@ -143,10 +164,9 @@ def new_axes(ax: Any, *, square: bool = False, height: float = 1.0) -> Axes:
         return ax
     import matplotlib.pyplot as plt
 
-    with settings():
-        width, usual = mpl.rcParams["figure.figsize"]
-        size = (width, width) if square else (width, usual * height)
-        made: Axes = plt.subplots(figsize=size, layout="constrained")[1]
+    width, usual = mpl.rcParams["figure.figsize"]
+    size = (width, width) if square else (width, usual * height)
+    made: Axes = plt.subplots(figsize=size, layout="constrained")[1]
     return made
 
 
@@ -157,9 +177,8 @@ def new_figure(
     matplotlib()
     from matplotlib.figure import Figure
 
-    with settings():
-        made = Figure(figsize=size, layout="constrained")
-        return made, made.subplots(rows, columns, **options)
+    made = Figure(figsize=size, layout="constrained")
+    return made, made.subplots(rows, columns, **options)
 
 
 def without_legend(ax: Axes) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mirrorflow.arrays import Array
 from mirrorflow.checks import as_integer, as_tensor, shown
 from mirrorflow.nets import HomogeneousNet
-from mirrorflow.plot.theme import new_axes
+from mirrorflow.plot.theme import new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_tiles", "weights"]
 
 
+@styled
 def weights(
     net: nn.Module | Tensor,
     *,

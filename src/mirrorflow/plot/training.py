@@ -10,7 +10,7 @@ import numpy as np
 
 from mirrorflow.arrays import Array
 from mirrorflow.checks import as_choice, shown
-from mirrorflow.plot.theme import DASHES, new_axes, paint
+from mirrorflow.plot.theme import DASHES, new_axes, paint, styled
 from mirrorflow.runs import LoadedRun, RunFolder
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _HIGH = 0.1  # of −log10 loss: runs are compared below this
 _DEEP = 10.0  # from there on the axis of the loss is logarithmic
 
 
+@styled
 def runs(
     trained: Any,
     metric: str = "test_accuracy",

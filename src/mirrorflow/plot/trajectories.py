@@ -12,7 +12,7 @@ import numpy as np
 from mirrorflow.arrays import Array
 from mirrorflow.checks import as_choice, as_number, shown
 from mirrorflow.flow import Comparison, Trajectory
-from mirrorflow.plot.theme import DASHES, new_axes, paint
+from mirrorflow.plot.theme import DASHES, new_axes, paint, styled
 from mirrorflow.plot.time_axis import loglog10, mark_times
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _QUANTITIES = {
 }
 
 
+@styled
 def flow(
     flows: Trajectory | Mapping[str, Trajectory] | Comparison,
     show: str = "margin",
