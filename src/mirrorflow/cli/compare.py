@@ -18,14 +18,7 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs
 __all__ = ["compare"]
 
 _FORMATS = (".png", ".svg", ".pdf")
-_SHORT = {
-    "test_accuracy": "test acc.",
-    "train_accuracy": "train acc.",
-    "q_margin": "Q-margin",
-    "weight_participation": "particip.",
-    "weights_above": "> 1e-2 max",
-    "active_share": "active",
-}
+_NAMES = 54  # columns of 80 that the names of runs may take
 
 
 def compare(
@@ -54,23 +47,27 @@ def compare(
 
     if figure is not None and figure.suffix.lower() not in _FORMATS:
         raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
-    found = compare_runs(runs, levels=None if at is None else _levels(at), metrics=metric)
+    comparison = compare_runs(runs, levels=None if at is None else _levels(at), metrics=metric)
     if as_json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(comparison.to_dict()))
     else:
         console = Console()
-        if found.settings:
-            console.print(_settings(found))
+        for k, (name, outcome) in enumerate(
+            zip(comparison.names, comparison.outcomes, strict=True), 1
+        ):
+            console.print(Text(f"{k}  {name}: {outcome}"), soft_wrap=True)
+        if comparison.settings:
+            console.print(_settings(comparison))
         else:
             console.print("the settings are the same")
-        console.print(_metrics(found))
-        for note in found.notes:
+        console.print(_metrics(comparison))
+        for note in comparison.notes:
             console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if figure is not None:
         # Imported here: the tables need no matplotlib.
         from mirrorflow.plot import run_figure
 
-        write_figure(run_figure(found.metric_rows), figure)
+        write_figure(run_figure(comparison.metric_rows), figure)
 
 
 def _levels(text: str) -> list[float]:
@@ -80,12 +77,21 @@ def _levels(text: str) -> list[float]:
         raise ValueError(f"--at {text!r} is not a list of log10 losses, such as -2,-10") from error
 
 
-def _settings(found: RunComparison) -> Table:
+def _heads(comparison: RunComparison) -> list[str]:
+    """The names of the runs, or their numbers where the names take too much of a line."""
+    names = list(comparison.names)
+    fits = sum(len(name) + 3 for name in names) <= _NAMES
+    return names if fits else [str(k + 1) for k in range(len(names))]
+
+
+def _settings(comparison: RunComparison) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("setting", *found.names, title="settings that differ", title_justify="left")
-    for key, values in found.settings.items():
+    table = Table("setting", title="settings that differ", title_justify="left")
+    for head in _heads(comparison):
+        table.add_column(head, overflow="fold")
+    for key, values in comparison.settings.items():
         table.add_row(key, *(Text(_setting(value)) for value in values))
     return table
 
@@ -96,20 +102,19 @@ def _setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _metrics(found: RunComparison) -> Table:
+def _metrics(comparison: RunComparison) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(title="first measured state at or below each loss", title_justify="left")
-    for name in ("loss", "run", "step", *(_SHORT.get(name, name) for name in found.metrics)):
-        left = name == "run"
-        table.add_column(name, justify="left" if left else "right", overflow="fold")
-    last = len(found.names) - 1
-    for k, row in enumerate(found.rows):
-        cells = [_number(row[name]) for name in ("step", *found.metrics)]
-        level = f"1e{row['level']:.4g}" if k % len(found.names) == 0 else ""
-        end = k % len(found.names) == last
-        table.add_row(level, Text(row["run"]), *cells, end_section=end)
+    table = Table("loss", "metric", title="at equal loss", title_justify="left")
+    for head in _heads(comparison):
+        table.add_column(head, justify="right", overflow="fold")
+    for level in comparison.levels:
+        rows = [row for row in comparison.rows if row["level"] == level]
+        for name in ("step", *comparison.metrics):
+            first, last = name == "step", name == comparison.metrics[-1]
+            cells = [_number(row[name]) for row in rows]
+            text = name.replace("_", " ")
+            table.add_row(f"1e{level:.4g}" if first else "", text, *cells, end_section=last)
     return table
 
 

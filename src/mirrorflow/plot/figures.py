@@ -30,7 +30,7 @@ _PANELS = {
     "loss": "decay of the loss",
 }
 _FRAMES = 5
-_RUN_PANELS = ("test_accuracy", "weight_participation", "q_margin")
+_RUN_PANELS = ("test_accuracy", "weight_participation", "active_share")  # as far as all have them
 
 
 @styled
@@ -56,14 +56,14 @@ def flow_figure(
     named = named_flows(flows)
     planar = {name: each for name, each in named.items() if _in_plane(each)}
     rows = 1 + len(planar)
-    made, axes = new_figure(rows, len(_PANELS), size=(15, 3.4 + 3.3 * (rows - 1)), squeeze=False)
+    figure, axes = new_figure(rows, len(_PANELS), size=(15, 3.4 + 3.3 * (rows - 1)), squeeze=False)
     for ax, (show, title) in zip(axes[0], _PANELS.items(), strict=True):
         flow(named, show, exact=exact, ax=ax)
         ax.set_title(title)
         without_legend(ax)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     outcomes = [f"{k}: {f.outcome}" for k, f in zip(labels, named.values(), strict=True)]
-    made.legend(handles, outcomes, loc="outside upper center", ncols=3)
+    figure.legend(handles, outcomes, loc="outside upper center", ncols=3)
     for row, (name, each) in zip(axes[1:], planar.items(), strict=True):
         frames = _frames(each.direction)
         for at, ax in enumerate(row):
@@ -72,7 +72,7 @@ def flow_figure(
                 continue
             _frame(each, int(frames[at]), ax, last=at == len(frames) - 1)
         row[0].set_ylabel(name)
-    return made
+    return figure
 
 
 def _frame(each: Trajectory, k: int, ax: Any, *, last: bool) -> None:
@@ -120,14 +120,14 @@ def map_figure(mirror_maps: Any) -> Figure:
         raise ValueError(
             "mirror_maps has neither a scalar potential nor a horizon to draw; add another map"
         )
-    made, axes = new_figure(
+    figure, axes = new_figure(
         rows, columns, size=(10, 3.4 * above + 2.6 * (rows - above)), squeeze=False
     )
     if curves:
         grid = axes[0, 0].get_gridspec()
         for ax in axes[0]:
             ax.remove()
-        left, right = made.add_subplot(grid[0, :2]), made.add_subplot(grid[0, 2:])
+        left, right = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2:])
         potential(curves, ax=left)
         dual(curves, ax=right)
         without_legend(left)
@@ -135,7 +135,7 @@ def map_figure(mirror_maps: Any) -> Figure:
         unit_ball(each, ax=ax)
     for ax in list(axes[above:].flat)[len(balls) :]:
         ax.set_axis_off()
-    return made
+    return figure
 
 
 @styled
@@ -152,11 +152,16 @@ def run_figure(trained: Any) -> Figure:
         TypeError, ValueError, RunError, MissingExtraError: as `plot.runs`.
     """
     tables = named_runs(trained)
-    made, axes = new_figure(1, 1 + len(_RUN_PANELS), size=(14, 3.4))
-    runs(tables, "log10_loss", against="step", ax=axes[0])
-    for ax, metric in zip(axes[1:], _RUN_PANELS, strict=True):
+    panels = [
+        m for m in _RUN_PANELS if all(rows[-1].get(m) is not None for rows in tables.values())
+    ]
+    figure, axes = new_figure(
+        1, 1 + len(panels), size=(3.6 * (1 + len(panels)), 3.6), squeeze=False
+    )
+    runs(tables, "log10_loss", against="step", ax=axes[0, 0])
+    for ax, metric in zip(axes[0, 1:], panels, strict=True):
         runs(tables, metric, ax=ax)
-    for ax in axes:
+    for ax in axes[0]:
         without_legend(ax)
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return made
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure

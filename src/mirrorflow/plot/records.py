@@ -42,7 +42,7 @@ def _times(rows: list[dict[str, Any]]) -> Any:
 @styled
 def limits(records: list[Record]) -> Figure:
     """Margin over the exact max margin, against log log t: pairs of maps run into one line."""
-    made, axes = new_figure(1, 2, size=(10, 3.6))
+    figure, axes = new_figure(1, 2, size=(10, 3.6))
     for k, record in enumerate(records):
         x = _times(record.rows)
         share = np.array([row["margin"] / row["exact_margin"] for row in record.rows])
@@ -57,13 +57,13 @@ def limits(records: list[Record]) -> Figure:
     for ax in axes:
         mark_times(ax)
         ax.set_xlim(0, 20)
-    return made
+    return figure
 
 
 @styled
 def slowness(records: list[Record]) -> Figure:
     """Angle to the limit and decay of the loss, with the law that the theory predicts."""
-    made, axes = new_figure(1, 2, size=(10, 4.2))
+    figure, axes = new_figure(1, 2, size=(10, 4.2))
     for record in records:
         x = _times(record.rows)
         colour = paint_of_order(axes[0], record.summary["order"])
@@ -84,10 +84,10 @@ def slowness(records: list[Record]) -> Figure:
     axes[0].set(yscale="log", xlim=(0, 12), ylim=(1e-8, 1e2))
     axes[0].set_ylabel("degrees to the limit direction")
     axes[1].set(ylabel="−log loss / log t  (1: like 1/t)", ylim=(0, 1.15), xlim=(0, 12))
-    made.legend(ncols=4, loc="outside upper center")
+    figure.legend(ncols=4, loc="outside upper center")
     for ax in axes:
         mark_times(ax)
-    return made
+    return figure
 
 
 def _curve(record: Record) -> list[dict[str, float]]:
@@ -98,7 +98,7 @@ def _curve(record: Record) -> list[dict[str, float]]:
 @styled
 def neurons(records: list[Record]) -> Figure:
     """Small multiples: decision boundary, points, and neurons as arrows."""
-    made, axes = new_figure(1, len(records), size=(2.6 * len(records), 3.4), squeeze=False)
+    figure, axes = new_figure(1, len(records), size=(2.6 * len(records), 3.4), squeeze=False)
     for ax, record in zip(axes[0], records, strict=True):
         s = record.summary
         hidden, output = np.array(s["hidden"]), np.array(s["output"])
@@ -117,10 +117,10 @@ def neurons(records: list[Record]) -> Figure:
         draw_plane(ax, view, legend=False)
         ax.set_title(f"{label(s['map'])}\n{s['neurons']:.1f} of {s['units']} neurons")
     handles, names = axes[0, 0].get_legend_handles_labels()
-    made.legend(
+    figure.legend(
         handles, [_without_count(name) for name in names], loc="outside lower center", ncols=4
     )
-    return made
+    return figure
 
 
 def _without_count(name: str) -> str:
@@ -137,7 +137,7 @@ def digit_measures(records: list[Record]) -> Figure:
         ("active_share", "share of active units a point, layer 1"),
         ("test_accuracy", "test accuracy"),
     )
-    made, axes = new_figure(1, 3, size=(11, 3.8))
+    figure, axes = new_figure(1, 3, size=(11, 3.8))
     names: list[str] = []
     deepest = 0.0
     for record in records:
@@ -162,25 +162,25 @@ def digit_measures(records: list[Record]) -> Figure:
     axes[2].set_ylim(0.9, 1.0)
     lines, texts = axes[0].get_legend_handles_labels()
     once = {text: line for line, text in zip(lines, texts, strict=True)}
-    made.legend(once.values(), once.keys(), loc="outside upper center", ncols=5)
-    return made
+    figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=5)
+    return figure
 
 
 @styled
 def weights(records: list[Record]) -> Figure:
     """The 16 strongest first-layer units of each map as 8×8 pictures, one row a map."""
-    made, axes = new_figure(len(records), 1, size=(10, 0.78 * len(records)), squeeze=False)
+    figure, axes = new_figure(len(records), 1, size=(10, 0.78 * len(records)), squeeze=False)
     for ax, record in zip(axes[:, 0], records, strict=True):
         tiles = np.array(record.summary["weights"]).reshape(-1, 8, 8)
         draw_tiles(ax, tiles, len(tiles))
         ax.text(-2, 4, label(record.summary["map"]), ha="right", va="center", fontsize="small")
-    return made
+    return figure
 
 
 @styled
 def activation_pictures(records: list[Record]) -> Figure:
     """Which first-layer units (columns) are active on 60 test digits (rows), one panel a map."""
-    made, axes = new_figure(1, len(records), size=(2.2 * len(records), 2.5), squeeze=False)
+    figure, axes = new_figure(1, len(records), size=(2.2 * len(records), 2.5), squeeze=False)
     for ax, record in zip(axes[0], records, strict=True):
         active = np.array(record.summary["active"])
         active = active[:, np.argsort(-active.mean(axis=0))]
@@ -189,7 +189,7 @@ def activation_pictures(records: list[Record]) -> Figure:
         ax.set_title(f"{name}\n{100 * active.mean():.0f} % active", fontsize="small")
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
-    return made
+    return figure
 
 
 @styled
@@ -197,7 +197,7 @@ def images(records: list[Record]) -> Figure:
     """What flow and descent miss of the exact max margin as the loss falls, a panel a data set."""
     names = list(dict.fromkeys(record.summary["data"] for record in records))
     first = min(record.summary["seed"] for record in records)
-    made, axes = new_figure(1, len(names), size=(3.7 * len(names), 4.2), squeeze=False)
+    figure, axes = new_figure(1, len(names), size=(3.7 * len(names), 4.2), squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         of_set = [r for r in records if r.summary["data"] == name and r.summary["seed"] == first]
         for k, record in enumerate(of_set):
@@ -218,5 +218,5 @@ def images(records: list[Record]) -> Figure:
         ax.set_xlabel("log₁₀ log₁₀ 1/loss")
         ax.minorticks_off()
     axes[0, 0].set_ylabel("1 − margin / exact max margin")
-    made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return made
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure

@@ -97,7 +97,7 @@ def matplotlib() -> Any:
 
 
 def style(name: str = "light") -> AbstractContextManager[None]:
-    """Figures made inside `with mirrorflow.plot.style("dark"):` have that look.
+    """Figures figure inside `with mirrorflow.plot.style("dark"):` have that look.
 
     Without it a plot follows the settings that matplotlib has, and on any dark background, yours
     too, takes its lighter colours.
@@ -166,8 +166,8 @@ def new_axes(ax: Any, *, square: bool = False, height: float = 1.0) -> Axes:
 
     width, usual = mpl.rcParams["figure.figsize"]
     size = (width, width) if square else (width, usual * height)
-    made: Axes = plt.subplots(figsize=size, layout="constrained")[1]
-    return made
+    figure: Axes = plt.subplots(figsize=size, layout="constrained")[1]
+    return figure
 
 
 def new_figure(
@@ -177,8 +177,8 @@ def new_figure(
     matplotlib()
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=size, layout="constrained")
-    return made, made.subplots(rows, columns, **options)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def without_legend(ax: Axes) -> None:

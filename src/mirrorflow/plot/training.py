@@ -96,8 +96,12 @@ def mark_loss(ax: Axes, deepest: float) -> None:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if deepest < 1000 else (1.0,)))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{-value:g}}}$"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _loss(value)))
     ax.set_xlabel("loss")
+
+
+def _loss(digits: float) -> str:
+    return f"{10.0**-digits:.1g}" if digits < 1 else f"$10^{{{-digits:g}}}$"
 
 
 def against_loss(rows: Sequence[Mapping[str, Any]]) -> tuple[Array, Any]:

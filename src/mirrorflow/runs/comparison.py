@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunComparison", "compare_runs"]
 
-_METRICS = ("test_accuracy", "q_margin", "weight_participation", "weights_above", "active_share")
+# No margins: those of different maps are measured in different norms.
+_METRICS = ("test_accuracy", "weight_participation", "weights_above", "active_share")
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def compare_runs(
         runs: folders of `train`, at least two.
         levels: of log10 loss; by default the thresholds that all runs have reached, or else the
             lowest loss that all have reached.
-        metrics: columns of the metrics; by default accuracy, margin and sparsity, as far as the
-            runs have them.
+        metrics: columns of the metrics; by default test accuracy and sparsity, as far as the runs
+            have them. Margins of different maps are measured in different norms.
 
     Returns:
         A `RunComparison`; print it.
