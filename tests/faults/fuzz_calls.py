@@ -682,6 +682,13 @@ def _plots() -> list[Call]:
             lambda: {"trained": rows, "metric": "test_accuracy", "against": "step", "ax": None},
         ),
         "run_figure": (plot.run_figure, lambda: {"trained": rows}),
+        "save": (
+            plot.save,
+            lambda: {
+                "drawing": plot.potential("quadratic"),
+                "path": Path(tempfile.mkdtemp()) / "potential.svg",
+            },
+        ),
         "style": (plot.style, lambda: {"name": "dark"}),
     }  # fmt: skip
     calls = [

@@ -111,6 +111,23 @@ def test_an_svg_is_the_same_every_time_and_turns_dark() -> None:
     assert inline(make(), raster=True).startswith("data:image/png;base64,")
 
 
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+def test_files_are_the_same_every_time(tmp_path, suffix: str) -> None:
+    ax = plot.potential("quadratic")
+    one = plot.save(ax, tmp_path / f"one{suffix}")
+    other = plot.save(ax.figure, str(tmp_path / f"other{suffix}"))
+    assert one.read_bytes() == other.read_bytes()
+    assert one.stat().st_size > 5000
+
+
+def test_what_cannot_be_saved(tmp_path) -> None:
+    ax = plot.potential("quadratic")
+    with pytest.raises(ValueError, match="no known format; end it in"):
+        plot.save(ax, tmp_path / "a.gif")
+    with pytest.raises(TypeError, match="drawing = 3 is a int"):
+        plot.save(3, tmp_path / "a.png")
+
+
 def test_without_matplotlib_the_error_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"

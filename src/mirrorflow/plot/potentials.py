@@ -142,10 +142,8 @@ def _curves(mirror_maps: list[MirrorMap], ax: Axes | None, what: str) -> Axes:
                 "number; draw its unit_ball"
             )
     ax = new_axes(ax)
-    used: dict[float, int] = {}
-    for each in mirror_maps:
+    for k, each in enumerate(mirror_maps):
         assert isinstance(each, SeparableMap)
-        k = used[each.index] = used.get(each.index, -1) + 1
         function = each.potential_entries if what == "potential" else each.to_dual
         ax.plot(
             x,
