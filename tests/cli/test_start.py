@@ -17,6 +17,7 @@ COMMANDS = [
     "prune",
     "compare-pruning",
     "flow",
+    "explore",
     "certify",
     "maps",
     "report",

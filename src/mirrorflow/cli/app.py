@@ -12,6 +12,7 @@ import typer
 from mirrorflow.cli.certify import certify
 from mirrorflow.cli.compare_pruning import compare_pruning
 from mirrorflow.cli.data import app as data
+from mirrorflow.cli.explore import explore
 from mirrorflow.cli.flow import flow
 from mirrorflow.cli.maps import maps
 from mirrorflow.cli.prune import prune
@@ -55,6 +56,7 @@ for command in (
     prune,
     compare_pruning,
     flow,
+    explore,
     certify,
     maps,
     report,
