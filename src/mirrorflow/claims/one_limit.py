@@ -131,4 +131,17 @@ def judge(
         ),
         rule=f"relative shortfall of both maps at most {_TOLERANCE:g}",
         verdict=verdict,
+        subject=f"the {horizon} max margin, {where}",
+        reason=_reason(verdict, len(wanted) - len(ends), max(short, default=math.nan)),
+    )
+
+
+def _reason(verdict: Verdict, missing: int, short: float) -> str:
+    if missing:
+        return f"{missing} of the flows are missing."
+    if verdict == "yes":
+        return ""
+    where = "its limit is another one" if verdict == "no" else "it still moves"
+    return (
+        f"A flow is {plain(short)} short where {_TOLERANCE:g} is allowed, and {where}, by its gap."
     )

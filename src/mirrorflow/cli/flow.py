@@ -18,7 +18,6 @@ from mirrorflow.cli.options import data_options, widths
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from rich.table import Table
 
-    from mirrorflow.data import Dataset
     from mirrorflow.flow import FlowPoint, Trajectory, Verification
 
 __all__ = ["flow"]

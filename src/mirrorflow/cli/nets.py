@@ -70,9 +70,7 @@ def random_net(
 
     generator = torch.Generator().manual_seed(seed)
     if not hidden:
-        net: Linear | MLP = Linear(
-            points.features, points.classes, bias=bias, generator=generator
-        )
+        net: Linear | MLP = Linear(points.features, points.classes, bias=bias, generator=generator)
         with torch.no_grad():
             for p in net.parameters():
                 p.mul_(init_scale)

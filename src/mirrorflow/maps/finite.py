@@ -70,7 +70,9 @@ def finite_radii(mirror_map: MirrorMap, directions: Tensor, levels: Tensor) -> T
     rays = torch.cat([axis.reshape(directions[:1].shape), directions]).to(torch.float64)
     count = len(levels)
     together = rays.repeat(count, *[1] * (rays.ndim - 1))
-    scales = _log_scales(mirror_map, together, levels.to(torch.float64).repeat_interleave(len(rays)))
+    scales = _log_scales(
+        mirror_map, together, levels.to(torch.float64).repeat_interleave(len(rays))
+    )
     scales = scales.reshape(count, len(rays))
     return torch.exp(scales[:, 1:] - scales[:, :1])
 

@@ -54,9 +54,7 @@ def write_explorer(
     if not isinstance(title, str):
         raise TypeError(f"title = {shown(title)} is not text; pass a str")
     template = templates().get_template("explore.html")
-    text = template.render(
-        title=title, version=__version__, explorer=plane_data(flows, net, x, y)
-    )
+    text = template.render(title=title, version=__version__, explorer=plane_data(flows, net, x, y))
     make_folder(path.parent)
     write_text(path, text)
     return path

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the page says by itself that matplotlib is missing
+    from matplotlib.figure import Figure
 
 __all__ = ["Picture", "Section", "Table"]
 
@@ -12,13 +16,26 @@ __all__ = ["Picture", "Section", "Table"]
 class Picture:
     """An image as a data URI, with a file name, and what it says to who cannot and who can see it.
 
-    Contract: `content` are the bytes of the image, `file` is the name with the fitting suffix.
+    Contract: `content` are the bytes of the image, `file` is the name with the fitting suffix,
+    `values` what `hover_values` gives. `alt` states the finding.
     """
 
     name: str
     source: str
     alt: str
     caption: str
+    values: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, name: str, figure: Figure, alt: str, caption: str, *, raster: bool = False
+    ) -> Picture:
+        """From a figure; `raster` for one that is made of pixels, which has no values to show."""
+        from mirrorflow.report.hover import hover_values
+        from mirrorflow.report.style import inline
+
+        source = inline(figure, raster=raster)  # first: it is what lays the figure out
+        return cls(name, source, alt, caption, [] if raster else hover_values(figure))
 
     @property
     def content(self) -> bytes:
@@ -42,9 +59,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, figures and tables."""
+    """A heading with paragraphs, figures and tables; `claims` are those that it answers."""
 
     title: str
+    claims: tuple[int, ...]
     text: list[str]
     figures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)

@@ -93,7 +93,7 @@ def _end(flow: Trajectory) -> float:
 
 
 def _log_t(z: float) -> float:
-    log_1_t = 10.0**z * _LN10
+    log_1_t = float(10.0**z * _LN10)
     return log_1_t + math.log(-math.expm1(-log_1_t))
 
 
