@@ -15,6 +15,7 @@ COMMANDS = [
     "sweep",
     "tune",
     "prune",
+    "compare",
     "compare-pruning",
     "flow",
     "explore",

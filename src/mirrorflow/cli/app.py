@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from mirrorflow.cli.certify import certify
+from mirrorflow.cli.compare import compare
 from mirrorflow.cli.compare_pruning import compare_pruning
 from mirrorflow.cli.data import app as data
 from mirrorflow.cli.explore import explore
@@ -54,6 +55,7 @@ for command in (
     sweep,
     tune,
     prune,
+    compare,
     compare_pruning,
     flow,
     explore,

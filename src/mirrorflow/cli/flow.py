@@ -151,9 +151,9 @@ def flow(
             console.print(_NOT_SEPARABLE, highlight=False)
     if figure is not None:
         # Imported here: the table needs no matplotlib.
-        from mirrorflow.report.flow_figure import flow_figure
+        from mirrorflow.plot import flow_figure
 
-        write_figure(flow_figure(flows, net, points.x, points.y), figure)
+        write_figure(flow_figure(flows), figure)
     if any(each.outcome in ("stalled", "not_separable") for each in flows.values()):
         raise typer.Exit(1)
 

@@ -62,7 +62,7 @@ def maps(
         console.print(_table(entries, console.width))
     if plot is not None:
         # Imported here: the table needs no matplotlib.
-        from mirrorflow.report.map_figure import map_figure
+        from mirrorflow.plot import map_figure
 
         write_figure(map_figure(chosen or [parse_map(text) for text in _DRAWN]), plot)
 

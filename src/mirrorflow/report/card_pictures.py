@@ -129,7 +129,7 @@ def planes(pictures: Sequence[tuple[str, dict[str, Any]]]) -> str:
 
 
 def _net(net: dict[str, Any], side: int) -> list[str]:
-    import contourpy
+    import contourpy  # comes with matplotlib
 
     reach = float(net["reach"])
 
@@ -151,7 +151,7 @@ def _net(net: dict[str, Any], side: int) -> list[str]:
     field = np.array(net["field"])
     line = np.linspace(-reach, reach, len(field))
     for curve in contourpy.contour_generator(line, line, field).lines(0.0):
-        path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in (at(u, v) for u, v in curve))
+        path = "M" + "L".join("{:.1f} {:.1f}".format(*at(u, v)) for u, v in np.asarray(curve))
         parts.append(f'<path d="{path}" fill="none" stroke="var(--ink)" stroke-width="1.6"/>')
     for point, label in zip(net["x"], net["y"], strict=True):
         across, down = at(*point)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from mirrorflow.arrays import Array
 from mirrorflow.claims import Record
 from mirrorflow.claims.finding import map_label as label
 from mirrorflow.claims.p_descent import POWERS
+from mirrorflow.plot.time_axis import as_times
 from mirrorflow.report.card_pictures import bars, curves, planes, table
-from mirrorflow.report.figures import log10_log10
 from mirrorflow.report.wording import number
 
 __all__ = ["Card", "cards"]
@@ -127,6 +128,10 @@ def _content(claim: int, records: list[Record]) -> Content:
     return _few_or_many(named("net-")) if named("net-") else _participation(named("digits-"))
 
 
+def _times(record: Record) -> Array:
+    return as_times([row["log_t"] for row in record.rows])
+
+
 def _one_limit(found: list[Record]) -> Content:
     ends = [record.summary for record in found]
     worst = max(abs(end["shortfall"]) for end in ends)
@@ -136,7 +141,7 @@ def _one_limit(found: list[Record]) -> Content:
     lines = []
     for record in pair:
         share = np.array([row["margin"] / row["exact_margin"] for row in record.rows])
-        lines.append((label(record.summary["map"]), log10_log10(record.rows), share))
+        lines.append((label(record.summary["map"]), _times(record), share))
     names = " and ".join(label(record.summary["map"]) for record in pair)
     picture = curves(
         lines, x=(0.0, 10.0), y=(0.5, 1.06), rule=(1.0, "exact max margin"),
@@ -175,7 +180,7 @@ def _still_far(found: list[Record]) -> Content:
     lines = [
         (
             label(record.summary["map"]),
-            log10_log10(record.rows),
+            _times(record),
             np.array([row["degrees_to_limit"] for row in record.rows]),
         )
         for record in (slow, quick)

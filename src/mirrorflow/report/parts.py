@@ -31,8 +31,8 @@ class Picture:
         cls, name: str, figure: Figure, alt: str, caption: str, *, raster: bool = False
     ) -> Picture:
         """From a figure; `raster` for one that is made of pixels, which has no values to show."""
+        from mirrorflow.plot.output import inline
         from mirrorflow.report.hover import hover_values
-        from mirrorflow.report.style import inline
 
         source = inline(figure, raster=raster)  # first: it is what lays the figure out
         return cls(name, source, alt, caption, [] if raster else hover_values(figure))

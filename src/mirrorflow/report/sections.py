@@ -11,7 +11,7 @@ from mirrorflow.claims import Record
 from mirrorflow.claims.digits import LADDER as DIGIT_MAPS
 from mirrorflow.claims.finding import map_label as label
 from mirrorflow.claims.finding import plain
-from mirrorflow.report import figures
+from mirrorflow.plot import records as figures
 from mirrorflow.report.image_section import on_images
 from mirrorflow.report.p_descent_section import of_powers
 from mirrorflow.report.parts import Picture, Section, Table
