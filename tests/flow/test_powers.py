@@ -15,8 +15,8 @@ from mirrorflow.flow import Implicit, Krylov, mirror_flow
 from mirrorflow.flow.logscale.build import scaled_map
 from mirrorflow.flow.margins.build import flat_parameters, net_margins
 from mirrorflow.flow.margins.loss import FlowLoss
+from mirrorflow.flow.steppers.dense import DenseSystem
 from mirrorflow.flow.steppers.frame import Frame
-from mirrorflow.flow.steppers.newton import _Bordered
 from mirrorflow.nets import Linear, TwoLayer
 
 TIMES = (2.0, 8.0, 20.0)
@@ -128,7 +128,7 @@ def test_stiffness_of_an_entry(radial: bool) -> None:
     mu, temperature = np.random.default_rng(0).random(6), 0.3
     slope = frame.map.slope(theta, theta)
     jac, d, n = own.jacobian(theta)[1], own.size, 6
-    system = _Bordered(frame, theta, slope, mu, temperature, jac, None, None, None)
+    system = DenseSystem(frame, theta, slope, mu, temperature, jac, None, None, None)
     clock = theta if radial else None
     x1, m1, u1 = (system.solve(np.zeros(d), np.zeros(n))[k] for k in (1, 3, 5))
     blocks = own.curvature(theta, mu)

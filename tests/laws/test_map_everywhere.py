@@ -6,29 +6,13 @@ import math
 
 import pytest
 import torch
+from every_map import REAL
 from torch import Tensor
 
 from mirrorflow import maps, nets
 from mirrorflow.diagnostics import balance, certify
 from mirrorflow.errors import NoHorizonError
 from mirrorflow.optim import MirrorAdamW, MirrorDescent
-
-REAL = [
-    maps.Quadratic(),
-    maps.Power(1.1),
-    maps.Power(3),
-    maps.HyperbolicEntropy(0.1),
-    maps.Logarithmic(0.1),
-    maps.Mixed(),
-    maps.Cosh(),
-    maps.Exponential(),
-    maps.DoubleExponential(),
-    maps.PNorm(1.5),
-    maps.Spectral(maps.Power(3)),
-    maps.Spectral(maps.Cosh()),
-    maps.Scaled(maps.Power(3), 2.0),
-    maps.Custom(gradient=lambda x: x + x**3, name="x+x**3"),
-]
 
 
 def problem(mirror_map: maps.MirrorMap) -> tuple[nets.TwoLayer, Tensor, Tensor]:

@@ -6,37 +6,13 @@ import math
 
 import pytest
 import torch
+from every_map import ALL, BLOCK, SEPARABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from mirrorflow import maps
 
-EVEN = [
-    maps.Quadratic(),
-    maps.Power(1.1),
-    maps.Power(1.5),
-    maps.Power(3),
-    maps.Power(4.7),
-    maps.HyperbolicEntropy(1.0),
-    maps.HyperbolicEntropy(1e-3),
-    maps.Logarithmic(0.1),
-    maps.Mixed(4.0, 1.0, 1.0),
-    maps.Mixed(1.3, 0.5, 2.0),
-    maps.Cosh(0.7),
-    maps.Exponential(),
-    maps.DoubleExponential(),
-    maps.Scaled(maps.Power(3), 2.5),
-    maps.Custom(gradient=lambda x: x + x**3, name="x+x**3"),
-]
-BLOCK = [
-    maps.PNorm(1.5),
-    maps.PNorm(3),
-    maps.Spectral(maps.Power(1.5)),
-    maps.Spectral(maps.Cosh()),
-]
-POSITIVE = [maps.NegativeEntropy(), maps.SimplexEntropy()]
-ALL = [*EVEN, *BLOCK, *POSITIVE]
 HORIZONS = [maps.LpHorizon(p) for p in (1, 1.3, 2, 5, math.inf)] + [
     maps.SchattenHorizon(p) for p in (1, 2, 3, math.inf)
 ]
@@ -118,7 +94,7 @@ def test_the_gradient_of_the_potential_is_the_dual(mirror_map: maps.MirrorMap, x
     torch.testing.assert_close(gradient, u, rtol=1e-9, atol=1e-9 * float(u.abs().max()))
 
 
-@pytest.mark.parametrize("mirror_map", [*EVEN, maps.NegativeEntropy()], ids=repr)
+@pytest.mark.parametrize("mirror_map", [*SEPARABLE, maps.NegativeEntropy()], ids=repr)
 @few
 @given(x=points)
 def test_the_hessian_is_the_derivative_of_the_dual(
@@ -171,11 +147,11 @@ def test_a_step_and_back(mirror_map: maps.MirrorMap, x: Tensor, y: Tensor) -> No
         torch.testing.assert_close(back, x, rtol=1e-9, atol=max(slack, 1e-12))
 
 
-@pytest.mark.parametrize("mirror_map", [*EVEN, *BLOCK], ids=repr)
+@pytest.mark.parametrize("mirror_map", [*SEPARABLE, *BLOCK], ids=repr)
 @few
 @given(x=points)
 def test_odd_dual_even_potential(mirror_map: maps.MirrorMap, x: Tensor) -> None:
-    tight = {"rtol": 0, "atol": 0} if mirror_map in EVEN else {"rtol": 1e-10, "atol": 1e-12}
+    tight = {"rtol": 0, "atol": 0} if mirror_map in SEPARABLE else {"rtol": 1e-10, "atol": 1e-12}
     torch.testing.assert_close(mirror_map.to_dual(-x), -mirror_map.to_dual(x), **tight)
     torch.testing.assert_close(mirror_map.to_primal(-x), -mirror_map.to_primal(x), **tight)
     torch.testing.assert_close(mirror_map.step(-x, -0.1 * x), -mirror_map.step(x, 0.1 * x), **tight)
@@ -183,7 +159,7 @@ def test_odd_dual_even_potential(mirror_map: maps.MirrorMap, x: Tensor) -> None:
 
 @pytest.mark.parametrize(
     "mirror_map",
-    [m for m in [*EVEN, *BLOCK, maps.Mixed(3, 0, 2), maps.Mixed(3, 2, 0)] if m.homogeneous],
+    [m for m in [*SEPARABLE, *BLOCK, maps.Mixed(3, 0, 2), maps.Mixed(3, 2, 0)] if m.homogeneous],
     ids=repr,
 )
 @few
@@ -207,7 +183,7 @@ def test_declared_homogeneity(mirror_map: maps.MirrorMap, x: Tensor, c: float) -
     torch.testing.assert_close(ratio, mirror_map.potential(unit), rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("mirror_map", [m for m in EVEN if not m.homogeneous], ids=repr)
+@pytest.mark.parametrize("mirror_map", [m for m in SEPARABLE if not m.homogeneous], ids=repr)
 def test_declared_inhomogeneity(mirror_map: maps.MirrorMap) -> None:
     x = torch.tensor([1.0])
     local = [
@@ -297,7 +273,7 @@ def test_the_finite_gauge_is_between_its_bounds(mirror_map: maps.MirrorMap, x: T
     assert found <= float(kind(1).gauge(x)) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("mirror_map", [m for m in EVEN if not math.isinf(m.index)], ids=repr)
+@pytest.mark.parametrize("mirror_map", [m for m in SEPARABLE if not math.isinf(m.index)], ids=repr)
 @few
 @given(log=st.floats(-30, 30))
 def test_log_scale_is_the_plain_scale(mirror_map: maps.SeparableMap, log: float) -> None:

@@ -5,22 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from every_map import REAL, kinds, plain
 from scipy.integrate import solve_ivp
 from torch import nn
 
 from mirrorflow import maps
 from mirrorflow.optim import MirrorDescent
 
-MAPS = [
-    maps.Quadratic(),
-    maps.Power(1.5),
-    maps.Power(3),
-    maps.HyperbolicEntropy(0.1),
-    maps.Logarithmic(0.1),
-    maps.Cosh(0.5),
-    maps.Exponential(),
-    maps.PNorm(3.0),
-]
+MAPS = kinds(plain(REAL, maps.Spectral, maps.DoubleExponential))
 X = torch.tensor([[1.0, 2.0, -0.5], [0.3, -1.0, 1.5]], dtype=torch.float64)
 START = torch.tensor([0.8, -0.6, 1.1], dtype=torch.float64)
 TIME = 1.0

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from every_map import ALL, SEPARABLE, kinds, plain
 
 from mirrorflow import maps
 
-TABLE = [
-    maps.Quadratic(),
-    maps.Power(1.1),
-    maps.Power(3),
-    maps.Power(3.3),
-    maps.HyperbolicEntropy(1e-2),
-    maps.Logarithmic(0.1),
-    maps.Mixed(4.0, 1.0, 1.0),
-    maps.Cosh(0.7),
-    maps.Exponential(),
-    maps.DoubleExponential(),
-    maps.PNorm(1.5),
-    maps.NegativeEntropy(),
-    maps.SimplexEntropy(),
-    maps.Scaled(maps.Power(3), 2.0),
-]
+TABLE = kinds(plain(ALL, maps.Spectral, maps.Custom))
 
 
 @pytest.mark.parametrize("mirror_map", TABLE, ids=repr)
@@ -68,7 +54,7 @@ def test_derivatives_of_every_method(mirror_map: maps.MirrorMap) -> None:
     assert torch.autograd.gradcheck(mirror_map.step, (x, far), atol=1e-4)
 
 
-@pytest.mark.parametrize("mirror_map", TABLE[:10], ids=repr)
+@pytest.mark.parametrize("mirror_map", kinds(plain(SEPARABLE, maps.Custom)), ids=repr)
 def test_vmap(mirror_map: maps.MirrorMap) -> None:
     x, delta = torch.randn(4, 5), torch.randn(4, 5)
     together = torch.func.vmap(mirror_map.step)(x, delta)

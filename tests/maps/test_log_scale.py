@@ -7,29 +7,16 @@ import math
 import mpmath as mp
 import pytest
 import torch
+from every_map import SEPARABLE, plain
 
 from mirrorflow import maps
 
-MAPS = [
-    maps.Quadratic(),
-    maps.Power(1.1),
-    maps.Power(3),
-    maps.HyperbolicEntropy(1e-3),
-    maps.Logarithmic(1e-3),
-    maps.Mixed(4.0, 1.0, 1.0),
-    maps.Mixed(1.5, 2.0, 0.3),
-    maps.Mixed(3, 0, 2.0),
-    maps.Mixed(3, 2.0, 0),
-    maps.Cosh(0.5),
-    maps.Exponential(),
-    maps.DoubleExponential(),
-    maps.Scaled(maps.Cosh(), 3.0),
-]
+MAPS = [*plain(SEPARABLE, maps.Custom), maps.Mixed(3, 0, 2.0), maps.Mixed(3, 2.0, 0)]
 
 
 @pytest.mark.parametrize("mirror_map", MAPS, ids=repr)
 def test_agrees_with_the_plain_form(mirror_map: maps.SeparableMap) -> None:
-    log_x = torch.cat([torch.linspace(-30, 1, 200), torch.tensor([-200.0, math.log(1e-3)])])
+    log_x = torch.cat([torch.linspace(-30, 1, 200), torch.tensor([-150.0, math.log(1e-3)])])
     u = mirror_map.to_dual(log_x.exp())
     log_u = mirror_map.log_to_dual(log_x)
     torch.testing.assert_close(log_u, u.log(), rtol=1e-13, atol=1e-13)

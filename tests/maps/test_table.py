@@ -43,11 +43,14 @@ def test_every_name_of_the_parser_is_in_the_table() -> None:
 
 
 def test_the_command_prints_every_map() -> None:
-    for text in (run(), run(columns=80)):
-        for entry in ENTRIES:
+    short, long = run(columns=80), run("--long", columns=80)
+    for entry in ENTRIES:
+        for text in (short, long):
             assert entry.text in text
-            assert entry.dual in text
-            assert entry.inverse in text
+            assert all(word in text for word in entry.purpose.split())
+        assert entry.dual in long
+        assert entry.inverse in long
+    assert max(map(len, (short + long).splitlines())) <= 80
     rows = json.loads(run("--json"))
     assert [row["map"] for row in rows] == [entry.text for entry in ENTRIES]
     assert rows[0] == {
@@ -68,8 +71,11 @@ def test_the_command_shows_chosen_maps() -> None:
         ("Power(p=1.2)", "1.2", "ℓ1.2"),
         ("Spectral(map=Cosh(scale=0.5))", "∞", "Schatten-∞"),
     ]
-    with pytest.raises(ValueError, match="'foo' .*is no mirror map"):
+    assert "power(p)" in run("power")  # a kind by its name, though it needs a parameter
+    with pytest.raises(ValueError, match="'foo' is not a mirror map"):
         run("foo")
+    with pytest.raises(ValueError, match="did you mean 'power'"):
+        run("powr")
 
 
 def test_the_figure(tmp_path: Path) -> None:

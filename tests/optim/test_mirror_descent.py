@@ -7,20 +7,14 @@ import pickle
 
 import pytest
 import torch
+from every_map import SEPARABLE, kinds, plain
 from torch import nn
 
 from mirrorflow import maps
 from mirrorflow.errors import DivergedError
 from mirrorflow.optim import MirrorDescent
 
-MAPS = [
-    maps.Quadratic(),
-    maps.Power(1.5),
-    maps.Power(3),
-    maps.HyperbolicEntropy(0.1),
-    maps.Logarithmic(0.1),
-    maps.Cosh(0.5),
-]
+MAPS = kinds(plain(SEPARABLE, maps.Custom, maps.Scaled))
 OPTIONS = [
     {},
     {"momentum": 0.9},

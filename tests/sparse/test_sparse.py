@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from every_map import REAL, kinds, plain
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -162,15 +163,7 @@ def test_pruned_again_no_entry_comes_back() -> None:
     assert report(net).zeros == second.masked
 
 
-ALL_MAPS = [
-    maps.Quadratic(),
-    maps.HyperbolicEntropy(1e-2),
-    maps.Power(1.5),
-    maps.Power(4),
-    maps.Cosh(0.3),
-    maps.PNorm(3),
-    maps.Spectral(maps.Power(3)),
-]
+ALL_MAPS = kinds(plain(REAL, maps.Custom))
 
 
 @pytest.mark.parametrize("mirror_map", ALL_MAPS, ids=repr)

@@ -37,12 +37,13 @@ def maps(
         typer.Argument(help='Maps to show, such as "power(1.2)" cosh; by default every kind.'),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="With the equations.")] = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw potentials, dual maps and unit balls to a .png, .svg or .pdf."),
     ] = None,
 ) -> None:
-    """List the mirror maps: dual map, inverse, index, horizon and what each is for.
+    """List the mirror maps: index, horizon and what each is for.
 
     With --plot, also a figure: the potentials, the dual maps, and how the unit balls of finite
     levels Q_c become that of the horizon Q.
@@ -53,18 +54,19 @@ def maps(
 
     if plot is not None and plot.suffix.lower() not in _FORMATS:
         raise ValueError(f"plot = {str(plot)!r} has no known format; end it in {_FORMATS}")
-    chosen = [parse_map(name) for name in names or []]
-    entries = [describe(each) for each in chosen] or list(catalog())
+    kinds = {entry.text.partition("(")[0]: entry for entry in catalog()}
+    entries = [kinds.get(name) or describe(parse_map(name)) for name in names or kinds]
     if as_json:
         typer.echo(json.dumps([_record(entry) for entry in entries], ensure_ascii=False, indent=2))
     else:
         console = Console()
-        console.print(_table(entries, console.width))
+        console.print(_table(entries, long))
     if plot is not None:
         # Imported here: the table needs no matplotlib.
         from mirrorflow.plot import map_figure
 
-        write_figure(map_figure(chosen or [parse_map(text) for text in _DRAWN]), plot)
+        drawn = [parse_map(text) for text in _DRAWN]
+        write_figure(map_figure([entry.example for entry in entries] if names else drawn), plot)
 
 
 def _record(entry: Entry) -> dict[str, Any]:
@@ -80,21 +82,19 @@ def _record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _table(entries: list[Entry], width: int) -> Table:
-    """All columns on a wide terminal; on a narrow one the equations go below the name."""
+def _table(entries: list[Entry], long: bool) -> Table:
+    """What each map is for; with `long` its equations below its name, the third if it holds."""
+    from rich import box
     from rich.table import Table
 
-    wide = width >= 140
-    table = Table(show_lines=not wide, pad_edge=False)
-    equations = ("u = ∇R(x)", "x = ∇R*(u)") if wide else ()
-    for title in ("map", *equations, "index", "horizon", "hom.", "what for"):
-        table.add_column(title, overflow="fold", no_wrap=title == "map")
+    table = Table(box=box.SIMPLE_HEAD, show_lines=long, pad_edge=False)
+    for title in ("map", "index", "horizon", "what for"):
+        table.add_column(title, no_wrap=title != "what for")
     for entry in entries:
-        yes = "yes" if entry.example.homogeneous else "no"
-        if entry.index == "of map":
-            yes = entry.index
-        first: tuple[str, ...] = (entry.text, entry.dual, entry.inverse)
-        if not wide:
-            first = (f"{entry.text}\n  u = {entry.dual}\n  x = {entry.inverse}",)
-        table.add_row(*first, entry.index, entry.horizon, yes, entry.purpose)
+        lines = [entry.text]
+        if long:
+            lines += [f"  u = {entry.dual}", f"  x = {entry.inverse}"]
+            if entry.example.homogeneous and entry.index != "of map":
+                lines.append("  R(cx) = c^index R(x)")
+        table.add_row("\n".join(lines), entry.index, entry.horizon, entry.purpose)
     return table

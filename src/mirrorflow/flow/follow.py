@@ -21,10 +21,11 @@ from mirrorflow.flow.record.checkpoint import Checkpoint, fingerprint
 from mirrorflow.flow.record.recorder import Recorder
 from mirrorflow.flow.record.trajectory import FlowPoint, FlowStats, Outcome, Trajectory
 from mirrorflow.flow.steppers.base import Position, State, Stepper
+from mirrorflow.flow.steppers.dense import DenseSolver
 from mirrorflow.flow.steppers.explicit import ExplicitStepper
 from mirrorflow.flow.steppers.frame import Frame
 from mirrorflow.flow.steppers.implicit import ImplicitStepper
-from mirrorflow.flow.steppers.krylov_stage import KrylovStepper
+from mirrorflow.flow.steppers.matrix_free import MatrixFreeSolver
 from mirrorflow.losses import Loss
 from mirrorflow.maps import MapLike, MirrorMap
 
@@ -127,8 +128,8 @@ def _choose(margins: Margins, s: Settings) -> MethodName:
 def _stepper(method: MethodName, s: Settings) -> Stepper:
     if method == "explicit":
         return ExplicitStepper(s.tol, s.delta, s.max_step)
-    kind = KrylovStepper if method == "krylov" else ImplicitStepper
-    return kind(s.order, s.tol, s.delta, s.max_step, min(0.2, s.max_step))
+    linear = MatrixFreeSolver() if method == "krylov" else DenseSolver()
+    return ImplicitStepper(s.order, s.tol, s.delta, s.max_step, min(0.2, s.max_step), linear)
 
 
 def public_settings(s: Settings) -> dict[str, str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mirrorflow.arrays import gauss_legendre
 from mirrorflow.maps.arguments import require_floating, require_pair
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
 
@@ -34,6 +35,8 @@ class MirrorMap(ABC):
     """
 
     separable: ClassVar[bool] = False
+    facts: ClassVar[Facts]
+    """Its row in the table of all maps; a map of yours needs none."""
 
     def state(self) -> dict[str, Any]:
         """Kind and parameters as plain Python values: what a saved state compares maps by.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
@@ -33,6 +35,16 @@ class Cosh(SeparableMap):
     Raises:
         ValueError: s is not in (0, ∞).
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="cosh(scale)",
+        example="cosh",
+        dual="s sinh(x/s)",
+        inverse="s asinh(u/s)",
+        index="∞",
+        horizon="ℓ∞",
+        purpose="dense features: the largest weight is what counts",
+    )
 
     scale: float = 1.0
 

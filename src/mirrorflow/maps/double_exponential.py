@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import asinh_shift, log_asinh_exp, log_sinh_exp
@@ -24,6 +26,16 @@ class DoubleExponential(SeparableMap):
 
     `r` has no closed form; it is integrated numerically. float64 holds `|x| ≤ 7.25`.
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="double_exponential",
+        example="double_exponential",
+        dual="sinh(sinh x)",
+        inverse="asinh(asinh u)",
+        index="∞",
+        horizon="ℓ∞",
+        purpose="the slowest: a linear model's loss falls like (log t)^-γ",
+    )
 
     @property
     def index(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from mirrorflow.checks import as_integer
 from mirrorflow.errors import NoHorizonError
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, SeparableMap, keep
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.numerics import expm1
 
@@ -30,6 +31,16 @@ class NegativeEntropy(SeparableMap):
 
     Source: Kivinen & Warmuth 1997.
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="negative_entropy",
+        example="negative_entropy",
+        dual="log x",
+        inverse="e^u",
+        index="1",
+        horizon="none on R^d",
+        purpose="positive parameters: exponentiated gradient",
+    )
 
     even = False
 
@@ -128,6 +139,16 @@ class SimplexEntropy(MirrorMap):
 
     Source: Kivinen & Warmuth 1997; Beck & Teboulle 2003.
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="simplex_entropy(dim)",
+        example="simplex_entropy",
+        dual="log x",
+        inverse="softmax u",
+        index="none",
+        horizon="none on R^d",
+        purpose="probabilities: exponentiated gradient on the simplex",
+    )
 
     dim: int = -1
 

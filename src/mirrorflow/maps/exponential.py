@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
@@ -29,6 +31,16 @@ __all__ = ["Exponential"]
 @dataclass(frozen=True)
 class Exponential(SeparableMap):
     """`r'(x) = sgn x expm1|x|`, `r(x) = e^{|x|} − 1 − |x|`: horizon ℓ∞, distinct from `Cosh`."""
+
+    facts: ClassVar[Facts] = Facts(
+        text="exponential",
+        example="exponential",
+        dual="sgn x expm1|x|",
+        inverse="sgn u log(1+|u|)",
+        index="∞",
+        horizon="ℓ∞",
+        purpose="another potential with the same ℓ∞ limit",
+    )
 
     @property
     def index(self) -> float:

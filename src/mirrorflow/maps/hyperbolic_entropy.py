@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
@@ -43,6 +45,16 @@ class HyperbolicEntropy(SeparableMap):
 
     Source: Ghai, Hazan & Singer, ALT 2020; Woodworth et al., COLT 2020.
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="hyperbolic_entropy(beta)",
+        example="hyperbolic_entropy",
+        dual="asinh(x/β)",
+        inverse="β sinh u",
+        index="1",
+        horizon="ℓ1",
+        purpose="sparse features; smooth at 0, the first choice for ℓ1",
+    )
 
     beta: float = 1.0
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
@@ -39,6 +41,16 @@ class Logarithmic(SeparableMap):
     Raises:
         ValueError: β is not in (0, ∞).
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="logarithmic(beta)",
+        example="logarithmic",
+        dual="sgn x log(1+|x|/β)",
+        inverse="sgn u β expm1|u|",
+        index="1",
+        horizon="ℓ1",
+        purpose="another potential with the same ℓ1 limit",
+    )
 
     beta: float = 1.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_real, require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import (
@@ -47,6 +49,16 @@ class Mixed(SeparableMap):
     Raises:
         ValueError: p ≤ 1, a negative weight, or no weight at all.
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="mixed(p, a, b)",
+        example="mixed",
+        dual="a x + b sgn x |x|^(p-1)",
+        inverse="Newton",
+        index="max(2, p)",
+        horizon="ℓmax(2,p)",
+        purpose="a power without the flat point at 0; a perturbed quadratic",
+    )
 
     p: float = 4.0
     a: float = 1.0

@@ -6,6 +6,7 @@ import ast
 import math
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from inspect import signature
 from typing import Any, overload
 
@@ -24,24 +25,25 @@ from mirrorflow.maps.quadratic import Quadratic
 from mirrorflow.maps.scaled import Scaled
 from mirrorflow.maps.spectral import Spectral
 
-__all__ = ["MAPS", "as_map", "parse_map"]
+__all__ = ["KINDS", "MAPS", "as_map", "parse_map"]
 
-MAPS: dict[str, type[MirrorMap]] = {
-    "quadratic": Quadratic,
-    "power": Power,
-    "hyperbolic_entropy": HyperbolicEntropy,
-    "logarithmic": Logarithmic,
-    "mixed": Mixed,
-    "cosh": Cosh,
-    "exponential": Exponential,
-    "double_exponential": DoubleExponential,
-    "p_norm": PNorm,
-    "spectral": Spectral,
-    "scaled": Scaled,
-    "negative_entropy": NegativeEntropy,
-    "simplex_entropy": SimplexEntropy,
-}
-
+KINDS: tuple[type[MirrorMap], ...] = (
+    Quadratic,
+    Power,
+    HyperbolicEntropy,
+    Logarithmic,
+    Mixed,
+    Cosh,
+    Exponential,
+    DoubleExponential,
+    PNorm,
+    Spectral,
+    Scaled,
+    NegativeEntropy,
+    SimplexEntropy,
+)
+"""The kinds of map that can be written as text, in the order of the theory."""
+MAPS: dict[str, type[MirrorMap]] = {kind.facts.name: kind for kind in KINDS}
 
 # Of every map that there is, with room to spare; nothing longer is given to the parser.
 LONGEST = 400
@@ -147,7 +149,11 @@ def _find(name: str, text: str) -> str:
     for known in MAPS:
         if known.replace("_", "") == plain:
             return known
-    raise ValueError(f"{name!r} in {text!r} is no mirror map; {_valid()}")
+    near = get_close_matches(plain, [known.replace("_", "") for known in MAPS], 1)
+    meant = [known for known in MAPS if known.replace("_", "") in near]
+    where = "" if name == text.strip() else f" in {text!r}"
+    cure = f"did you mean {meant[0]!r}? " if meant else ""
+    raise ValueError(f"{name!r}{where} is not a mirror map; {cure}{_valid()}")
 
 
 def _build(name: str, args: list[Any], named: dict[str, Any], text: str) -> MirrorMap:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, keep
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, signed, typed_fraction
@@ -35,6 +37,16 @@ class PNorm(MirrorMap):
 
     Source: Grove, Littlestone & Schuurmans 2001; Gentile 2003.
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="p_norm(p)",
+        example="p_norm(3)",
+        dual="∇ ½‖x‖_p²",
+        inverse="∇ ½‖u‖_p*²",
+        index="2",
+        horizon="ℓp",
+        purpose="the ℓp limit with the growth of the quadratic map",
+    )
 
     p: float
 

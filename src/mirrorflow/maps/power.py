@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_real, require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 from mirrorflow.maps.numerics import expm1, magnitude, power, scaled_power, signed, typed_fraction
@@ -36,6 +38,16 @@ class Power(SeparableMap):
 
     Source: Azizan, Lale & Hassibi, IEEE TNNLS 2022 (q-norm stochastic mirror descent).
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="power(p)",
+        example="power(3)",
+        dual="sgn x |x|^(p-1)",
+        inverse="sgn u |u|^(1/(p-1))",
+        index="p",
+        horizon="ℓp",
+        purpose="sparse to dense by one number, p near 1 to p large",
+    )
 
     p: float
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import SeparableMap, keep
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import LpHorizon
 
@@ -18,6 +20,16 @@ __all__ = ["Quadratic"]
 @dataclass(frozen=True)
 class Quadratic(SeparableMap):
     """`r(x) = x²/2`, `r'(x) = x`: gradient flow, horizon ℓ2."""
+
+    facts: ClassVar[Facts] = Facts(
+        text="quadratic",
+        example="quadratic",
+        dual="x",
+        inverse="u",
+        index="2",
+        horizon="ℓ2",
+        purpose="gradient flow, the baseline",
+    )
 
     @property
     def index(self) -> float:

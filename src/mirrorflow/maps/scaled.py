@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import as_scale, require_floating
 from mirrorflow.maps.base import SeparableMap
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import Horizon
 from mirrorflow.maps.mixed import Mixed
@@ -33,6 +35,16 @@ class Scaled(SeparableMap):
         TypeError: `map` is not separable.
         ValueError: w is not in (0, ∞).
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="scaled(map, weight)",
+        example="scaled(power(3), 2)",
+        dual="w r'(x)",
+        inverse="r*'(u/w)",
+        index="of map",
+        horizon="of map",
+        purpose="a time scale of its own for a layer",
+    )
 
     map: SeparableMap
     weight: float

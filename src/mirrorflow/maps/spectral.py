@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from mirrorflow.checks import shown
 from mirrorflow.maps.arguments import require_floating, require_pair
 from mirrorflow.maps.base import MirrorMap, SeparableMap, keep
+from mirrorflow.maps.facts import Facts
 from mirrorflow.maps.growth import RadialGrowth
 from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.schatten import SchattenHorizon, thin_svd
@@ -39,6 +41,16 @@ class Spectral(MirrorMap):
 
     Source: Lewis, J. Convex Analysis 1995 (spectral functions are convex with their scalar map).
     """
+
+    facts: ClassVar[Facts] = Facts(
+        text="spectral(map)",
+        example="spectral(power(3))",
+        dual="U r'(σ) Vᵀ",
+        inverse="U r*'(σ) Vᵀ",
+        index="of map",
+        horizon="Schatten",
+        purpose="low rank (map of index 1) or flat spectra of matrices",
+    )
 
     map: SeparableMap
 

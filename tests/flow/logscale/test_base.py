@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from every_map import SEPARABLE, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,18 +15,7 @@ from mirrorflow import maps
 from mirrorflow.flow.logscale.build import ScaledGeneric, scaled_map
 from mirrorflow.flow.steppers.clock import Segment, log_elapsed
 
-MAPS = [
-    maps.Quadratic(),
-    maps.Power(1.2),
-    maps.Power(3.0),
-    maps.HyperbolicEntropy(0.1),
-    maps.Logarithmic(0.1),
-    maps.Mixed(3.0),
-    maps.Mixed(1.5),
-    maps.Cosh(0.7),
-    maps.Exponential(),
-    maps.DoubleExponential(),
-]
+MAPS = plain(SEPARABLE, maps.Custom, maps.Scaled)
 LEVELS = (-2.0, 0.0, 0.9)  # below the floor of the rapid maps
 
 

@@ -25,7 +25,7 @@ from mirrorflow.flow.steppers.frame import Frame
 
 FLATTEST = 1e-10  # share of the largest slope to which those of flat entries are raised
 BENT = 0.1  # share of a move by which its ends in x and in u disagree, from which a bend counts
-_TRUST = 0.5  # largest relative move of x in one Newton step
+TRUST = 0.5  # largest relative move of x in one Newton step
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Trial:
     def damping(self, size: float) -> float:
         """The share that x, of this size, is trusted for."""
         moved = self.frame.map.extent(self.at(1.0) - self.x) / size
-        return min(1.0, _TRUST / moved) if moved > 0 and np.any(self.x) else 1.0
+        return min(1.0, TRUST / moved) if moved > 0 and np.any(self.x) else 1.0
 
     def moved(self, new: Array, crossing: NDArray[np.bool_], size: float) -> tuple[float, float]:
         """How far the step to `new` went, and how far off the line, relative; crossing entries

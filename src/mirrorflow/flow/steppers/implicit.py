@@ -16,8 +16,10 @@ from mirrorflow.arrays import Array
 from mirrorflow.flow.logscale.base import turned, unturned
 from mirrorflow.flow.steppers.base import Failed, State, Step, make_state
 from mirrorflow.flow.steppers.clock import Clock, Segment, clock_defect
+from mirrorflow.flow.steppers.dense import DenseSolver
 from mirrorflow.flow.steppers.frame import Frame
-from mirrorflow.flow.steppers.newton import Stage, StageSolver, solve_stage
+from mirrorflow.flow.steppers.linear_solver import LinearSolver
+from mirrorflow.flow.steppers.newton import Stage, solve_stage
 from mirrorflow.flow.steppers.tableau import TABLEAUX
 
 _SHAPE = np.linspace(0.0, 1.0, 5)  # where the radial rate is evaluated over a step
@@ -33,8 +35,6 @@ _ALIGNED = 0.1  # cosine, in the horizon pairing, from which the radial clock is
 class ImplicitStepper:
     """Order 1, 2, 3 (Alexander) or 4 (Hairer-Wanner), stiffly accurate and L-stable."""
 
-    remembers = False
-
     def __init__(
         self,
         order: int,
@@ -42,13 +42,16 @@ class ImplicitStepper:
         delta: float,
         max_step: float,
         max_early: float,
+        linear: LinearSolver | None = None,
         newton_tol: float | None = None,
     ) -> None:
+        self.linear: LinearSolver = DenseSolver() if linear is None else linear
+        # where GMRES gave up, a step of the same length most often fails again
+        self.remembers = not self.linear.exact
         self.tableau = TABLEAUX[order]
         self.order, self.error_order = order, self.tableau.error_order
         self.tol, self.delta, self.max_step, self.max_early = tol, delta, max_step, max_early
         self.newton_tol = min(1e-2 * tol, 1e-5) if newton_tol is None else newton_tol
-        self.solve_stage: StageSolver = solve_stage
 
     def temperature(self, frame: Frame, q_min: float) -> float:
         return max(frame.one(), self.delta * q_min)
@@ -70,6 +73,7 @@ class ImplicitStepper:
         else:
             h = min(h, max(self.max_step, _COAST_STEP))
         frame.margins.begin(x)
+        self.linear.begin_step()
         tab, gamma = self.tableau, self.tableau.gamma
         before = frame.map.scale
         frame.set_level(rho, x, h if radial else 0.0, self.delta)
@@ -110,7 +114,7 @@ class ImplicitStepper:
                 clock = Clock(gamma * total) if fine else Clock(gamma * advance, x)
             else:
                 temp, clock = self.temperature(frame, low), Clock(gamma * total)
-            out = self.solve_stage(frame, xg, ug, mus, base, temp, clock, self.newton_tol)
+            out = solve_stage(frame, self.linear, xg, ug, mus, base, temp, clock, self.newton_tol)
             if out is None:
                 return Failed(h)
             xs, us, mus = out.x, out.u, out.mu

@@ -45,7 +45,7 @@ class MarginGram:
         return cls(rows, products.gram(mobility, rows) if len(rows) else np.zeros((0, 0)))
 
 
-class Bordered:
+class KrylovSystem:
     """The system at one iterate; `solve` returns `dx, dmu, dkappa, du` and what is left over."""
 
     def __init__(
