@@ -157,7 +157,7 @@ def plane_data(
             "bias": bool(net.bias),
         },
         "times": clock.texts,
-        "z": [None, *(round(float(z), 4) for z in clock.z[1:])],
+        "z": [None, *(round(float(z), 7) for z in clock.z[1:])],
         "ticks": clock.ticks,
         "angles": ANGLES,
         "maps": [
