@@ -215,8 +215,8 @@ def _sparse_to_dense(nets: list[Record], digits: list[Record], thresholds: list[
                 "neurons",
                 figures.neurons(shown),
                 f"Neurons in use on the same points: {', '.join(used)}.",
-                "A two-layer net on random labels, at the end of its flow. An arrow is a neuron, as "
-                "long as its strength s. The neurons in use are (Σs)²/Σs².",
+                "A two-layer net on random labels, at the end of its flow. An arrow is a neuron, "
+                "as long as its strength s. The neurons in use are (Σs)²/Σs².",
                 raster=True,
             )
         )
