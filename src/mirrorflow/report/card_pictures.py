@@ -22,6 +22,7 @@ def curves(
     x: tuple[float, float],
     y: tuple[float, float],
     marks: Sequence[tuple[float, str]],
+    what: str = "",
     rule: tuple[float, str] | None = None,
     names_at: Literal["top", "bottom"] = "bottom",
 ) -> str:
@@ -32,6 +33,7 @@ def curves(
         x: what the width spans.
         y: what the height spans, bottom first.
         marks: positions along x and their texts.
+        what: the quantity that the height is, written at the top left.
         rule: a height with a line and a text.
         names_at: where the curves leave room for their names.
     """
@@ -47,6 +49,8 @@ def curves(
         parts.append(_line((across, bottom), (across, bottom + 4), "stroke-soft"))
         end = "start" if across < 30 else "end" if across > _WIDE - 30 else "middle"
         parts.append(_text(across, _HIGH - 5, text, end))
+    if what:
+        parts.append(_text(left, top + 10, what, "start"))
     if rule is not None:
         height = at(x[0], rule[0])[1]
         parts.append(_line((left, height), (right, height), "stroke-soft", 'stroke-width="1"'))

@@ -187,7 +187,10 @@ def _still_far(found: list[Record]) -> Content:
     ]
     first = slow.summary["angles"][0]
     away = abs(first["flow"] - slow.summary["limit"])
-    picture = curves(lines, x=(0.0, 3.3), y=(0.0, 30.0), marks=_TIMES, names_at="top")
+    picture = curves(
+        lines, x=(0.0, 3.3), y=(0.0, 30.0), marks=_TIMES, what="degrees to the limit",
+        names_at="top",
+    )  # fmt: skip
     late = abs(slow.summary["angles"][-1]["flow"] - slow.summary["limit"])
     alt = (
         f"Degrees to the limit: hyperbolic entropy falls slowly and still lacks {late:.2g} at "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,11 @@ class Table:
     caption: str
     header: list[str]
     rows: list[list[str]]
+
+    @property
+    def title(self) -> str:
+        """The caption's first words, up to its first stop, colon or bracket."""
+        return re.split(r"[.:] | \(|\.$", self.caption, maxsplit=1)[0]
 
 
 @dataclass(frozen=True)

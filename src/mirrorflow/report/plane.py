@@ -22,7 +22,7 @@ from mirrorflow.maps import MirrorMap, as_map
 from mirrorflow.nets import MLP, Linear
 from mirrorflow.report.unit_balls import ANGLES, ball_radii, horizon_radii
 
-__all__ = ["Clock", "clock_of", "plane_data"]
+__all__ = ["Frames", "frames_of", "plane_data"]
 
 _LN10 = math.log(10)
 _EARLY = -2.0  # log10 log10 (1 + t) of the first time after the start, t = 0.023
@@ -31,7 +31,7 @@ _LEVEL = 1e300  # beyond it a level is no double any more, and Q_c looks like Q
 
 
 @dataclass(frozen=True)
-class Clock:
+class Frames:
     """Common times of several flows: t = 0, then `frames` times evenly in `asinh z`.
 
     `z = log10 log10 (1 + t)`, which is log10 log10 t wherever the two can be told apart. The
@@ -67,7 +67,7 @@ class Clock:
         return flow.at(_log_t(z))
 
 
-def clock_of(flows: Mapping[str, Trajectory], frames: int = 120) -> Clock:
+def frames_of(flows: Mapping[str, Trajectory], frames: int = 120) -> Frames:
     """Times from the start to the end of the longest flow.
 
     Raises:
@@ -81,7 +81,7 @@ def clock_of(flows: Mapping[str, Trajectory], frames: int = 120) -> Clock:
         )
     z = np.sinh(np.linspace(math.asinh(_EARLY), math.asinh(last), frames))
     z[0], z[-1] = _EARLY, last
-    return Clock(np.concatenate([[-math.inf], z]))
+    return Frames(np.concatenate([[-math.inf], z]))
 
 
 def _end(flow: Trajectory) -> float:
@@ -140,7 +140,7 @@ def plane_data(
                 f"flows[{text!r}] has {flow.margins.shape[1]} margins, which x with {len(x)} "
                 "points does not give; pass the points that the flow was followed on"
             )
-    clock = clock_of(flows, frames)
+    times = frames_of(flows, frames)
     low, high = x.min(0).values, x.max(0).values
     half = 0.62 * max(float((high - low).max()), 1e-9 * float(x.abs().max()), 1e-300)
     smooth = isinstance(net, MLP) and net.activation in ("relu", "smooth_relu")
@@ -156,12 +156,12 @@ def plane_data(
             "eps": _eps(net, flows),
             "bias": bool(net.bias),
         },
-        "times": clock.texts,
-        "z": [None, *(round(float(z), 7) for z in clock.z[1:])],
-        "ticks": clock.ticks,
+        "times": times.texts,
+        "z": [None, *(round(float(z), 7) for z in times.z[1:])],
+        "ticks": times.ticks,
         "angles": ANGLES,
         "maps": [
-            _map_data(text, name, flow, clock, len(x))
+            _map_data(text, name, flow, times, len(x))
             for (text, flow), name in zip(flows.items(), _names(list(flows)), strict=True)
         ],
     }
@@ -211,16 +211,16 @@ def _eps(net: MLP | Linear, flows: Mapping[str, Trajectory]) -> float:
     return float(getattr(followed, "eps", 0.0))
 
 
-def _map_data(text: str, name: str, flow: Trajectory, clock: Clock, n: int) -> dict[str, Any]:
+def _map_data(text: str, name: str, flow: Trajectory, times: Frames, n: int) -> dict[str, Any]:
     chosen = as_map(text)
-    points = [clock.at(flow, frame) for frame in range(len(clock.z))]
+    points = [times.at(flow, frame) for frame in range(len(times.z))]
     levels = _levels(chosen, points)
     balls = [levels[-1]] if chosen.homogeneous else levels
     return {
         "map": text,
         "name": name,
         "outcome": flow.outcome,
-        "last": int(np.searchsorted(clock.z, _end(flow))),
+        "last": int(np.searchsorted(times.z, _end(flow))),
         "weights": _packed([point.direction for point in points]),
         # with several classes a point has a constraint for each wrong one
         "margins": _packed([point.margins.reshape(n, -1).min(1) for point in points]),
