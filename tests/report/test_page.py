@@ -11,9 +11,18 @@ from typing import Any
 import pytest
 from browser import CONTRASTS, opened
 
-from mirrorflow.claims import PRESETS, networks, one_limit, reproduce, slowness
+from mirrorflow.claims import (
+    PRESETS,
+    Record,
+    networks,
+    one_limit,
+    p_descent,
+    reproduce,
+    slowness,
+)
 from mirrorflow.claims.reproduce import Preset
 from mirrorflow.report import write_page
+from mirrorflow.report.cards import cards
 from mirrorflow.report.glossary import GLOSSARY, marker
 from mirrorflow.report.wording import number
 
@@ -173,6 +182,25 @@ def test_findings_of_an_older_run_still_make_a_page(folder: Path, tmp_path: Path
 
     write_json(copy / "findings.json", {k: v for k, v in found.items() if k != "format"})
     assert "checks say yes." in write_page(copy).read_text()
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_a_card_does_not_say_yes_for_a_no(wins: bool) -> None:
+    table = {1.1: [4.0, 1, 1, 1], 2.0: [3, 4.0, 1, 1], 3.0: [3, 3, 4.0, 1], 10.0: [3, 3, 3, 4.0]}
+    if not wins:
+        table[3.0] = [3, 5.0, 4.0, 1]
+    records = {}
+    for p, row in table.items():
+        about = {"data": "mnist", "p": p, "seed": 0, "flow": row, "descent": row}
+        records[f"power-mnist-p{p:g}-0"] = Record(f"power-mnist-p{p:g}-0", about)
+    findings = [f.to_dict() for f in p_descent.findings(records, ["mnist"], 1, 0)]
+    (card,) = cards(records, findings)
+    # By hand: 4 in its own norm against 3 in the next row, or against 5.
+    assert card.number == ("33 %" if wins else "-20 %")
+    assert card.word == ("yes" if wins else "no in 2 of 8")
+    assert card.answer.startswith("In the picture each" if wins else "Not every power")
+    assert len(card.others) == (0 if wins else 2)
+    assert all(why == "Another power has a larger ℓ2 margin." for _, _, why in card.others)
 
 
 def test_words_are_marked_once_and_text_is_escaped() -> None:

@@ -81,13 +81,13 @@ def bars(rows: Sequence[tuple[str, float]], unit: str) -> str:
     parts = []
     for k, (name, value) in enumerate(rows):
         height = 4 + step * k
-        length = 120 * max(value, 0.0) / top
-        parts.append(_text(128, height + step / 2 + 4, name, "end"))
+        length = 96 * max(value, 0.0) / top
+        parts.append(_text(154, height + step / 2 + 4, name, "end"))
         parts.append(
-            f'<rect x="134" y="{height + 2:.1f}" width="{max(length, 1):.1f}" '
+            f'<rect x="160" y="{height + 2:.1f}" width="{max(length, 1):.1f}" '
             f'height="{step - 5:.1f}" fill="var(--accent)"/>'
         )
-        parts.append(_text(140 + length, height + step / 2 + 4, f"{value:.3g}{unit}", "start"))
+        parts.append(_text(166 + length, height + step / 2 + 4, f"{value:.3g}{unit}", "start"))
     return _svg(parts)
 
 

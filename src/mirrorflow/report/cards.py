@@ -12,6 +12,7 @@ import numpy as np
 from mirrorflow.arrays import Array
 from mirrorflow.claims import Record
 from mirrorflow.claims.finding import map_label as label
+from mirrorflow.claims.one_limit import SHORTFALL
 from mirrorflow.claims.p_descent import POWERS
 from mirrorflow.plot.time_axis import as_times
 from mirrorflow.report.card_pictures import bars, curves, planes, table
@@ -24,6 +25,7 @@ _QUESTIONS = {
     2: "Is convergence extremely slow?",
     3: "Do features range from sparse to dense?",
 }
+_OWN_NORM = "Does each potential do best in its own norm?"
 _WORDS = {"no": "No", "noise": "Not settled", "not yet reached": "Not yet reached"}
 _TIMES = ((0.0, "t = 10"), (1.0, "10^10"), (2.0, "10^100"), (3.0, "10^1000"))
 
@@ -71,6 +73,8 @@ def cards(records: Mapping[str, Record], findings: list[dict[str, Any]]) -> list
         asked = [finding for finding in findings if finding["claim"] == claim]
         if not asked:
             continue
+        if claim == 1 and all(name.startswith("power-") for name in records):
+            question = _OWN_NORM
         picture, alt, value, unit, answer = _content(claim, list(records.values()))
         kind, word, count = _verdict(asked)
         made.append(
@@ -148,15 +152,22 @@ def _one_limit(found: list[Record]) -> Content:
         marks=[(0.0, "t = 10"), (5.0, "10^(10^5)"), (10.0, "10^(10^10)")],
     )  # fmt: skip
     alt = f"The margins of {names} run into one line, the exact max margin."
-    answer = f"Both maps of each norm ({norms}) end at its exact max margin."
+    answer = (
+        f"Both maps of each norm ({norms}) end at its exact max margin."
+        if worst <= SHORTFALL
+        else f"Flows end up to {number(worst)} short of the exact max margin."
+    )
     return picture, alt, number(worst), f"largest shortfall, relative; {len(ends)} flows", answer
 
 
 def _own_norm(found: list[Record]) -> Content:
-    rows = {r.summary["p"]: r.summary["flow"] or r.summary["descent"] for r in reversed(found)}
-    values = [rows.get(p) or [math.nan] * len(POWERS) for p in POWERS]
     if not found:
         return _NOTHING
+    first = found[0].summary
+    same = [r.summary for r in found if (r.summary["data"], r.summary["seed"]) ==
+            (first["data"], first["seed"])]  # fmt: skip
+    rows = {s["p"]: s["flow"] for s in same}
+    values = [rows.get(p) or [math.nan] * len(POWERS) for p in POWERS]
     leads = [
         100 * (values[k][k] / values[j][k] - 1)
         for k in range(len(POWERS))
@@ -165,9 +176,13 @@ def _own_norm(found: list[Record]) -> Content:
     ]
     names = [f"{p:g}" for p in POWERS]
     least = min((lead for lead in leads if lead == lead), default=math.nan)
+    leads_all = least > 0
     alt = "Margins by the power that trained and the norm that measures: the diagonal leads."
-    answer = "Each power has the largest margin in its own norm."
-    unit = "smallest lead of a power in its own norm, first data set"
+    answer = "In the picture each power has the largest margin in its own norm."
+    if not leads_all:
+        alt = "Margins by the power that trained and the norm that measures."
+        answer = "Not every power has the largest margin in its own norm."
+    unit = f"smallest lead of a power in its own norm, flow on {found[0].summary['data']}"
     return table(values, names), alt, f"{least:.2g} %", unit, answer
 
 
