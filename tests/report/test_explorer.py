@@ -257,3 +257,53 @@ def test_a_deep_net_of_relus_is_drawn_as_it_was_followed(tmp_path: Path) -> None
     with torch.no_grad():
         found = followed(vertices(text, data)).abs().max() / followed(X[:3]).abs().max()
     assert float(found) < 1e-4
+
+
+def test_the_page_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "explorer.md").read_text()
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        assert block.count("\n") <= 15
+        exec(block, names)
+    assert np.load("moons.npz")["x"].shape == (24, 2)
+    assert (tmp_path / "explorer.html").stat().st_size < 3 * 1024 * 1024
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    import sys
+
+    from mirrorflow.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["mirrorflow", "explore", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+def test_the_command_writes_a_page_for_a_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "own.npz", x=X.numpy(), y=Y.numpy())
+    out = tmp_path / "deep" / "page.html"
+    words = ("--hidden", "4", "--map", "quadratic", "--map", "power(1.5)", "--log-t-end", "100")
+    assert run(monkeypatch, str(tmp_path / "own.npz"), *words, "--out", str(out)) == 0
+    said = capsys.readouterr().out
+    assert "power(1.5): " in said
+    assert f"page: {out.resolve()}" in said.replace("\n", "")
+    assert [each["name"] for each in data_of(out)["maps"]] == ["quadratic", "power(1.5)"]
+    with opened(out) as tab:
+        assert tab.locator("h1").inner_text() == "Mirror flow on own"
+
+
+def test_the_command_refuses_what_it_cannot_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "own.npz", x=torch.randn(6, 3).numpy(), y=Y.numpy())
+    out = tmp_path / "page.html"
+    assert run(monkeypatch, str(tmp_path / "own.npz"), "--out", str(out)) == 2
+    assert "3 features" in capsys.readouterr().err.replace("\n", " ")
+    assert run(monkeypatch, "blobs", "--linear", "--hidden", "4", "--out", str(out)) == 2
+    assert not out.exists()

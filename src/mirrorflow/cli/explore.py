@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from mirrorflow.cli.nets import random_net
 from mirrorflow.cli.options import data_options, widths
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
-    from mirrorflow.flow import Trajectory
+    from mirrorflow.flow import FlowPoint, Trajectory
 
 __all__ = ["explore"]
 
@@ -73,10 +74,17 @@ def explore(
     console = Console()
     flows: dict[str, Trajectory] = {}
     for text, chosen in zip(texts, maps, strict=True):
-        with console.status(f"{text}: following the flow"):
+        with console.status(f"{text}: following the flow") as status:
+
+            def show(point: FlowPoint, text: str = text) -> None:
+                when = point.log_log_t / math.log(10) - math.log10(math.log(10))
+                line = f"{text}: log10 log10 t = {when:.2f}, margin {point.margin:.4g}"
+                status.update(line)
+
             flows[text] = mirror_flow(
-                net, points.x, points.y, chosen, log_t_end=log_t_end, tol=tol, max_steps=max_steps
-            )
+                net, points.x, points.y, chosen,
+                log_t_end=log_t_end, tol=tol, max_steps=max_steps, callback=show,
+            )  # fmt: skip
         end = flows[text]
         reason = f", since {end.stats.reason}" if end.outcome == "stalled" else ""
         line = f"{text}: {end.outcome}, margin {end.margin[-1]:.6g}{reason}"
