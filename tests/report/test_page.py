@@ -159,6 +159,8 @@ def test_in_print_there_are_no_controls(page: Path) -> None:
         for what in (".explorer button", ".explorer input[type=range]", ".skip"):
             assert not tab.locator(what).first.is_visible()
         assert tab.locator("[data-part=boundary]").is_visible()
+        # Nobody can unfold a rule on paper.
+        assert tab.get_by_text("counts as yes if").first.is_visible()
 
 
 def test_the_page_without_stored_flows_has_no_explorer(folder: Path, tmp_path: Path) -> None:
