@@ -89,13 +89,13 @@ def test_far_beyond_doubles() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("mirror_map", [maps.Cosh(1.0), maps.Exponential()], ids=repr)
 def test_rapid_maps_far_beyond_doubles(mirror_map: maps.MirrorMap) -> None:
-    """Two layers to q = 1e1000: log q = log log t to what the dual's own size is of it."""
+    """Two layers to q = e^1500: log q = log log t to what the dual's own size is of it."""
     x, y = blobs()
-    end = 1000 * math.log(10)
+    end = 1500.0
     t = mirror_flow(small_net(m=3), x, y, mirror_map, log_t_end=LogLog(end))
     assert t.outcome == "converged"
-    assert t.log_gauge[-1] > 1000
-    for z in (600.0, 900.0, end):  # log Q passes 690 in between, where Q is formed no more
+    assert t.log_gauge[-1] > 740  # past 690, where Q is formed no more
+    for z in (600.0, 900.0, end):
         at = t.at(log_log_t=z)
         assert math.log(at.margin) + 2.0 * at.log_gauge == pytest.approx(z, abs=1e-6)
         assert at.margin == pytest.approx(t.margin[-1], rel=1e-9)
@@ -106,7 +106,6 @@ def test_rapid_maps_far_beyond_doubles(mirror_map: maps.MirrorMap) -> None:
     ("mirror_map", "width"),
     [
         (maps.Cosh(0.5), 0.5),
-        (maps.Cosh(3.0), 3.0),
         (maps.Exponential(), 1.0),
     ],
     ids=repr,

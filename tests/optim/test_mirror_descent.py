@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import sys
+from typing import get_overloads
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from torch import nn
 
 from mirrorflow import maps
 from mirrorflow.errors import DivergedError
-from mirrorflow.optim import MirrorDescent
+from mirrorflow.optim import MirrorAdamW, MirrorDescent
 
 MAPS = kinds(plain(SEPARABLE, maps.Custom, maps.Scaled))
 OPTIONS = [
@@ -176,3 +179,16 @@ def test_copies_keep_everything(clone):
     opt.step()
     twin.step()
     assert torch.equal(p, q)
+
+
+OPTIONS = {MirrorDescent: "DescentOptions", MirrorAdamW: "AdamWOptions"}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_the_signature_says_when_a_map_is_required(kind):
+    plain, grouped = (inspect.signature(each).parameters for each in get_overloads(kind.__init__))
+    assert plain["mirror_map"].default is plain["lr"].default is inspect.Parameter.empty
+    assert grouped["mirror_map"].default is None
+    own = set(inspect.signature(kind.__init__).parameters) - {"self", "params", "lr", "mirror_map"}
+    written = getattr(sys.modules[kind.__module__], OPTIONS[kind]).__annotations__
+    assert set(written) == own

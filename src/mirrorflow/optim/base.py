@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ from mirrorflow.optim.update import Update
 
 __all__ = ["LearningRate", "MirrorOptimizer"]
 
+Value = TypeVar("Value")
 LearningRate = float | Tensor | Literal["auto"] | RelativeStep
 
 
@@ -56,7 +57,7 @@ class MirrorOptimizer(torch.optim.Optimizer):
         self,
         params: Iterable[Any],
         lr: LearningRate | None,
-        mirror_map: MapLike | None,
+        mirror_map: MapLike | str | None,
         defaults: dict[str, Any],
     ) -> None:
         step_rule = RelativeStep() if isinstance(lr, str) and lr == "auto" else None
@@ -129,6 +130,10 @@ class MirrorOptimizer(torch.optim.Optimizer):
 
     # -- the step ---------------------------------------------------------------------------
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], Value]) -> Value: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; returns what the closure returned.

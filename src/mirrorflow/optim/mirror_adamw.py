@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack, overload
 
 import torch
+from torch import Tensor
 from torch.compiler import is_compiling
 
 from mirrorflow.checks import as_flag, as_number, shown
@@ -16,6 +17,20 @@ from mirrorflow.optim.kernels import Options, fused_step, laid_out_as
 from mirrorflow.optim.update import Update
 
 __all__ = ["MirrorAdamW"]
+
+
+class AdamWOptions(TypedDict, total=False):
+    """The options of `MirrorAdamW` beside rate and map."""
+
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    decay: rules.Decay
+    amsgrad: bool
+    maximize: bool
+    compiled: bool | None
+    check_finite: bool
+    fused: bool | None
 
 
 class MirrorAdamW(MirrorOptimizer):
@@ -53,12 +68,30 @@ class MirrorAdamW(MirrorOptimizer):
 
     state_names: ClassVar[frozenset[str]] = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq"})
 
+    @overload
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[tuple[str, Tensor]],
+        lr: LearningRate,
+        *,
+        mirror_map: MapLike | str,
+        **options: Unpack[AdamWOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: LearningRate | None = None,
+        *,
+        mirror_map: MapLike | str | None = None,
+        **options: Unpack[AdamWOptions],
+    ) -> None: ...
     def __init__(
         self,
         params: Iterable[Any],
         lr: LearningRate | None = None,
         *,
-        mirror_map: MapLike | None = None,
+        mirror_map: MapLike | str | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack, overload
 
 import torch
+from torch import Tensor
 
 from mirrorflow.checks import as_flag, as_number
 from mirrorflow.maps import MapLike
@@ -15,6 +16,20 @@ from mirrorflow.optim.kernels import Options, fused_step, laid_out_as
 from mirrorflow.optim.update import Update
 
 __all__ = ["MirrorDescent"]
+
+
+class DescentOptions(TypedDict, total=False):
+    """The options of `MirrorDescent` beside rate and map."""
+
+    momentum: float
+    nesterov: bool
+    dampening: float
+    weight_decay: float
+    decay: rules.Decay
+    maximize: bool
+    compiled: bool | None
+    check_finite: bool
+    fused: bool | None
 
 
 class MirrorDescent(MirrorOptimizer):
@@ -54,12 +69,30 @@ class MirrorDescent(MirrorOptimizer):
 
     state_names: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
 
+    @overload
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[tuple[str, Tensor]],
+        lr: LearningRate,
+        *,
+        mirror_map: MapLike | str,
+        **options: Unpack[DescentOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: LearningRate | None = None,
+        *,
+        mirror_map: MapLike | str | None = None,
+        **options: Unpack[DescentOptions],
+    ) -> None: ...
     def __init__(
         self,
         params: Iterable[Any],
         lr: LearningRate | None = None,
         *,
-        mirror_map: MapLike | None = None,
+        mirror_map: MapLike | str | None = None,
         momentum: float = 0.0,
         nesterov: bool = False,
         dampening: float = 0.0,

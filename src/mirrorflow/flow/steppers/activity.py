@@ -54,19 +54,29 @@ def admit(mu: Array, r2: Array, temperature: float, response: Array | float = 1.
         response: (n,) s, or one for all.
     """
     total = mu.sum()
-    b = -r2 / temperature
-    k = 1.0 / np.broadcast_to(np.asarray(response, dtype=np.float64), b.shape) - 1.0
-    # the left side is convex and increasing: Newton from the right of the root is monotone
+    low = np.flatnonzero(mu < _RISE * total)
+    if not low.size:  # all others stay as they are
+        return
+    b, weight = -r2[low] / temperature, mu[low]
+    s = response[low] if isinstance(response, np.ndarray) else np.full(low.size, response)
+    z = _change(b, 1.0 / s - 1.0)
+    idle = (weight < _IDLE * total) & (z < -5.0)
+    mu[low[idle]] = FLOOR * total
+    r2[low[idle | ((weight <= 1.01 * FLOOR * total) & (b < 0))]] = 0.0
+    rise = z > 1.0
+    at = low[rise]
+    if at.size:
+        lift = np.minimum(z[rise], np.log(_RISE * total / mu[at]))
+        mu[at] *= np.exp(lift)
+        r2[at] += temperature * lift
+
+
+def _change(b: Array, k: Array) -> Array:
+    """The root z of `z + k(e^z - 1) = b`.  The left side is convex and increasing: Newton from the
+    right of the root is monotone."""
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(b > 0, np.fmin(b, np.log1p(b / k)), np.where(k == 0, b, 0.0))
     for _ in range(8):
         e = np.exp(np.minimum(z, 700.0))
         z = z - (z + k * (e - 1.0) - b) / (1.0 + k * e)
-    idle = (mu < _IDLE * total) & (z < -5.0)
-    mu[idle] = FLOOR * total
-    r2[idle | ((mu <= 1.01 * FLOOR * total) & (r2 > 0))] = 0.0
-    rise = (mu < _RISE * total) & (z > 1.0)
-    if rise.any():
-        lift = np.minimum(z[rise], np.log(_RISE * total / mu[rise]))
-        mu[rise] *= np.exp(lift)
-        r2[rise] += temperature * lift
+    return z
