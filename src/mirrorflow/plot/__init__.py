@@ -7,6 +7,7 @@ colour-blind readers and suit light and dark backgrounds: see `style`.
 from mirrorflow.plot.certificates import certificate
 from mirrorflow.plot.figures import flow_figure, map_figure, run_figure
 from mirrorflow.plot.layers import features
+from mirrorflow.plot.output import save
 from mirrorflow.plot.planes import plane, snapshot
 from mirrorflow.plot.potentials import dual, potential, unit_ball
 from mirrorflow.plot.predictions import growth
@@ -27,6 +28,7 @@ __all__ = [
     "potential",
     "run_figure",
     "runs",
+    "save",
     "snapshot",
     "style",
     "unit_ball",

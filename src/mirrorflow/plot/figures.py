@@ -76,12 +76,13 @@ def flow_figure(
 
 
 def _frame(each: Trajectory, k: int, ax: Any, *, last: bool) -> None:
-    z = float(each.log_log_t[k])
-    if math.isfinite(z):
-        snapshot(each, log_log_t=z, legend=last, ax=ax)
+    log_t = float(each.log_t[k])
+    if math.isinf(log_t) and log_t > 0:
+        snapshot(each, log_log_t=float(each.log_log_t[k]), legend=last, ax=ax)
     else:
-        snapshot(each, float(each.log_t[k]), legend=last, ax=ax)
-        ax.set_title("start" if k == 0 else "t ≤ 1")
+        snapshot(each, log_t, legend=last, ax=ax)
+    if k == 0:
+        ax.set_title("start")
 
 
 def _in_plane(each: Trajectory) -> bool:

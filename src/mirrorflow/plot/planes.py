@@ -221,6 +221,8 @@ def _neurons(net: nn.Module, parameters: dict[str, Tensor]) -> tuple[Array | Non
 
 def draw_plane(ax: Axes, view: PlaneView, *, legend: bool = True) -> Axes:
     """Draw arrays: regions, boundary, points, circles of multipliers, arrows."""
+    from matplotlib.collections import PathCollection
+
     positive, negative = signs(ax)
     ink = ax.xaxis.label.get_color()
     line = np.linspace(-view.reach, view.reach, len(view.field))
@@ -265,7 +267,10 @@ def draw_plane(ax: Axes, view: PlaneView, *, legend: bool = True) -> Axes:
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     if legend:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, markerscale=0.8)
+        below = ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2)
+        for handle in below.legend_handles:
+            if isinstance(handle, PathCollection):  # as large as their text, whatever is drawn
+                handle.set_sizes([45.0])
     return ax
 
 

@@ -69,6 +69,10 @@ def unit_ball(mirror_map: MirrorMap | str, *, ax: Axes | None = None) -> Axes:
         NoHorizonError: a map without a horizon.
         MissingExtraError: matplotlib is not installed.
     """
+    if not isinstance(mirror_map, MirrorMap | str):
+        raise TypeError(
+            f"mirror_map = {shown(mirror_map)} is a {type(mirror_map).__name__}; pass a MirrorMap"
+        )
     mirror_map = as_map(mirror_map)
     limit = mirror_map.horizon()
     ax = new_axes(ax, square=True)
@@ -100,7 +104,7 @@ def several_maps(mirror_maps: Any) -> list[MirrorMap]:
         ValueError: none at all.
     """
     if isinstance(mirror_maps, MirrorMap | str):
-        return [as_map(mirror_maps)]
+        return [as_map(mirror_maps, "mirror_maps")]
     if not isinstance(mirror_maps, Sequence) or isinstance(mirror_maps, bytes):
         raise TypeError(
             f"mirror_maps = {shown(mirror_maps)} is a {type(mirror_maps).__name__}; pass a "
@@ -111,7 +115,7 @@ def several_maps(mirror_maps: Any) -> list[MirrorMap]:
     for each in mirror_maps:
         if not isinstance(each, MirrorMap | str):
             raise TypeError(f"mirror_maps holds {shown(each)}; pass MirrorMaps")
-    return [as_map(each) for each in mirror_maps]
+    return [as_map(each, "mirror_maps") for each in mirror_maps]
 
 
 def has_horizon(mirror_map: MirrorMap) -> bool:
@@ -138,10 +142,8 @@ def _curves(mirror_maps: list[MirrorMap], ax: Axes | None, what: str) -> Axes:
                 "number; draw its unit_ball"
             )
     ax = new_axes(ax)
-    used: dict[float, int] = {}
-    for each in mirror_maps:
+    for k, each in enumerate(mirror_maps):
         assert isinstance(each, SeparableMap)
-        k = used[each.index] = used.get(each.index, -1) + 1
         function = each.potential_entries if what == "potential" else each.to_dual
         ax.plot(
             x,

@@ -169,7 +169,7 @@ def digit_measures(records: list[Record]) -> Figure:
 @styled
 def weights(records: list[Record]) -> Figure:
     """The 16 strongest first-layer units of each map as 8×8 pictures, one row a map."""
-    figure, axes = new_figure(len(records), 1, size=(10, 0.78 * len(records)), squeeze=False)
+    figure, axes = new_figure(len(records), 1, size=(10, 0.62 * len(records)), squeeze=False)
     for ax, record in zip(axes[:, 0], records, strict=True):
         tiles = np.array(record.summary["weights"]).reshape(-1, 8, 8)
         draw_tiles(ax, tiles, len(tiles))

@@ -37,9 +37,10 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# After Okabe and Ito; each at least 3:1 against its own background.
-_ON_LIGHT = ("#0072b2", "#c94f00", "#007a5a", "#a03d8f", "#8a6a00", "#5a5a5a")
-_ON_DARK = ("#56b4e9", "#ff8f4a", "#2fc79a", "#e599d6", "#e6c34a", "#bbbbbb")
+# Blue, orange, green, violet, yellow, grey: at least 3:1 against their own background, and apart in
+# hue or in lightness for colour-blind readers too (a search for the largest least distance).
+_ON_LIGHT = ("#1465d1", "#e36b0c", "#0ea77f", "#411250", "#5b420e", "#584f57")
+_ON_DARK = ("#4c94ff", "#de931b", "#4fa475", "#e6d6ff", "#f1fb6d", "#7e8da1")
 DASHES = ("-", "--", "-.", ":")
 """Line styles, so that a figure can be read without colour, and equal curves can be seen."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -166,8 +167,8 @@ def new_axes(ax: Any, *, square: bool = False, height: float = 1.0) -> Axes:
 
     width, usual = mpl.rcParams["figure.figsize"]
     size = (width, width) if square else (width, usual * height)
-    figure: Axes = plt.subplots(figsize=size, layout="constrained")[1]
-    return figure
+    axes: Axes = plt.subplots(figsize=size, layout="constrained")[1]
+    return axes
 
 
 def new_figure(
@@ -216,7 +217,7 @@ def paint_of_order(ax: Axes, order: float) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     dark = is_dark(ax)
-    middle = "#b9a3e3" if dark else "#7d5fb2"
+    middle = "#b9a3e3" if dark else "#6a2c78"
     stops = [paint(ax, 0), middle, paint(ax, 1)]
     ramp = LinearSegmentedColormap.from_list("order", stops)
     return ramp(1.0 - (1.0 / max(order, 1.0) if order < math.inf else 0.0))

@@ -119,5 +119,5 @@ def _sides(d: int, shape: Any) -> tuple[int, int]:
         raise TypeError(f"shape = {shown(shape)}; pass (height, width)")
     height, width = (as_integer(side, "shape", least=1) for side in shape)
     if height * width != d:
-        raise ValueError(f"shape = {shown(shape)} is not that of {d} weights a unit")
+        raise ValueError(f"shape = {shown(shape)} is not that of net, which has {d} weights a unit")
     return height, width

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mirrorflow.arrays import Array
-from mirrorflow.checks import as_choice, shown
+from mirrorflow.checks import as_choice, as_path, shown
 from mirrorflow.plot.theme import DASHES, new_axes, paint, styled
 from mirrorflow.runs import LoadedRun, RunFolder
 
@@ -150,7 +150,7 @@ def _rows(each: Any, name: str) -> list[dict[str, Any]]:
     elif isinstance(each, RunFolder):
         rows = each.metrics()
     elif isinstance(each, str | os.PathLike):
-        folder = RunFolder(each, writes=False)
+        folder = RunFolder(as_path(each, "trained"), writes=False)
         folder.manifest()  # says what the folder is if it is no run
         rows = folder.metrics()
     elif _is_rows(each):

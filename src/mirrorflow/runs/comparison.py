@@ -109,7 +109,7 @@ def compare_runs(
             0, or a metric that no run has; the message names those there are.
         RunError: a folder that is no run, or damaged.
     """
-    paths = _paths(runs)
+    paths, asked, names = _paths(runs), _as_levels(levels), _as_names(metrics)
     folders = {name: RunFolder(path, writes=False) for name, path in _names(paths).items()}
     manifests = [folder.manifest() for folder in folders.values()]
     configs = [folder.config().to_dict() for folder in folders.values()]
@@ -119,9 +119,11 @@ def compare_runs(
         raise RunError(
             f"the run {empty[0]} has no measurement yet; let it train on, or leave it out"
         )
-    chosen = _levels(levels, list(tables.values()))
+    chosen = asked or _common_levels(list(tables.values()))
     known = list(dict.fromkeys(key for rows in tables.values() for row in rows for key in row))
-    measured = _metrics(metrics, known)
+    if names is not None and (problem := unknown_keys(names, known)):
+        raise ValueError(f"metrics: {problem}")
+    measured = names or [name for name in _METRICS if name in known]
     rows = [_at(name, table, level, measured) for level in chosen for name, table in tables.items()]
     prints = {str((m.get("data") or {}).get("fingerprint")) for m in manifests}
     return RunComparison(
@@ -173,16 +175,27 @@ def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return out
 
 
-def _levels(levels: Any, tables: list[list[dict[str, Any]]]) -> list[float]:
-    if levels is not None:
-        if not isinstance(levels, Sequence) or isinstance(levels, str | bytes) or not levels:
-            raise TypeError(
-                f"levels = {shown(levels)} is not a list of log10 losses; pass such as [-2, -10]"
-            )
-        return sorted((as_number(v, "levels", most=0) for v in levels), reverse=True)
-    lows = [_lowest(rows) for rows in tables]
+def _as_levels(levels: Any) -> list[float] | None:
+    if levels is None:
+        return None
+    if not isinstance(levels, Sequence) or isinstance(levels, str | bytes) or not levels:
+        raise TypeError(
+            f"levels = {shown(levels)} is not a list of log10 losses; pass such as [-2, -10]"
+        )
+    return sorted((as_number(v, "levels", most=0) for v in levels), reverse=True)
+
+
+def _as_names(metrics: Any) -> list[str] | None:
+    if metrics is None:
+        return None
+    if not isinstance(metrics, Sequence) or isinstance(metrics, str | bytes) or not metrics:
+        raise TypeError(f"metrics = {shown(metrics)} is not a list of names of columns")
+    return list(metrics)
+
+
+def _common_levels(tables: list[list[dict[str, Any]]]) -> list[float]:
     common = set.intersection(*(_thresholds(rows) for rows in tables))
-    return sorted(common, reverse=True) or [max(lows)]
+    return sorted(common, reverse=True) or [max(_lowest(rows) for rows in tables)]
 
 
 def _lowest(rows: list[dict[str, Any]]) -> float:
@@ -192,16 +205,6 @@ def _lowest(rows: list[dict[str, Any]]) -> float:
 def _thresholds(rows: list[dict[str, Any]]) -> set[float]:
     values = [row.get("threshold") for row in rows]
     return {float(v) for v in values if v is not None and not math.isnan(v)}
-
-
-def _metrics(metrics: Any, known: list[str]) -> list[str]:
-    if metrics is None:
-        return [name for name in _METRICS if name in known]
-    if not isinstance(metrics, Sequence) or isinstance(metrics, str | bytes) or not metrics:
-        raise TypeError(f"metrics = {shown(metrics)} is not a list of names of columns")
-    if problem := unknown_keys(metrics, known):
-        raise ValueError(f"metrics: {problem}")
-    return list(metrics)
 
 
 def _at(name: str, rows: list[dict[str, Any]], level: float, metrics: list[str]) -> dict[str, Any]:
