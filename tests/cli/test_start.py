@@ -18,6 +18,7 @@ COMMANDS = [
     "compare",
     "compare-pruning",
     "flow",
+    "explore",
     "certify",
     "maps",
     "report",

@@ -575,6 +575,20 @@ def _flow() -> list[Call]:
     ]
 
 
+def _explorer() -> list[Call]:
+    from mirrorflow.report.explorer import write_explorer
+
+    def given() -> dict[str, Any]:
+        x, y = _separable()
+        return {
+            "path": Path(tempfile.mkdtemp()) / "explorer.html",
+            "flows": {"quadratic": _kept("run", _run_record)}, "net": _linear(), "x": x, "y": y,
+            "title": "points",
+        }  # fmt: skip
+
+    return [Call("report.write_explorer", write_explorer, given)]
+
+
 def _saved() -> Path:
     path = Path(tempfile.gettempdir()) / "mirrorflow-fuzz-flow.npz"
     if not path.exists():
@@ -708,5 +722,5 @@ def all_calls() -> list[Call]:
     """Every call, by part."""
     return [
         *_maps(), *_nets(), *_losses(), *_data(), *_diagnostics(), *_exact(), *_optim(), *_flow(),
-        *_runs_and_claims(), *_plots(),
+        *_runs_and_claims(), *_explorer(), *_plots(),
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from mirrorflow.cli.certify import certify
 from mirrorflow.cli.compare import compare
 from mirrorflow.cli.compare_pruning import compare_pruning
 from mirrorflow.cli.data import app as data
+from mirrorflow.cli.explore import explore
 from mirrorflow.cli.flow import flow
 from mirrorflow.cli.maps import maps
 from mirrorflow.cli.prune import prune
@@ -57,6 +58,7 @@ for command in (
     compare,
     compare_pruning,
     flow,
+    explore,
     certify,
     maps,
     report,
