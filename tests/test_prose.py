@@ -16,8 +16,6 @@ PAGES_TO_REWRITE = [
     "docs/certificates.md",
     "docs/choosing-a-map.md",
     "docs/data.md",
-    "docs/flow-evidence.md",
-    "docs/flow.md",
     "docs/optimizers.md",
     "docs/performance.md",
     "docs/results.md",
