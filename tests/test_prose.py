@@ -16,7 +16,6 @@ PAGES_TO_REWRITE = [
     "docs/choosing-a-map.md",
     "docs/data.md",
     "docs/optimizers.md",
-    "docs/performance.md",
     "docs/results.md",
     "docs/runs.md",
     "docs/sweeps.md",
