@@ -1,4 +1,4 @@
-"""Every page reads easily: short sentences, short paragraphs, no words of our own."""
+"""Every page reads easily: short sentences, short paragraphs."""
 
 from __future__ import annotations
 
