@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MEAN, LONGEST, PARAGRAPH = 20, 35, 90
 # Pages that still wait to be rewritten. One that passes must leave the list.
 PAGES_TO_REWRITE = [
-    "README.md",
     "docs/choosing-a-map.md",
     "docs/data.md",
     "docs/optimizers.md",
