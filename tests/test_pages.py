@@ -45,6 +45,29 @@ def test_flow(capsys: pytest.CaptureFixture[str]) -> None:
     assert names["both"].to_pandas()["outcome"].tolist() == ["reached", "reached"]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_single")
+def test_plots(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.use("Agg")
+    torch.manual_seed(0)
+    names = run("plots.md")
+    plt.close("all")
+    out = capsys.readouterr().out
+    assert "hyperbolic_entropy(0.1)" in out
+    assert out.count("1e-2") == 2
+    for name, flow in names["flows"].items():
+        assert flow.margin[-1] > 0, name
+    for name in ("margins.svg", "planes.svg", "gap.pdf"):
+        assert (tmp_path / name).stat().st_size > 5000
+    for name in ("margins", "planes"):  # the page shows what its own blocks draw
+        shown = (DOCS / "images" / f"plots-{name}.svg").read_bytes()
+        assert b"prefers-color-scheme" in shown
+        assert len(shown) < 200_000
+
+
 @pytest.mark.usefixtures("_single")
 def test_groups(capsys: pytest.CaptureFixture[str]) -> None:
     names = run("groups.md")

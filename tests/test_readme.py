@@ -17,9 +17,15 @@ def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(block, names)
-    outcome, _, gap = capsys.readouterr().out.splitlines()[0].split()
+    lines = capsys.readouterr().out.splitlines()
+    outcome, margin, gap = lines[0].split()
     assert outcome == "converged"
+    assert float(margin) == pytest.approx(0.01111099, rel=1e-5)
     assert float(gap) < 1e-6
+    assert lines[1].startswith("a KKT point, to ")
+    (shown,) = re.findall(r"```\n(converged.*?)```", README, re.DOTALL)
+    table = [line.rstrip() for line in lines[2:]]
+    assert table == [line.rstrip() for line in shown.splitlines()[2:]]
     assert names["optimizer"].param_groups[0]["lr"] == 0.1
 
 

@@ -11,14 +11,11 @@ from mirrorflow.claims.finding import map_label
 from mirrorflow.claims.pruning import METHODS, SHARES
 from mirrorflow.claims.statistics import interval
 from mirrorflow.claims.vision import MEASURES, answer, ladder, levels
-from mirrorflow.report.style import figure
+from mirrorflow.plot.theme import MARKERS, new_figure, paint, styled
 from mirrorflow.runs.tables import read_rows
 
 __all__ = ["drawings", "pruned", "sparse_to_dense"]
 
-# Okabe and Ito's colours, which most colour-blind readers can tell apart; markers differ too.
-_PAINT = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
-_MARKS = ("o", "s", "^", "D")
 _TITLES = {"pruning-mnist": "MNIST", "pruning-fashion": "Fashion-MNIST"}
 _SHOWN = (0, 2, 3)  # of MEASURES
 
@@ -35,9 +32,10 @@ def drawings(results: Path) -> dict[str, Figure]:
     return made
 
 
+@styled
 def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
     """Measures by map, a line for each loss, with 95 % intervals over seeds."""
-    made, axes = figure(1, len(_SHOWN), size=(10, 3.4))
+    made, axes = new_figure(1, len(_SHOWN), size=(10, 3.4))
     maps = ladder(rows)
     names = [map_label(text).replace(" ", "\n") for text in maps]
     for ax, which in zip(axes, _SHOWN, strict=True):
@@ -50,8 +48,8 @@ def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
                 x,
                 [mean for mean, _ in told],
                 yerr=[half for _, half in told],
-                color=_PAINT[k],
-                marker=_MARKS[k],
+                color=paint(ax, k),
+                marker=MARKERS[k],
                 markersize=5,
                 capsize=3,
                 label=f"loss 1e{level:g}",
@@ -63,9 +61,10 @@ def sparse_to_dense(rows: list[dict[str, Any]]) -> Figure:
     return made
 
 
+@styled
 def pruned(tables: dict[str, list[dict[str, Any]]]) -> Figure:
     """Test accuracy against the share of weights that are left, a panel for each table."""
-    made, axes = figure(1, len(tables), size=(5 * len(tables), 3.6), squeeze=False)
+    made, axes = new_figure(1, len(tables), size=(5 * len(tables), 3.6), squeeze=False)
     for ax, (name, rows) in zip(axes[0], tables.items(), strict=True):
         for k, method in enumerate(METHODS):
             told = [
@@ -82,8 +81,8 @@ def pruned(tables: dict[str, list[dict[str, Any]]]) -> Figure:
                 [i + 0.08 * (k - 1.5) for i in range(len(SHARES))],
                 [mean for mean, _ in told],
                 yerr=[half for _, half in told],
-                color=_PAINT[k],
-                marker=_MARKS[k],
+                color=paint(ax, k),
+                marker=MARKERS[k],
                 linestyle="-" if METHODS[method].rival else "--",
                 markersize=5,
                 capsize=3,

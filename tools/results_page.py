@@ -75,7 +75,7 @@ def render(page: Path, results: Path, figures: Path) -> list[Path]:
     Raises:
         RunError: see `rebuild`.
     """
-    from mirrorflow.report.style import save
+    from mirrorflow.plot.output import save
     from results_figures import drawings
 
     text = rebuild(page, results)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mirrorflow import maps as maps
     from mirrorflow import nets as nets
     from mirrorflow import optim as optim
+    from mirrorflow import plot as plot
     from mirrorflow import sparse as sparse
     from mirrorflow.diagnostics import Certificate as Certificate
     from mirrorflow.diagnostics import balance as balance
@@ -75,6 +76,7 @@ _MODULES = (
     "optim",
     "sparse",
     "flow",
+    "plot",
 )
 _HOMES = {
     "maps": (

@@ -21,6 +21,7 @@ from mirrorflow import (
     maps,
     nets,
     optim,
+    plot,
     runs,
     sparse,
 )
@@ -574,6 +575,20 @@ def _flow() -> list[Call]:
     ]
 
 
+def _explorer() -> list[Call]:
+    from mirrorflow.report.explorer import write_explorer
+
+    def given() -> dict[str, Any]:
+        x, y = _separable()
+        return {
+            "path": Path(tempfile.mkdtemp()) / "explorer.html",
+            "flows": {"quadratic": _kept("run", _run_record)}, "net": _linear(), "x": x, "y": y,
+            "title": "points",
+        }  # fmt: skip
+
+    return [Call("report.write_explorer", write_explorer, given)]
+
+
 def _saved() -> Path:
     path = Path(tempfile.gettempdir()) / "mirrorflow-fuzz-flow.npz"
     if not path.exists():
@@ -611,9 +626,101 @@ def _runs_and_claims() -> list[Call]:
     ]
 
 
+def _plots() -> list[Call]:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+
+    def followed() -> Any:
+        return _kept("run", _run_record)
+
+    def drawn(function: Callable[..., Any]) -> Callable[..., Any]:
+        def draw(**arguments: Any) -> None:
+            import matplotlib.pyplot as plt
+
+            try:
+                function(**arguments)
+            finally:
+                plt.close("all")
+
+        return draw
+
+    def measured() -> Any:
+        net = nets.MLP((2, 3, 3, 1), generator=torch.Generator().manual_seed(0))
+        return diagnostics.features(net, _x())
+
+    def certificate() -> Any:
+        x, y = _separable()
+        return diagnostics.certify(_linear(), x, y, maps.Quadratic())
+
+    law = diagnostics.Law("d log Q/dx", 0.5, 0.4, 0.6, 0.5, 0.0, 0.0)
+    rows = [{"step": k, "log10_loss": -float(k), "test_accuracy": 0.5} for k in range(4)]
+    given: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
+        "flow": (plot.flow, lambda: {"flows": followed(), "show": "gap", "exact": 1.0, "ax": None}),
+        "flow_figure": (plot.flow_figure, lambda: {"flows": followed(), "exact": None}),
+        "snapshot": (plot.snapshot, lambda: {"flow": followed(), "log_t": 3.0, "legend": False}),
+        "plane": (
+            plot.plane,
+            lambda: {
+                "net": _net(), "x": _x(), "y": _y(), "multipliers": torch.ones(6), "legend": True,
+                "ax": None,
+            },
+        ),
+        "features": (
+            plot.features,
+            lambda: {"measured": _kept("features", measured), "measure": "alive", "ax": None},
+        ),
+        "weights": (
+            plot.weights,
+            lambda: {"net": torch.ones(3, 4), "shape": (2, 2), "count": 2, "columns": 2},
+        ),
+        "growth": (
+            plot.growth,
+            lambda: {
+                "fits": diagnostics.Growth((law,), "", 230.0, 50, 0.0),
+                "ax": None,
+            },
+        ),
+        "certificate": (
+            plot.certificate,
+            lambda: {
+                "certified": _kept("certificate", certificate), "show": "tradeoff", "count": 3,
+            },
+        ),
+        "potential": (plot.potential, lambda: {"mirror_maps": maps.Cosh(), "ax": None}),
+        "dual": (plot.dual, lambda: {"mirror_maps": maps.Cosh()}),
+        "unit_ball": (plot.unit_ball, lambda: {"mirror_map": maps.Cosh(), "ax": None}),
+        "map_figure": (plot.map_figure, lambda: {"mirror_maps": [maps.Cosh()]}),
+        "runs": (
+            plot.runs,
+            lambda: {"trained": rows, "metric": "test_accuracy", "against": "step", "ax": None},
+        ),
+        "run_figure": (plot.run_figure, lambda: {"trained": rows}),
+        "save": (
+            plot.save,
+            lambda: {
+                "drawing": plot.potential("quadratic"),
+                "path": Path(tempfile.mkdtemp()) / "potential.svg",
+            },
+        ),
+        "style": (plot.style, lambda: {"name": "dark"}),
+    }  # fmt: skip
+    calls = [
+        Call(f"plot.{name}", drawn(function), make) for name, (function, make) in given.items()
+    ]
+    return [
+        *calls,
+        Call(
+            "runs.compare_runs",
+            runs.compare_runs,
+            lambda: {"runs": ["nowhere", "there"]},
+        ),
+    ]
+
+
 def all_calls() -> list[Call]:
     """Every call, by part."""
     return [
         *_maps(), *_nets(), *_losses(), *_data(), *_diagnostics(), *_exact(), *_optim(), *_flow(),
-        *_runs_and_claims(),
+        *_runs_and_claims(), *_explorer(), *_plots(),
     ]  # fmt: skip

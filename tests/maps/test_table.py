@@ -89,7 +89,7 @@ def test_the_figure(tmp_path: Path) -> None:
 
 
 def test_the_balls_of_the_figure_shrink_to_the_limit() -> None:
-    from mirrorflow.report.map_figure import map_figure
+    from mirrorflow.plot import map_figure
 
     made = map_figure([maps.HyperbolicEntropy(), maps.Power(3)])
     balls = [ax for ax in made.axes if "HyperbolicEntropy" in ax.get_title()]
@@ -98,7 +98,7 @@ def test_the_balls_of_the_figure_shrink_to_the_limit() -> None:
     assert radii == sorted(radii, reverse=True)
     assert radii[-1] == pytest.approx(0.5)
     assert radii[0] == pytest.approx(0.5**0.5, rel=1e-2)
-    with pytest.raises(ValueError, match="shown is empty"):
+    with pytest.raises(ValueError, match="mirror_maps is empty"):
         map_figure([])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,13 @@ def _finding(
     if len(found) == len(LADDER):
         verdict = rises(list(by_map.values())) if equal else "no"
     means = ", ".join(f"{map_label(text)} {plain(sum(v) / len(v))}" for text, v in by_map.items())
+    falls = ""
+    if len(found) < len(LADDER):
+        falls = "No run of every map has reached this loss."
+    elif not equal:
+        falls = f"The training accuracies differ by more than {_EQUAL:g}."
+    elif verdict != "yes":
+        falls = _weakest(list(by_map), list(by_map.values()))
     strict = seeds > 1 and len(found) == len(LADDER)
     strict = strict and ordered(list(zip(*by_map.values(), strict=True)), rising=True)
     shown = means + ("; strictly ordered in every seed" if strict else "")
@@ -153,6 +161,23 @@ def _finding(
         rule=(_RULE_SEEDS if seeds > 1 else _RULE_ONE)
         + f"; training accuracies within {_EQUAL:g} of another",
         verdict=verdict,
+        subject=f"{what}, digits",
+        reason=falls,
+    )
+
+
+def _weakest(maps: list[str], values: list[list[float]]) -> str:
+    """The step between neighbouring maps at which the rule fails."""
+    steps = [(sum(b) / sum(a) - 1, k) for k, (a, b) in enumerate(itertools.pairwise(values))]
+    change, k = min(steps)
+    against = (
+        f"with one seed a change counts from {_SCATTER:.0%} on"
+        if len(values[0]) == 1
+        else "over the seeds its 95 % interval does not stay above 0"
+    )
+    return (
+        f"From {map_label(maps[k])} to {map_label(maps[k + 1])} it changes by {change:+.1%}; "
+        f"{against}."
     )
 
 

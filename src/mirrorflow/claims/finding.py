@@ -17,7 +17,8 @@ class Finding:
     """A question, what the theory predicts, what was measured, and whether they agree.
 
     Contract: `claim` is 1, 2 or 3 as in the paper; `verdict` follows from the numbers by a rule
-    that the experiment fixed before it ran, stated in `rule`.
+    that the experiment fixed before it ran, stated in `rule`. `subject` is what was asked in a few
+    words, `reason` a sentence that says why the verdict is not "yes" (empty if it is).
     """
 
     claim: int
@@ -26,6 +27,8 @@ class Finding:
     measured: str
     rule: str
     verdict: Verdict
+    subject: str = ""
+    reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

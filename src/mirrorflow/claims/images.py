@@ -253,6 +253,11 @@ def _together(where: str, found: list[dict[str, Any]], complete: bool) -> Findin
         ),
         rule=f"margins within {_AGREE:g} at every threshold that descent reached, and at its end",
         verdict=verdict,
+        subject=f"descent beside the flow, {where}",
+        reason={
+            "no": f"Margins at equal loss are {plain(worst, 2)} apart, and {_AGREE:g} is allowed.",
+            "not yet reached": "A flow is missing, or ended at a larger loss than descent.",
+        }.get(verdict, ""),
     )
 
 
@@ -277,4 +282,22 @@ def _short(where: str, found: list[dict[str, Any]], complete: bool) -> Finding:
         ),
         rule=f"short by more than {_SHORT:g} and by at most {_ARRIVED:g} (relative)",
         verdict=verdict,
+        subject=f"the limit out of reach of training, {where}",
+        reason={
+            "no": _why_not(ends, late),
+            "not yet reached": "A flow is missing, or ended before log t = 1e100.",
+        }.get(verdict, ""),
     )
+
+
+def _why_not(ends: list[tuple[str, dict[str, Any], float]], late: float) -> str:
+    there = [map_label(text) for text, at, _ in ends if not 1 - at["descent"] > _SHORT]
+    parts = [f"descent with {', '.join(there)} is already there"] if there else []
+    if not late <= _ARRIVED:
+        slow = max(ends, key=lambda end: end[2])[0]
+        parts.append(
+            f"the flow of {map_label(slow)} is {plain(100 * late, 2)} per cent short, and "
+            f"{100 * _ARRIVED:g} are allowed"
+        )
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."

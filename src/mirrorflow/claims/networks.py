@@ -18,7 +18,7 @@ from mirrorflow.maps import parse_map
 from mirrorflow.nets import TwoLayer
 from mirrorflow.runs.names import slug
 
-__all__ = ["LADDER", "findings", "network_flow", "tasks"]
+__all__ = ["LADDER", "findings", "network_flow", "start", "tasks"]
 
 LADDER = ("hyperbolic_entropy(beta=0.01)", "power(p=1.5)", "quadratic", "power(p=3)")
 """Maps by the order of their horizon: predicted to use more and more neurons."""
@@ -34,8 +34,7 @@ def network_flow(
 ) -> Record:
     """A two-layer net with smooth ReLU on `points` random labels in the plane."""
     data = random_labels(points, 2, seed=seed)
-    g = torch.Generator().manual_seed(seed)
-    net = TwoLayer(2, units, "smooth_relu", 1e-2, bias=True, init_scale=0.5, generator=g).double()
+    net = start(units, seed)
     chosen = parse_map(mirror_map)
     name = _name(mirror_map, seed)
     record, path = flow_record(folder, name, net, data, chosen, log_t_end)
@@ -62,6 +61,12 @@ def network_flow(
         **_global_optimum(data, mirror_map),
     }
     return Record(name, summary, record.rows)
+
+
+def start(units: int, seed: int) -> TwoLayer:
+    """The net that every flow of a seed starts from."""
+    g = torch.Generator().manual_seed(seed)
+    return TwoLayer(2, units, "smooth_relu", 1e-2, bias=True, init_scale=0.5, generator=g).double()
 
 
 def _global_optimum(data: Dataset, mirror_map: str) -> dict[str, float]:
@@ -120,6 +125,12 @@ def _same_problem(ends: dict[str, list[dict[str, Any]]], complete: bool) -> Find
         measured=f"largest ε {plain(worst)}, largest δ {plain(slack)}",
         rule="ε ≤ 0.05 and δ ≤ 1e-3 for both maps and every seed",
         verdict="yes" if reached else "not yet reached",
+        subject="one ℓ1 problem, two-layer net",
+        reason=""
+        if reached
+        else f"The largest residual is ε = {plain(worst)}, the largest excess δ = {plain(slack)}."
+        if complete
+        else "A flow is missing.",
     )
 
 
@@ -138,4 +149,8 @@ def _few_or_many(ends: dict[str, list[dict[str, Any]]], complete: bool) -> Findi
         measured=shown,
         rule="mean over seeds of (Σs)²/Σs² never falling, and twice as large at the end",
         verdict=("yes" if rising else "no") if complete else "not yet reached",
+        subject="neurons in use, two-layer net",
+        reason=("" if rising else f"The numbers are {', '.join(plain(v) for v in values)}.")
+        if complete
+        else "A flow is missing.",
     )

@@ -18,7 +18,7 @@ from mirrorflow.maps import parse_map
 from mirrorflow.nets import Linear
 from mirrorflow.runs.names import slug
 
-__all__ = ["PAIRS", "findings", "judge", "limit_record", "linear_limit", "tasks"]
+__all__ = ["PAIRS", "SHORTFALL", "findings", "judge", "limit_record", "linear_limit", "tasks"]
 
 PAIRS = {
     "ℓ1": ("hyperbolic_entropy(beta=0.1)", "logarithmic(beta=0.1)"),
@@ -28,7 +28,8 @@ PAIRS = {
 """Two distinct maps for each horizon; in each pair at least one is not homogeneous."""
 
 _LOG_T = 1e100
-_TOLERANCE = 1e-3
+SHORTFALL = 1e-3
+"""Of the exact margin, relatively, that a flow may lack where it counts as there."""
 
 
 def linear_limit(folder: Path, *, mirror_map: str, seed: int, log_t_end: float) -> Record:
@@ -114,7 +115,7 @@ def judge(
     verdict: Verdict
     if len(ends) < len(wanted):
         verdict = "not yet reached"
-    elif max(short) <= _TOLERANCE:
+    elif max(short) <= SHORTFALL:
         verdict = "yes"
     else:
         # A margin that is short while the gap is open has not converged; one that is short with
@@ -129,6 +130,19 @@ def judge(
             f"short of the exact margin by at most {plain(max(short, default=math.nan))} "
             f"(relative), apart by {plain(max(apart, default=math.nan))}"
         ),
-        rule=f"relative shortfall of both maps at most {_TOLERANCE:g}",
+        rule=f"relative shortfall of both maps at most {SHORTFALL:g}",
         verdict=verdict,
+        subject=f"the {horizon} max margin, {where}",
+        reason=_reason(verdict, len(wanted) - len(ends), max(short, default=math.nan)),
+    )
+
+
+def _reason(verdict: Verdict, missing: int, short: float) -> str:
+    if missing:
+        return f"{missing} of the flows are missing."
+    if verdict == "yes":
+        return ""
+    where = "its limit is another one" if verdict == "no" else "it still moves"
+    return (
+        f"A flow is {plain(short)} short where {SHORTFALL:g} is allowed, and {where}, by its gap."
     )

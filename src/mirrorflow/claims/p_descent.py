@@ -218,6 +218,11 @@ def _judge(
         ),
         rule="its own row is the largest of the column in every seed",
         verdict=verdict,
+        subject=f"the ℓ{p:g} margin of {how}, {told[data]}",
+        reason={
+            "no": f"Another power has a larger ℓ{p:g} margin.",
+            "not yet reached": "A row of the table is missing.",
+        }.get(verdict, ""),
     )
 
 

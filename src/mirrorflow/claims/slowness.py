@@ -128,16 +128,25 @@ def _verdict(complete: bool, agrees: bool) -> Verdict:
     return "yes" if agrees else "no"
 
 
+def _reason(verdict: Verdict, why: str) -> str:
+    if verdict == "yes":
+        return ""
+    return why if verdict == "no" else "A flow is missing."
+
+
 def _trust(found: dict[str, dict[str, Any]]) -> Finding:
     errors = [abs(row["flow"] - row["exact"]) for s in found.values() for row in s["angles"]]
     worst = max(errors, default=math.nan)
+    verdict = _verdict(len(found) == len(MAPS), worst <= 1e-3)
     return Finding(
         claim=2,
         question="Is the integrator where the closed form is at t = 1e10, 1e100 and 1e1000?",
         prediction="the same direction for every map",
         measured=f"largest difference {plain(worst, 2)} degrees over {len(found)} maps",
         rule="at most 1e-3 degrees",
-        verdict=_verdict(len(found) == len(MAPS), worst <= 1e-3),
+        verdict=verdict,
+        subject="the integrator beside the closed form",
+        reason=_reason(verdict, f"It is {plain(worst, 2)} degrees away from the closed form."),
     )
 
 
@@ -153,13 +162,16 @@ def _direction(found: dict[str, dict[str, Any]]) -> Finding:
     agrees = complete and all(away[t] > 1 for t in slow) and all(away[t] < 1e-6 for t in quick)
     shown = ", ".join(f"{map_label(text)} {plain(away[text])}" for text in slow if text in away)
     rest = max((away[t] for t in quick if t in away), default=math.nan)
+    verdict = _verdict(complete, agrees)
     return Finding(
         claim=2,
         question="Is the direction still far from its limit at t = 1e10 if the map has a scale?",
         prediction="degrees away for hyperbolic entropy (10.97) and cosh (3.16), none for powers",
         measured=f"{shown} degrees; powers at most {plain(rest, 2)}",
         rule="more than 1 degree for the first two, less than 1e-6 for the powers",
-        verdict=_verdict(complete, agrees),
+        verdict=verdict,
+        subject="the direction at t = 1e10",
+        reason=_reason(verdict, f"It lacks {shown} degrees, with powers {plain(rest, 2)}."),
     )
 
 
@@ -171,6 +183,7 @@ def _loss(found: dict[str, dict[str, Any]]) -> Finding:
     worst = max(errors.values(), default=math.nan)
     slow = found.get("double_exponential", {}).get("loss_exponent", math.nan)
     cosh = found.get("cosh(scale=1)", {}).get("loss_exponent", math.nan)
+    verdict = _verdict(len(found) == len(MAPS), worst <= 0.01)
     return Finding(
         claim=2,
         question="Does the loss fall like 1/t, for cosh like t^(−3/4), and slower still beyond?",
@@ -180,5 +193,7 @@ def _loss(found: dict[str, dict[str, Any]]) -> Finding:
             f"largest error over all maps {plain(worst, 2)}"
         ),
         rule=f"−log ℓ/log t within 0.01 of the exponent at the first log t ≥ {_LATE:g}",
-        verdict=_verdict(len(found) == len(MAPS), worst <= 0.01),
+        verdict=verdict,
+        subject="the decay of the loss",
+        reason=_reason(verdict, f"An exponent is off by {plain(worst, 2)}."),
     )

@@ -10,8 +10,10 @@ from typing import Any
 import typer
 
 from mirrorflow.cli.certify import certify
+from mirrorflow.cli.compare import compare
 from mirrorflow.cli.compare_pruning import compare_pruning
 from mirrorflow.cli.data import app as data
+from mirrorflow.cli.explore import explore
 from mirrorflow.cli.flow import flow
 from mirrorflow.cli.maps import maps
 from mirrorflow.cli.prune import prune
@@ -53,8 +55,10 @@ for command in (
     sweep,
     tune,
     prune,
+    compare,
     compare_pruning,
     flow,
+    explore,
     certify,
     maps,
     report,

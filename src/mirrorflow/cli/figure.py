@@ -19,8 +19,7 @@ def write_figure(figure: Figure, path: Path) -> None:
     Raises:
         RunError: the file cannot be written; one that was there stays as it was.
     """
-    from mirrorflow.files import write_atomic
+    from mirrorflow.plot import save
 
-    kind = path.suffix[1:].lower()
-    write_atomic(path, lambda file: figure.savefig(file, format=kind, dpi=150))
+    save(figure, path)
     typer.echo(f"wrote {path}", err=True)

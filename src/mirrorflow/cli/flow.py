@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mirrorflow.cli.figure import write_figure
+from mirrorflow.cli.nets import random_net
 from mirrorflow.cli.options import data_options, widths
 
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from rich.table import Table
 
-    from mirrorflow.data import Dataset
     from mirrorflow.flow import FlowPoint, Trajectory, Verification
-    from mirrorflow.nets import HomogeneousNet
 
 __all__ = ["flow"]
 
@@ -99,7 +98,7 @@ def flow(
             "equation for all of them at once, which takes long. --data-option n=200 takes fewer.",
             highlight=False,
         )
-    net = _net(points, widths(hidden or []), bias, init_scale, eps, seed)
+    net = random_net(points, widths(hidden or []), bias, init_scale, eps, seed)
     flows: dict[str, Trajectory] = {}
     again: dict[str, Verification] = {}
     told = time.monotonic()
@@ -152,38 +151,11 @@ def flow(
             console.print(_NOT_SEPARABLE, highlight=False)
     if figure is not None:
         # Imported here: the table needs no matplotlib.
-        from mirrorflow.report.flow_figure import flow_figure
+        from mirrorflow.plot import flow_figure
 
-        write_figure(flow_figure(flows, net, points.x, points.y), figure)
+        write_figure(flow_figure(flows), figure)
     if any(each.outcome in ("stalled", "not_separable") for each in flows.values()):
         raise typer.Exit(1)
-
-
-def _net(
-    points: Dataset, hidden: list[int], bias: bool, init_scale: float, eps: float, seed: int
-) -> HomogeneousNet:
-    import torch
-
-    from mirrorflow.nets import MLP, Linear
-
-    generator = torch.Generator().manual_seed(seed)
-    if not hidden:
-        net: HomogeneousNet = Linear(
-            points.features, points.classes, bias=bias, generator=generator
-        )
-        with torch.no_grad():
-            for p in net.parameters():
-                p.mul_(init_scale)
-    else:
-        net = MLP(
-            (points.features, *hidden, points.classes or 1),
-            "smooth_relu",
-            eps=eps,
-            bias=bias,
-            init_scale=init_scale,
-            generator=generator,
-        )
-    return net.to(torch.float64)
 
 
 def _note(flow: Trajectory, found: Verification | None) -> str:

@@ -63,7 +63,7 @@ def maps(
         console.print(_table(entries, long))
     if plot is not None:
         # Imported here: the table needs no matplotlib.
-        from mirrorflow.report.map_figure import map_figure
+        from mirrorflow.plot import map_figure
 
         drawn = [parse_map(text) for text in _DRAWN]
         write_figure(map_figure([entry.example for entry in entries] if names else drawn), plot)

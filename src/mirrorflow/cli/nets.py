@@ -1,4 +1,4 @@
-"""A user's own net by the name of the function that makes it."""
+"""The nets of the commands: a user's own by the name of its function, or a random one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from mirrorflow.errors import RunError
 if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs none of it
     from torch import nn
 
-__all__ = ["factory"]
+    from mirrorflow.data import Dataset
+    from mirrorflow.nets import MLP, Linear
+
+__all__ = ["factory", "random_net"]
 
 
 def factory(text: str) -> nn.Module:
@@ -55,3 +58,29 @@ def _importable_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path.pop(0)
+
+
+def random_net(
+    points: Dataset, hidden: list[int], bias: bool, init_scale: float, eps: float, seed: int
+) -> Linear | MLP:
+    """A net in float64 for these points: linear without `hidden` widths, else smooth ReLU."""
+    import torch
+
+    from mirrorflow.nets import MLP, Linear
+
+    generator = torch.Generator().manual_seed(seed)
+    if not hidden:
+        net: Linear | MLP = Linear(points.features, points.classes, bias=bias, generator=generator)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.mul_(init_scale)
+    else:
+        net = MLP(
+            (points.features, *hidden, points.classes or 1),
+            "smooth_relu",
+            eps=eps,
+            bias=bias,
+            init_scale=init_scale,
+            generator=generator,
+        )
+    return net.to(torch.float64)

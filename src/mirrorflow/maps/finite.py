@@ -14,7 +14,7 @@ from mirrorflow.maps.horizon import as_matrix
 from mirrorflow.maps.parse import as_map
 from mirrorflow.maps.spectral import Spectral
 
-__all__ = ["finite_gauge", "finite_gauges", "log_radius"]
+__all__ = ["finite_gauge", "finite_gauges", "finite_radii", "log_radius"]
 
 
 def finite_gauge(mirror_map: MirrorMap, x: Tensor, level: float) -> Tensor:
@@ -60,6 +60,23 @@ def finite_gauges(mirror_map: MirrorMap, points: Tensor, level: float) -> Tensor
     return torch.exp(scales[0] - scales[1:])
 
 
+def finite_radii(mirror_map: MirrorMap, directions: Tensor, levels: Tensor) -> Tensor:
+    """`1/Q_c` of k nonzero directions (k, …) at m levels (m,) at once, shape (m, k), float64.
+
+    How far the scaled sublevel set reaches in each direction: the outline of the unit ball.
+    """
+    axis = torch.zeros_like(directions[:1]).flatten()
+    axis[0] = 1
+    rays = torch.cat([axis.reshape(directions[:1].shape), directions]).to(torch.float64)
+    count = len(levels)
+    together = rays.repeat(count, *[1] * (rays.ndim - 1))
+    scales = _log_scales(
+        mirror_map, together, levels.to(torch.float64).repeat_interleave(len(rays))
+    )
+    scales = scales.reshape(count, len(rays))
+    return torch.exp(scales[:, 1:] - scales[:, :1])
+
+
 def log_radius(mirror_map: MirrorMap, x: Tensor, level: float) -> float:
     """`log ρ_c`: where the first axis of the shape of x leaves the sublevel set."""
     axis = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
@@ -67,8 +84,11 @@ def log_radius(mirror_map: MirrorMap, x: Tensor, level: float) -> float:
     return float(_log_scales(mirror_map, axis.reshape(1, *x.shape), level))
 
 
-def _log_scales(mirror_map: MirrorMap, points: Tensor, level: float) -> Tensor:
-    """`log τ` with `R(τ x) = c` for each of the points, by bisection together."""
+def _log_scales(mirror_map: MirrorMap, points: Tensor, level: float | Tensor) -> Tensor:
+    """`log τ` with `R(τ x) = c` for each of the points, by bisection together.
+
+    The level is one for all points, or one for each.
+    """
     if isinstance(mirror_map, Spectral):
         matrices = points.reshape(len(points), *as_matrix(points[0]).shape)
         return _log_scales(mirror_map.map, torch.linalg.svdvals(matrices), level)

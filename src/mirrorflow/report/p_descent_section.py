@@ -15,11 +15,13 @@ __all__ = ["of_powers"]
 def of_powers(found: list[Record]) -> Section:
     """The section, from the records of `claims.p_descent`."""
     return Section(
-        "Claim 1: each potential in its own norm",
+        "Claim 1. Each potential in its own norm",
+        (1,),
         [
             "Linear nets from one random start. A row is the potential |x|^p/p that trained, a "
-            "column the norm in which its margin is measured. The theory says that each column is "
-            "largest in the row of its own power. The exact maximum comes from a conic solver."
+            "column the norm in which its margin is measured.",
+            "The theory says that each column is largest in the row of its own power. A conic "
+            "solver gives the exact maximum.",
         ],
         tables=[_table(found, data, how) for data in _sets(found) for how in ("flow", "descent")],
     )

@@ -5,11 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mirrorflow.checks import as_path
 from mirrorflow.claims import PRESETS, Record, read_records
+from mirrorflow.claims.networks import start
+from mirrorflow.claims.reproduce import Preset, tasks
 from mirrorflow.errors import MissingExtraError, RunError
 from mirrorflow.files import make_folder, read_json, write_atomic, write_text
-from mirrorflow.report.parts import Picture
+from mirrorflow.flow import Trajectory
+from mirrorflow.report.assets import templates
+from mirrorflow.report.parts import Picture, Section
+from mirrorflow.report.plane import plane_data
 
 __all__ = ["write_page"]
 
@@ -30,13 +37,15 @@ def write_page(folder: Path) -> Path:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
     try:
-        from jinja2 import Environment, StrictUndefined
-
+        from mirrorflow.report.cards import cards
+        from mirrorflow.report.glossary import GLOSSARY, marker
         from mirrorflow.report.sections import sections
     except ImportError as error:
         raise MissingExtraError(
             f'the page needs {error.name}; pip install "mirrorflow[report]"'
         ) from error
+    environment = templates()
+    environment.filters["mark"] = marker()
     folder = as_path(folder, "folder")
     summary = _summary(folder)
     preset = PRESETS[summary["preset"]]
@@ -44,13 +53,15 @@ def write_page(folder: Path) -> Path:
     records = read_records(folder)
     names = _names(preset, seed)
     chosen: dict[str, Record] = {name: records[name] for name in names if name in records}
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    findings = summary["findings"]
     try:
         made = sections(chosen, list(preset.thresholds))
-        text = environment.from_string(template).render(
-            **{k: summary[k] for k in ("findings", "failed", "preset", "surroundings")},
-            sections=made,
+        text = environment.get_template("page.html").render(
+            **{k: summary[k] for k in ("failed", "preset", "surroundings")},
+            cards=cards(chosen, findings),
+            explorer=_explorer(folder, preset, seed, chosen),
+            sections=_with_findings(made, findings),
+            glossary=GLOSSARY,
         )
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise RunError(
@@ -66,13 +77,40 @@ def write_page(folder: Path) -> Path:
     return page
 
 
+def _with_findings(made: list[Section], findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The sections with the findings of their claims, each finding once."""
+    shown: set[int] = set()
+    out = []
+    for section in made:
+        new = set(section.claims) - shown
+        own = [finding for finding in findings if finding["claim"] in new]
+        out.append({**vars(section), "findings": own, "earlier": set(shown)})
+        shown |= new
+    return out
+
+
+def _explorer(
+    folder: Path, preset: Preset, seed: int, records: dict[str, Record]
+) -> dict[str, Any] | None:
+    """The two-layer nets of the first seed, from the flows that the run left; None without them."""
+    flows = {}
+    for name in sorted(records, key=lambda name: records[name].summary.get("order", 0.0)):
+        path = folder / "flows" / f"{name}.npz"
+        if name.startswith("net-") and name.endswith(f"-{seed}") and path.exists():
+            flows[records[name].summary["map"]] = Trajectory.load(path)
+            summary = records[name].summary
+    if not flows:
+        return None
+    points = torch.tensor(summary["x"], dtype=torch.float64)
+    labels = torch.tensor(summary["y"], dtype=torch.int64)
+    return plane_data(flows, start(preset.units, seed), points, labels)
+
+
 def _save(picture: Picture, folder: Path) -> None:
     write_atomic(folder / picture.file, lambda file: file.write(picture.content))
 
 
-def _names(preset: Any, seed: int) -> list[str]:
-    from mirrorflow.claims.reproduce import tasks
-
+def _names(preset: Preset, seed: int) -> list[str]:
     return [task.name for task in tasks(preset, seed)]
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Certificate", "CertificateFit", "Rung"]
 
@@ -136,6 +139,27 @@ class Certificate:
         if self.residual <= _USUAL * self.expected:
             return f"on its way to a KKT point: the largest residual is {size}, and {beside}"
         return f"not near a KKT point: the largest residual is {size}, where {beside}"
+
+    def plot(self, show: str = "multipliers", *, count: int = 20, ax: Axes | None = None) -> Axes:
+        """Draw the multipliers as areas, or the trade-off of ε and δ.
+
+        The same as `mirrorflow.plot.certificate(certificate)`.
+
+        Args:
+            show: "multipliers" or "tradeoff".
+            count: at most so many points.
+            ax: where to draw; None makes a figure.
+
+        Returns:
+            The matplotlib Axes.
+
+        Raises:
+            TypeError, ValueError: an unknown picture, or a net that does not separate its points.
+            MissingExtraError: matplotlib is not installed.
+        """
+        from mirrorflow.plot.certificates import certificate
+
+        return certificate(self, show, count=count, ax=ax)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON; tensors become lists."""

@@ -28,6 +28,7 @@ from mirrorflow.tabular import data_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 __all__ = ["FlowPoint", "FlowStats", "Outcome", "Trajectory"]
 
@@ -193,6 +194,27 @@ class Trajectory:
         """
         names = [f.name for f in fields(self) if _is_column(f) and getattr(self, f.name).ndim == 1]
         return data_frame({name: getattr(self, name) for name in names})
+
+    def plot(
+        self, show: str = "margin", *, exact: float | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """Draw one quantity against log log t; the same as `mirrorflow.plot.flow(trajectory)`.
+
+        Args:
+            show: "margin", "missing", "gap", "kkt", "log_gauge", "balance" or "loss".
+            exact: the exact max margin, by which margins are divided; None takes the last one.
+            ax: where to draw; None makes a figure.
+
+        Returns:
+            The matplotlib Axes.
+
+        Raises:
+            TypeError, ValueError: an unknown quantity, or a flow that ends before t = 1.
+            MissingExtraError: matplotlib is not installed.
+        """
+        from mirrorflow.plot.trajectories import flow
+
+        return flow(self, show, exact=exact, ax=ax)
 
     def at(self, log_t: float | None = None, *, log_log_t: float | None = None) -> FlowPoint:
         """The flow at time `exp(log_t)`: cubic Hermite interpolation in log log t.
