@@ -1,4 +1,4 @@
-"""The pages on the start, groups and sparse nets: their code runs as printed, their sentences hold."""
+"""The pages for a start, on groups and on sparse nets: their code runs as printed."""
 
 from __future__ import annotations
 
