@@ -8,17 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MEAN, LONGEST, PARAGRAPH = 20, 35, 90
 # Pages that still wait to be rewritten. One that passes must leave the list.
-PAGES_TO_REWRITE = [
-    "docs/choosing-a-map.md",
-    "docs/data.md",
-    "docs/optimizers.md",
-    "docs/results.md",
-    "docs/runs.md",
-    "docs/sweeps.md",
-    "docs/your-own-map.md",
-]
+PAGES_TO_REWRITE = ["docs/results.md"]
 
 FENCE = re.compile(r"^ *(`{3,}|~{3,})")
 ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
