@@ -1,4 +1,4 @@
-"""The pages on groups and on sparse nets: their code runs as printed, their sentences hold."""
+"""The pages for a start, on groups and on sparse nets: their code runs as printed."""
 
 from __future__ import annotations
 
@@ -66,6 +66,18 @@ def test_plots(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         shown = (DOCS / "images" / f"plots-{name}.svg").read_bytes()
         assert b"prefers-color-scheme" in shown
         assert len(shown) < 200_000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_single")
+def test_start(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    names = run("start.md")
+    out = capsys.readouterr().out
+    shares = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("0.weight")]
+    assert shares == pytest.approx([0.23, 0.52, 0.78], abs=0.02)  # what the page says
+    net, x, y = names["net"], names["x"], names["y"]
+    assert float((net(x).argmax(1) == y).double().mean()) > 0.95
 
 
 @pytest.mark.usefixtures("_single")
