@@ -268,6 +268,14 @@ def _losses() -> list[Call]:
                 lambda a=arguments: {**a(), "loss": "exponential", "reduction": "sum"},
             ),
         ]
+    for name in ("log_loss_per_point", "log_loss"):
+        calls.append(
+            Call(
+                f"losses.{name} square",
+                getattr(losses, name),
+                lambda: {"outputs": _x()[:, 0], "y": _x()[:, 1], "loss": "square"},
+            )
+        )
     return calls
 
 
