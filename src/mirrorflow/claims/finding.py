@@ -16,8 +16,9 @@ Verdict = Literal["yes", "no", "noise", "not yet reached"]
 class Finding:
     """A question, what the theory predicts, what was measured, and whether they agree.
 
-    Contract: `claim` is 1, 2 or 3 as in the paper, 0 for a result of others that is repeated; `verdict` follows from the numbers by a rule
-    that the experiment fixed before it ran, stated in `rule`.
+    Contract: `claim` is 1, 2 or 3 as in the paper, 0 for a result of others that is repeated;
+    `verdict` follows from the numbers by a rule that the experiment fixed before it ran, stated in
+    `rule`.
     """
 
     claim: int

@@ -149,7 +149,7 @@ def train_linear_net(
     """
     data = random_labels(_POINTS, _FEATURES, seed=seed)
     rows = data.x * data.y[:, None].to(torch.float64)
-    name = f"linear-net-{kind}-{seed}"
+    name = f"deep-{kind}-{seed}"
     summary: dict[str, Any] = {"kind": kind, "seed": seed, "exact": oracle(kind, rows)}
     flow = mirror_flow(_net(kind, seed), data.x, data.y, Quadratic(), log_t_end=log_t_end)
     net = _net(kind, seed)
@@ -188,7 +188,7 @@ def tasks(seeds: int, first: int) -> list[Task]:
     """One for each net and seed."""
     options = {"log_t_end": _LOG_T, "loss": _LOSS, "steps": _STEPS}
     return [
-        Task(f"linear-net-{kind}-{seed}", train_linear_net, {"kind": kind, "seed": seed, **options})
+        Task(f"deep-{kind}-{seed}", train_linear_net, {"kind": kind, "seed": seed, **options})
         for kind in KINDS
         for seed in range(first, first + seeds)
     ]
@@ -199,9 +199,7 @@ def findings(records: dict[str, Record], seeds: int, first: int) -> list[Finding
     made = []
     for kind in KINDS:
         for how in ("flow", "descent"):
-            found = [
-                records.get(f"linear-net-{kind}-{seed}") for seed in range(first, first + seeds)
-            ]
+            found = [records.get(f"deep-{kind}-{seed}") for seed in range(first, first + seeds)]
             made.append(_judge(kind, how, [r.summary for r in found if r is not None], seeds))
     return made
 
