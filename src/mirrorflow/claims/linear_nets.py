@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import linprog, nnls
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirrorflow.claims.finding import Finding, Verdict, plain
 from mirrorflow.claims.tasks import Record, Task
@@ -63,10 +63,11 @@ def _net(kind: str, seed: int) -> HomogeneousNet:
 
 
 @torch.no_grad()
-def predictor(net: HomogeneousNet) -> Tensor:
+def predictor(net: nn.Module) -> Tensor:
     """β (d,) of a net that computes `⟨β, x⟩`, from its outputs at the unit vectors."""
     first = next(net.parameters())
-    return net(torch.eye(_FEATURES, dtype=first.dtype))
+    beta: Tensor = net(torch.eye(_FEATURES, dtype=first.dtype))
+    return beta
 
 
 def _spectrum(beta: Tensor) -> Tensor:
@@ -167,9 +168,7 @@ def train_linear_net(
     while taken < steps and value > loss * math.log(10):
         value = float(optimizer.step(closure).detach())
         taken += 1
-    followed = flow.net()
-    assert isinstance(followed, HomogeneousNet)
-    for how, end in (("flow", followed), ("descent", net)):
+    for how, end in (("flow", flow.net()), ("descent", net)):
         beta = predictor(end)
         margin = float((rows @ beta).min())
         summary[how] = margin / _size(kind, beta)
