@@ -33,9 +33,9 @@ __all__ = ["BETAS", "MAPS", "findings", "follow_beta", "smallest_sum", "tasks", 
 MAPS = {
     "quadratic": 0.5,
     "power(1.3)": 0.1,
-    "power(3)": 0.05,
-    "hyperbolic_entropy(0.02)": 0.3,
-    "logarithmic(0.1)": 0.3,
+    "power(3)": 0.005,
+    "hyperbolic_entropy(0.02)": 0.8,
+    "logarithmic(0.1)": 0.8,
     "mixed(4)": 0.3,
     "cosh(0.4)": 0.5,
     "exponential": 0.5,
@@ -48,7 +48,7 @@ _SAME = 1e-8  # stationarity and feasibility of an interpolant
 _LAZY, _RICH = 1e-2, 5e-2  # of the ℓ2 distance to the shortest, of the ℓ1 norm over the smallest
 _PRODUCT = 1e-6  # between the diagonal net and hyperbolic entropy
 _POINTS, _FEATURES, _ACTIVE = 12, 30, 3
-_STEPS = 60_000
+_STEPS = 40_000
 _LOG_T = 100.0
 
 
