@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mirrorflow import maps
+from mirrorflow.exact import max_margin
 from mirrorflow.optim import MirrorDescent
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,32 @@ def test_flow(capsys: pytest.CaptureFixture[str]) -> None:
     assert "True" in out.splitlines()
     assert names["table"]["margin"].iloc[-1] == names["flow"].margin[-1] > 0.1
     assert names["both"].to_pandas()["outcome"].tolist() == ["reached", "reached"]
+
+
+@pytest.mark.usefixtures("_single")
+def test_interpolation() -> None:
+    names = run("interpolation.md")
+    exact = names["exact"].weights
+    assert names["flow"].outcome == "interpolates"
+    assert torch.allclose(names["weights"], exact, rtol=0, atol=1e-8)
+    assert float(exact.abs().sum()) < 0.5 * float(names["short"].abs().sum())
+    assert torch.allclose(names["net"].weight.detach(), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_single")
+def test_linear_nets() -> None:
+    names = run("linear-nets.md")
+    exact = max_margin(names["data"].x, names["data"].y, maps.LpHorizon(1)).margin
+    assert float(names["margin"]) == pytest.approx(exact, rel=1e-3)
+
+
+def test_the_figure_of_interpolation(tmp_path: Path) -> None:
+    main = runpy.run_path(str(ROOT / "examples" / "interpolation.py"))["main"]
+    norms = main(str(tmp_path / "figure.png"))
+    assert (tmp_path / "figure.png").stat().st_size > 20_000
+    assert norms["l2"][0] == pytest.approx(norms["least"][1], rel=1e-3)
+    assert norms["l1"][-1] == pytest.approx(norms["least"][0], rel=0.05)
 
 
 @pytest.mark.usefixtures("_single")

@@ -127,7 +127,7 @@ def follow_beta(folder: Path, *, seed: int) -> Record:  # noqa: ARG001
         with torch.no_grad():
             net.weights[0].fill_(math.sqrt(2 * beta))
             net.weights[1].zero_()
-        deep = mirror_flow(net, x, y, "quadratic", log_t_end=_LOG_T, loss="square", tol=1e-9)
+        deep = mirror_flow(net, x, y, "quadratic", log_t_end=_LOG_T, loss="square", tol=1e-7)
         factors = [p.detach() for p in deep.net().parameters()]
         product = factors[0] * factors[1]
         rows.append(

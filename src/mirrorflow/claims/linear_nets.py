@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mirrorflow.claims.finding import Finding, Verdict, plain
 from mirrorflow.claims.tasks import Record, Task
 from mirrorflow.data import random_labels
+from mirrorflow.errors import MirrorFlowError
 from mirrorflow.exact.extra import load_cvxpy, solve
 from mirrorflow.flow import mirror_flow
 from mirrorflow.losses import log_loss
@@ -108,9 +109,12 @@ def oracle(kind: str, rows: Tensor) -> float | None:
         transform = np.fft.fft(np.eye(d))
         parts = cvxpy.vstack([transform.real @ w, transform.imag @ w])
         size = cvxpy.sum(cvxpy.norm(parts, 2, axis=0))
-    problem = cvxpy.Problem(cvxpy.Minimize(size), [a @ w >= 1])
-    solve(problem)
-    return 1.0 / float(problem.value)
+    gamma = cvxpy.Variable()
+    problem = cvxpy.Problem(cvxpy.Maximize(gamma), [a @ w >= gamma, size <= 1])
+    status = solve(problem)
+    if problem.value is None:
+        raise MirrorFlowError(f"the conic solver ended with status {status!r} on {kind!r}")
+    return float(problem.value)
 
 
 def stationarity(kind: str, rows: Tensor, beta: Tensor) -> float:

@@ -79,7 +79,7 @@ PRESETS = {
         powers=p_descent.SETS,
     ),
     **{
-        name: Preset(seeds=3, digit_seeds=0, thresholds=(), steps=0, units=0, points=0, other=name)
+        name: Preset(seeds=1, digit_seeds=0, thresholds=(), steps=0, units=0, points=0, other=name)
         for name in _OTHERS
     },
 }
