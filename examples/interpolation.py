@@ -25,8 +25,8 @@ from mirrorflow.maps import HyperbolicEntropy
 
 def main(path: str = "interpolation.png") -> dict[str, list[float]]:
     """Solve, draw, and return the norms by β."""
-    data = sparse_targets(n=12, d=30, active=3, seed=0)
-    x, y = data.x / 30**0.5, data.y / 30**0.5
+    data = sparse_targets(n=20, d=40, active=3, seed=0)
+    x, y = data.x / 40**0.5, data.y / 40**0.5
     betas = np.logspace(1, -6, 29)
     ends = [min_bregman(x, y, HyperbolicEntropy(float(b))).weights for b in betas]
     sums = [float(w.abs().sum()) for w in ends]
@@ -41,7 +41,7 @@ def main(path: str = "interpolation.png") -> dict[str, list[float]]:
     left.axhline(float(short.norm()), color=orange, linestyle=":", label="least ℓ2 norm (SVD)")
     left.set(
         xscale="log",
-        xlabel="β of hyperbolic entropy (rich on the right)",
+        xlabel="β of hyperbolic entropy",
         ylabel="norm of the interpolant",
         title="β leads from the shortest to the sparsest",
         ylim=(0, 1.25 * max(sums)),
@@ -49,9 +49,13 @@ def main(path: str = "interpolation.png") -> dict[str, list[float]]:
     left.invert_xaxis()
     left.legend(fontsize=8, loc="upper right", ncols=2)
     at = np.arange(len(short))
-    right.bar(at - 0.2, short, 0.4, color=orange, label="shortest solution")
-    right.bar(at + 0.2, ends[-1], 0.4, color=blue, label="β = 1e-6")
-    right.set(xlabel="weight", ylabel="value", title="Three weights carry the rich solution")
+    right.bar(at - 0.2, short.numpy(), 0.4, color=orange, label="shortest solution")
+    right.bar(at + 0.2, ends[-1].numpy(), 0.4, color=blue, label="β = 1e-6")
+    right.set(
+        xlabel="index of the weight",
+        ylabel="value of the weight",
+        title="The rich solution has three weights",
+    )
     right.legend(fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
