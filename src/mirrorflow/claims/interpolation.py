@@ -65,7 +65,7 @@ def smallest_sum(x: Tensor, y: Tensor) -> float:
     """The least `‖w‖₁` with `Xw = y`, by a linear program (HiGHS)."""
     a = x.numpy()
     found = linprog(np.ones(2 * a.shape[1]), A_eq=np.hstack([a, -a]), b_eq=y.numpy())
-    return float(found.fun)
+    return math.nan if found.fun is None else float(found.fun)
 
 
 def train_map(

@@ -72,7 +72,8 @@ def predictor(net: nn.Module) -> Tensor:
 
 
 def _spectrum(beta: Tensor) -> Tensor:
-    return torch.fft.fft(beta)
+    out: Tensor = torch.fft.fft(beta)
+    return out
 
 
 def _size(kind: str, beta: Tensor) -> float:
@@ -99,7 +100,7 @@ def oracle(kind: str, rows: Tensor) -> float | None:
     n, d = a.shape
     if kind == "diagonal-2":
         found = linprog(np.ones(2 * d), A_ub=-np.hstack([a, -a]), b_ub=-np.ones(n))
-        return 1.0 / float(found.fun)
+        return 1.0 / float(found.fun or math.nan)
     if kind.endswith("-3") and not kind.startswith("full"):
         return None
     cvxpy = load_cvxpy()

@@ -50,7 +50,7 @@ class Preset:
     other: str = ""
 
 
-_OTHERS = {"interpolation": interpolation, "linear-nets": linear_nets}
+_OTHERS: dict[str, Any] = {"interpolation": interpolation, "linear-nets": linear_nets}
 
 
 PRESETS = {
@@ -148,7 +148,8 @@ def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Fin
     if preset.powers:
         return p_descent.findings(records, preset.powers, preset.seeds, seed)
     if preset.other:
-        return _OTHERS[preset.other].findings(records, preset.seeds, seed)
+        judge: Callable[..., list[Finding]] = _OTHERS[preset.other].findings
+        return judge(records, preset.seeds, seed)
     return [
         *one_limit.findings(records, preset.seeds, seed),
         *slowness.findings(records),
@@ -164,7 +165,8 @@ def tasks(preset: Preset, seed: int) -> list[Task]:
     if preset.powers:
         return p_descent.tasks(preset.powers, preset.seeds, seed)
     if preset.other:
-        return _OTHERS[preset.other].tasks(preset.seeds, seed)
+        plan: Callable[..., list[Task]] = _OTHERS[preset.other].tasks
+        return plan(preset.seeds, seed)
     # The long ones first, so that no core waits at the end.
     return [
         *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],

@@ -299,7 +299,7 @@ class _Recorder:
         if model.rows is not None:
             return z.copy(), 0.0
         rows = model.jacobian()
-        nu: Array = np.linalg.lstsq(rows.T, z, rcond=None)[0]
+        nu = np.asarray(np.linalg.lstsq(rows.T, z, rcond=None)[0], np.float64)
         size = float(np.linalg.norm(z))
         return nu, float(np.linalg.norm(z - nu @ rows)) / size if size > 0 else 0.0
 

@@ -64,7 +64,8 @@ class Circular(HomogeneousNet):
         total = torch.fft.rfft(self.weights[0])
         for weight in list(self.weights)[1:]:
             total = total * torch.fft.rfft(weight)
-        return torch.fft.irfft(total, n=self.d)
+        out: Tensor = torch.fft.irfft(total, n=self.d)
+        return out
 
     def activations(self, x: Tensor) -> tuple[Tensor, ...]:
         """The features after each convolution, (n, 1, d) each: one channel."""

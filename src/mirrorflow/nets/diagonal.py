@@ -67,7 +67,7 @@ class Diagonal(HomogeneousNet):
     @property
     def predictor(self) -> Tensor:
         """`w_1 ⊙ … ⊙ w_L`, (d,): the weights of the linear model that the net computes."""
-        out = self.weights[0]
+        out: Tensor = self.weights[0]
         for weight in list(self.weights)[1:]:
             out = out * weight
         return out
@@ -82,4 +82,5 @@ class Diagonal(HomogeneousNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, d) to (n,)."""
-        return flatten_input(x, self.weights[0], bias=False) @ self.predictor
+        out: Tensor = flatten_input(x, self.weights[0], bias=False) @ self.predictor
+        return out
