@@ -52,8 +52,8 @@ def test_interpolation() -> None:
     exact = names["exact"].weights
     assert names["flow"].outcome == "interpolates"
     assert torch.allclose(names["weights"], exact, rtol=0, atol=1e-8)
-    assert float(exact.abs().sum()) < 0.75 * float(names["short"].abs().sum())
-    assert torch.allclose(names["net"].weight.detach(), exact, rtol=0, atol=1e-6)
+    assert float(exact.abs().sum()) < 0.9 * float(names["short"].abs().sum())
+    assert torch.allclose(names["net"].weight.detach(), exact, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
