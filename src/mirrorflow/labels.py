@@ -72,7 +72,7 @@ def as_labels(y: Any, classes: int | None, *, points: int | None = None, name: s
     return whole
 
 
-def as_targets(y: Any, shape: tuple[int, ...], *, name: str = "y") -> Tensor:
+def as_targets(y: Any, shape: tuple[int, ...], *, name: str = "y", of: str = "outputs") -> Tensor:
     """Real targets of the square loss, one for each output of each point.
 
     Integers and booleans are refused: they are class labels more often than not, and a loss that
@@ -82,6 +82,7 @@ def as_targets(y: Any, shape: tuple[int, ...], *, name: str = "y") -> Tensor:
         y: floating-point and finite: a tensor, an array or a list.
         shape: of the outputs, (n,) or (n, C); (n, 1) counts as (n,).
         name: how a message calls `y`.
+        of: how a message calls what the targets belong to.
 
     Returns:
         A detached tensor of that shape, in float64 if `y` is no tensor of another kind of floats.
@@ -102,7 +103,7 @@ def as_targets(y: Any, shape: tuple[int, ...], *, name: str = "y") -> Tensor:
     if tuple(targets.shape) != tuple(shape):
         raise ValueError(
             f"{name} has shape {tuple(targets.shape)}; the square loss takes one target an output, "
-            f"shape {tuple(shape)}"
+            f"shape {tuple(shape)} for these {of}"
         )
     if not _hidden(targets) and not bool(torch.isfinite(targets).all()):
         first = int((~torch.isfinite(targets)).nonzero()[0][0])

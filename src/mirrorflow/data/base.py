@@ -145,7 +145,7 @@ def check_points(
             raise ValueError(
                 f"classes = {shown(classes)} with real targets, which have no classes; pass None"
             )
-        return x, as_targets(y, (len(x),), name=ys)
+        return x, as_targets(y, (len(x),), name=ys, of=f"points {xs}")
     labels = as_labels(y, classes, name=ys)
     if len(labels) != len(x):
         raise ValueError(

@@ -173,7 +173,7 @@ def _problem(
             f"x has shape {tuple(points.shape)}; pass points (n, d), or (n, a, b) for matrix "
             "weights"
         )
-    targets = as_targets(y, (len(points),)).to("cpu", torch.float64)
+    targets = as_targets(y, (len(points),), of="points x").to("cpu", torch.float64)
     mirror = as_map(mirror_map)
     if not isinstance(mirror, MirrorMap):
         raise TypeError(f"mirror_map = {shown(mirror_map)}; pass one map, or its text")
