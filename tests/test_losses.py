@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import mpmath
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrorflow.losses import log_loss, log_softplus, margins, pairwise_margins
+from mirrorflow.losses import log_loss, log_loss_per_point, log_softplus, margins, pairwise_margins
 
 
 def exact(outputs: list[list[float]], y: list[int], loss: str) -> tuple[mpmath.mpf, list[float]]:
@@ -98,3 +100,39 @@ def test_one_column_is_a_binary_net() -> None:
     f, y = torch.randn(5), torch.tensor([1, -1, 1, 1, -1])
     assert log_loss(f[:, None], y).item() == log_loss(f, y).item()
     assert torch.equal(margins(f[:, None], y), margins(f, y))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-3, 1.0, 1e150])
+def test_the_square_loss_in_the_log_domain(scale: float) -> None:
+    residuals = torch.tensor([[0.3, -0.4], [1.2, 0.5]], dtype=torch.float64)
+    f = (scale * residuals).requires_grad_()
+    y = torch.zeros_like(residuals)
+    value = log_loss(f, y, "square")
+    (grad,) = torch.autograd.grad(value, f)
+    want = math.log(0.5 * (0.25 + 1.69) / 2) + 2 * math.log(scale)
+    assert value.item() == pytest.approx(want, rel=1e-14)
+    assert (grad * scale).numpy() == pytest.approx(residuals.numpy() / 0.97, rel=1e-13)
+    each = log_loss_per_point(f.detach(), y, "square")
+    assert each.tolist() == pytest.approx(
+        [math.log(0.125) + 2 * math.log(scale), math.log(0.845) + 2 * math.log(scale)]
+    )
+    one = log_loss(f.detach()[:, :1], y[:, 0], "square", reduction="sum")
+    assert one.item() == pytest.approx(math.log(0.765) + 2 * math.log(scale))
+
+
+def test_a_perfect_fit_has_no_slope() -> None:
+    f = torch.tensor([0.5, 2.0], requires_grad=True)
+    value = log_loss(f, f.detach(), "square")
+    value.exp().backward()
+    assert value.item() == -math.inf
+    assert f.grad is not None
+    assert f.grad.tolist() == [0.0, 0.0]
+
+
+def test_class_labels_are_no_targets() -> None:
+    with pytest.raises(TypeError, match=r"dtype torch.int64, as class labels have"):
+        log_loss(torch.randn(3), torch.tensor([1, -1, 1]), "square")
+    with pytest.raises(ValueError, match=r"one target an output, shape \(3, 2\)"):
+        log_loss(torch.randn(3, 2), torch.randn(3), "square")
+    with pytest.raises(ValueError, match="NaN or infinity, first in point 1"):
+        log_loss(torch.randn(2), torch.tensor([1.0, math.nan]), "square")

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mirrorflow import maps
+from mirrorflow.exact import max_margin
 from mirrorflow.optim import MirrorDescent
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +79,32 @@ def test_start(capsys: pytest.CaptureFixture[str]) -> None:
     assert shares == pytest.approx([0.23, 0.52, 0.78], abs=0.02)  # what the page says
     net, x, y = names["net"], names["x"], names["y"]
     assert float((net(x).argmax(1) == y).double().mean()) > 0.95
+
+
+@pytest.mark.usefixtures("_single")
+def test_interpolation() -> None:
+    names = run("interpolation.md")
+    exact = names["exact"].weights
+    assert names["flow"].outcome == "interpolates"
+    assert torch.allclose(names["weights"], exact, rtol=0, atol=1e-8)
+    assert float(exact.abs().sum()) < 0.9 * float(names["short"].abs().sum())
+    assert torch.allclose(names["net"].weight.detach(), exact, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_single")
+def test_linear_nets() -> None:
+    names = run("linear-nets.md")
+    exact = max_margin(names["data"].x, names["data"].y, maps.LpHorizon(1)).margin
+    assert float(names["margin"]) == pytest.approx(exact, rel=1e-3)
+
+
+def test_the_figure_of_interpolation(tmp_path: Path) -> None:
+    main = runpy.run_path(str(ROOT / "examples" / "interpolation.py"))["main"]
+    norms = main(str(tmp_path / "figure.png"))
+    assert (tmp_path / "figure.png").stat().st_size > 20_000
+    assert norms["l2"][0] == pytest.approx(norms["least"][1], rel=1e-3)
+    assert norms["l1"][-1] == pytest.approx(norms["least"][0], rel=0.05)
 
 
 @pytest.mark.usefixtures("_single")

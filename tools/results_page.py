@@ -245,7 +245,7 @@ def _pruning(rows: list[Row]) -> dict[str, str]:
 
 def _reproduce(rows: list[Row]) -> dict[str, str]:
     made = {}
-    for claim in (1, 2, 3):
+    for claim in (0, 1, 2, 3):
         lines = [
             [r["question"], r["prediction"], r["measured"], r["verdict"]]
             for r in rows

@@ -1,9 +1,10 @@
-"""Labels: what they may be, and the one conversion that every function applies to them first.
+"""Labels and targets: what they may be, and the conversion that every function applies first.
 
-There are two doors. `as_labels` is that of functions: the labels of a net with one output are ±1,
+There are three doors. `as_labels` is that of functions: the labels of a net with one output are ±1,
 those of a net with C outputs are the class indices 0 … C−1, and nothing is guessed. `read_labels`
 is that of data files, where people keep whatever their classes are called: it numbers them, and
-says how in a note. Behind both, labels are int64 of shape (n,).
+says how in a note. Behind both, labels are int64 of shape (n,). `as_targets` takes the real numbers
+that the square loss fits, and no class labels.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from mirrorflow.checks import as_integer, as_tensor, shown
 
-__all__ = ["Labels", "as_labels", "read_labels"]
+__all__ = ["Labels", "as_labels", "as_targets", "read_labels"]
 
 _Array = NDArray[Any]
 _SHOWN = 5
@@ -69,6 +70,45 @@ def as_labels(y: Any, classes: int | None, *, points: int | None = None, name: s
     if not _hidden(labels):
         _check_values(labels, whole, classes, name)
     return whole
+
+
+def as_targets(y: Any, shape: tuple[int, ...], *, name: str = "y", of: str = "outputs") -> Tensor:
+    """Real targets of the square loss, one for each output of each point.
+
+    Integers and booleans are refused: they are class labels more often than not, and a loss that
+    fits their numbers would mean something else. `y.double()` says that they are meant.
+
+    Args:
+        y: floating-point and finite: a tensor, an array or a list.
+        shape: of the outputs, (n,) or (n, C); (n, 1) counts as (n,).
+        name: how a message calls `y`.
+        of: how a message calls what the targets belong to.
+
+    Returns:
+        A detached tensor of that shape, in float64 if `y` is no tensor of another kind of floats.
+
+    Raises:
+        TypeError: integers, booleans, text, objects or complex numbers.
+        ValueError: another shape, or NaN or infinity.
+    """
+    targets = as_tensor(y, name).detach()
+    if not targets.is_floating_point():
+        raise TypeError(
+            f"{name} has dtype {targets.dtype}, as class labels have, but the square loss fits "
+            f"real targets; pass {name}.double() if these numbers are the targets, or a loss for "
+            'classes ("cross_entropy")'
+        )
+    if targets.ndim == 2 and targets.shape[1] == 1 and len(shape) == 1:
+        targets = targets[:, 0]
+    if tuple(targets.shape) != tuple(shape):
+        raise ValueError(
+            f"{name} has shape {tuple(targets.shape)}; the square loss takes one target an output, "
+            f"shape {tuple(shape)} for these {of}"
+        )
+    if not _hidden(targets) and not bool(torch.isfinite(targets).all()):
+        first = int((~torch.isfinite(targets)).nonzero()[0][0])
+        raise ValueError(f"{name} holds NaN or infinity, first in point {first}; drop that point")
+    return targets
 
 
 def _check_values(labels: Tensor, whole: Tensor, classes: int | None, name: str) -> None:
@@ -153,14 +193,20 @@ def _refuse(labels: Tensor, whole: Tensor, good: Tensor, classes: int | None, na
     bits = 8 * labels.dtype.itemsize
     if str(labels.dtype).startswith("torch.uint") and values == [2**bits - 1]:
         text += f", which is -1 wrapped around in {bits} bits without a sign,"
+    hint = ""
+    if labels.is_floating_point() and bool((bad != bad.round()).any()):
+        hint = (
+            '. Real targets have no margin: with loss = "square" a linear model ends at the '
+            "interpolant of exact.min_bregman; for other nets no limit is known here"
+        )
     if classes is None:
         raise ValueError(
             f"{text} but binary labels are -1 and +1; a net with one output takes labels -1 and +1 "
-            f"(from 0/1: 2*{name} - 1), a net with C outputs class indices 0 ... C-1"
+            f"(from 0/1: 2*{name} - 1), a net with C outputs class indices 0 ... C-1{hint}"
         )
     raise ValueError(
         f"{text} but class indices are 0 ... {classes - 1} (classes = {classes}); pass integer "
-        f"labels 0 ... {classes - 1} (from 1 ... {classes}: {name} - 1)"
+        f"labels 0 ... {classes - 1} (from 1 ... {classes}: {name} - 1){hint}"
     )
 
 

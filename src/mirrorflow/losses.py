@@ -4,6 +4,10 @@ With `a_i = log Σ_{k≠y_i} exp(−q_{ik})` (`−q_i` for a binary net) every l
 `a_i`: exponential `log ℓ_i = a_i`, logistic and cross-entropy `log ℓ_i = log log(1 + e^{a_i})`, and
 `log ℓ = logsumexp_i log ℓ_i (− log n for the mean)`. Autograd through `log_loss` is the normalised
 gradient `∇ℓ/ℓ`, exact to rounding at any loss.
+
+The square loss `ℓ_i = ½ Σ_c (f_{ic} − y_{ic})²` is the one that fits real targets. It has no
+margins: nets that reach zero stay where they are, and which of the zeros they reach is decided by
+the mirror map and the start (`exact.min_bregman`).
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mirrorflow.checks import as_choice, as_tensor
-from mirrorflow.labels import as_labels
+from mirrorflow.labels import as_labels, as_targets
 
 __all__ = [
     "Loss",
@@ -29,7 +33,7 @@ __all__ = [
     "pairwise_margins",
 ]
 
-Loss = Literal["exponential", "logistic", "cross_entropy"]
+Loss = Literal["exponential", "logistic", "cross_entropy", "square"]
 Reduction = Literal["mean", "sum"]
 
 
@@ -151,15 +155,19 @@ def log_loss_per_point(outputs: Tensor, y: Tensor, loss: Loss = "cross_entropy")
 
     Args:
         outputs: (n,), (n, 1) or (n, C), see `check_labels`.
-        y: (n,) labels.
-        loss: "exponential", or "logistic" = "cross_entropy" (one formula, binary and multiclass).
+        y: (n,) labels; for "square" real targets, (n,) or (n, C) like the outputs.
+        loss: "exponential", "logistic" = "cross_entropy" (one formula, binary and multiclass), or
+            "square".
 
     Raises:
-        TypeError: outputs or labels that are not numbers, or a loss that is not text.
+        TypeError: outputs or labels that are not numbers, class labels for "square", or a loss
+            that is not text.
         ValueError: an unknown loss, or labels that do not fit (see `check_labels`).
     """
     as_choice(loss, "loss", get_args(Loss))
     outputs = _outputs(outputs)
+    if loss == "square":
+        return _log_half_square(_residuals(outputs, y), per_point=True)
     q = _pairwise(outputs, _labels(outputs, y))
     a = -q[:, 0] if q.shape[1] == 1 else torch.logsumexp(-q, dim=1)
     return a if loss == "exponential" else log_softplus(a)
@@ -178,7 +186,7 @@ def log_loss(
 
     Args:
         outputs: (n,), (n, 1) or (n, C), n ≥ 1.
-        y: (n,) labels, ±1 or class indices, of any integer type.
+        y: (n,) labels, ±1 or class indices, of any integer type; real targets for "square".
         loss: see `log_loss_per_point`.
         reduction: "mean", the convention of training, or "sum", that of the theory.
 
@@ -188,8 +196,33 @@ def log_loss(
             `check_labels`).
     """
     as_choice(reduction, "reduction", get_args(Reduction))
-    each = log_loss_per_point(outputs, y, loss)
-    if not len(each):
+    as_choice(loss, "loss", get_args(Loss))
+    outputs = _outputs(outputs)
+    if outputs.ndim and not len(outputs):
         raise ValueError("outputs have shape (0, ...): the loss of no points is not defined")
-    total = torch.logsumexp(each, dim=0)
+    if loss == "square":
+        total = _log_half_square(_residuals(outputs, y), per_point=False)
+        each = outputs
+    else:
+        each = log_loss_per_point(outputs, y, loss)
+        total = torch.logsumexp(each, dim=0)
     return total - math.log(len(each)) if reduction == "mean" else total
+
+
+def _residuals(outputs: Tensor, y: Tensor) -> Tensor:
+    """`f − y`, (n, 1) or (n, C)."""
+    _classes(outputs)
+    targets = as_targets(y, tuple(outputs.shape)).to(outputs.device, outputs.dtype)
+    return (outputs - targets).reshape(len(outputs), -1)
+
+
+def _log_half_square(residuals: Tensor, *, per_point: bool) -> Tensor:
+    """`log ½Σr²` by rows, or of all: −∞ with gradient 0 where every residual is zero."""
+    rows = residuals if per_point else residuals.reshape(1, -1)
+    # In units of the largest, since the square of a small residual leaves the floats.
+    top = rows.detach().abs().amax(1)
+    unit = torch.where(top > 0, top, 1.0)
+    total = (rows / unit[:, None]).square().sum(1)
+    zero = torch.where(top > 0, total, 1.0).log() + 2 * unit.log() - math.log(2)
+    value = torch.where(top > 0, zero, -math.inf)
+    return value if per_point else value[0]

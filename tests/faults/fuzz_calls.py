@@ -234,6 +234,14 @@ def _nets() -> list[Call]:
                 "kernel": 3, "global_pool": False, "init_scale": 1.0, "generator": _generator(),
             },
         ),
+        *(
+            Call(
+                f"nets.{kind.__name__}",
+                kind,
+                lambda: {"d": 4, "depth": 2, "init_scale": 1.0, "generator": _generator()},
+            )
+            for kind in (nets.Diagonal, nets.Circular)
+        ),
         Call(
             "nets.ConvLayer", nets.ConvLayer, lambda: {"channels": 2, "pool": "none", "linear": 0}
         ),
@@ -269,6 +277,14 @@ def _losses() -> list[Call]:
                 lambda a=arguments: {**a(), "loss": "exponential", "reduction": "sum"},
             ),
         ]
+    for name in ("log_loss_per_point", "log_loss"):
+        calls.append(
+            Call(
+                f"losses.{name} square",
+                getattr(losses, name),
+                lambda: {"outputs": _x()[:, 0], "y": _x()[:, 1], "loss": "square"},
+            )
+        )
     return calls
 
 
@@ -295,6 +311,11 @@ def _data() -> list[Call]:
             "data.teacher",
             data.teacher,
             lambda: {"n": 10, "d": 2, "units": 3, "n_test": 4, "seed": 0},
+        ),
+        Call(
+            "data.sparse_targets",
+            data.sparse_targets,
+            lambda: {"n": 5, "d": 7, "active": 2, "n_test": 3, "seed": 0},
         ),
         Call("data.digits", data.digits, lambda: {"test_share": 0.2, "seed": 0}),
         Call("data.load", data.load, lambda: {"name": "digits"}),
@@ -412,6 +433,21 @@ def _exact() -> list[Call]:
             "exact.max_margin l1",
             exact.max_margin,
             lambda: {**given(), "horizon": maps.LpHorizon(1)},
+        ),
+        Call(
+            "exact.min_bregman",
+            exact.min_bregman,
+            lambda: {
+                "x": _x().T, "y": _x()[0], "mirror_map": maps.Quadratic(), "start": _x()[:, 1],
+            },
+        ),
+        Call(
+            "exact.interpolation_certificate",
+            exact.interpolation_certificate,
+            lambda: {
+                "x": _x().T, "y": _x()[0], "mirror_map": maps.Quadratic(), "weights": _x()[:, 0],
+                "start": _x()[:, 1],
+            },
         ),
         Call(
             "exact.two_layer_max_margin",

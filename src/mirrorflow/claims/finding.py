@@ -16,9 +16,10 @@ Verdict = Literal["yes", "no", "noise", "not yet reached"]
 class Finding:
     """A question, what the theory predicts, what was measured, and whether they agree.
 
-    Contract: `claim` is 1, 2 or 3 as in the paper; `verdict` follows from the numbers by a rule
-    that the experiment fixed before it ran, stated in `rule`. `subject` is what was asked in a few
-    words, `reason` a sentence that says why the verdict is not "yes" (empty if it is).
+    Contract: `claim` is 1, 2 or 3 as in the paper, 0 for a result of others that is repeated;
+    `verdict` follows from the numbers by a rule that the experiment fixed before it ran, stated in
+    `rule`. `subject` is what was asked in a few words, `reason` a sentence that says why the
+    verdict is not "yes" (empty if it is).
     """
 
     claim: int

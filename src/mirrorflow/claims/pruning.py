@@ -132,7 +132,7 @@ def train_pruned(
         validate: hold out a sixth of the training set, and measure on it in place of the test set.
     """
     begun = time.monotonic()
-    points = load(data, **({"n": n} if n else {})).to(torch.float32)
+    points = load(data, **_points(n)).to(torch.float32)
     held = torch.arange(len(points.x)) % _VALIDATION == 0
     train = torch.arange(len(points.x))[~held] if validate else torch.arange(len(points.x))
     g = torch.Generator().manual_seed(seed)
@@ -290,13 +290,17 @@ def _placed(data: str) -> str:
     return os.path.abspath(os.path.expanduser(data)) if data.endswith(".npz") else data
 
 
+def _points(n: int) -> dict[str, Any]:
+    return {"n": n} if n else {}
+
+
 def _check_data(data: str, n: int) -> str | None:
     """The fingerprint of a user's file; the sets that have a name are compared when they are read.
 
     Raises:
         ValueError: no classes or no test set.
     """
-    points = load(data, **({"n": n} if n else {}))
+    points = load(data, **_points(n))
     if points.classes is None or not len(points.x_test):
         raise ValueError(
             f"data = {data!r} has {'labels ±1' if points.classes is None else 'no test set'}; the "

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.checks import as_choice, as_function, as_integer, as_path
-from mirrorflow.claims import digits, images, networks, one_limit, p_descent, slowness
+from mirrorflow.claims import (
+    digits,
+    images,
+    interpolation,
+    linear_nets,
+    networks,
+    one_limit,
+    p_descent,
+    slowness,
+)
 from mirrorflow.claims.finding import Finding
 from mirrorflow.claims.tasks import Record, Task, read_records, run_tasks
 from mirrorflow.files import write_json
@@ -26,7 +35,8 @@ class Preset:
     """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes.
 
     With `images` there are only the linear nets on these data sets (see `images.SETS`), with
-    `powers` only the table of p-descent on these (see `p_descent.SETS`).
+    `powers` only the table of p-descent on these (see `p_descent.SETS`), with `other` only the
+    experiments of that claim ("interpolation", "linear-nets").
     """
 
     seeds: int
@@ -37,6 +47,10 @@ class Preset:
     points: int
     images: tuple[str, ...] = ()
     powers: tuple[str, ...] = ()
+    other: str = ""
+
+
+_OTHERS: dict[str, Any] = {"interpolation": interpolation, "linear-nets": linear_nets}
 
 
 PRESETS = {
@@ -64,6 +78,10 @@ PRESETS = {
         points=0,
         powers=p_descent.SETS,
     ),
+    **{
+        name: Preset(seeds=1, digit_seeds=0, thresholds=(), steps=0, units=0, points=0, other=name)
+        for name in _OTHERS
+    },
 }
 
 
@@ -129,6 +147,9 @@ def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Fin
         return images.findings(records, preset.images, preset.seeds, seed)
     if preset.powers:
         return p_descent.findings(records, preset.powers, preset.seeds, seed)
+    if preset.other:
+        judge: Callable[..., list[Finding]] = _OTHERS[preset.other].findings
+        return judge(records, preset.seeds, seed)
     return [
         *one_limit.findings(records, preset.seeds, seed),
         *slowness.findings(records),
@@ -143,6 +164,9 @@ def tasks(preset: Preset, seed: int) -> list[Task]:
         return images.tasks(preset.images, preset.seeds, seed, preset.thresholds)
     if preset.powers:
         return p_descent.tasks(preset.powers, preset.seeds, seed)
+    if preset.other:
+        plan: Callable[..., list[Task]] = _OTHERS[preset.other].tasks
+        return plan(preset.seeds, seed)
     # The long ones first, so that no core waits at the end.
     return [
         *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],

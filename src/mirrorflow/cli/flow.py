@@ -54,10 +54,13 @@ def flow(
     init_scale: Annotated[float, typer.Option(help="Factor on the initial weights.")] = 1.0,
     eps: Annotated[float, typer.Option(help="Smoothing of the ReLU.")] = 1e-2,
     seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 0,
-    loss: Annotated[str, typer.Option(help="exponential, logistic or cross_entropy.")] = (
+    loss: Annotated[str, typer.Option(help="exponential, logistic, cross_entropy or square.")] = (
         "exponential"
     ),
-    log_t_end: Annotated[float, typer.Option(help="Natural logarithm of the last time.")] = 1e30,
+    log_t_end: Annotated[
+        float | None,
+        typer.Option(help="Natural logarithm of the last time; default 1e30, 100 for square."),
+    ] = None,
     tol: Annotated[
         float | None, typer.Option(help="Error per step; default 1e-4, 1e-5 for p > 2.")
     ] = None,
@@ -90,8 +93,16 @@ def flow(
         if figure.suffix.lower() not in _FORMATS:
             raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
         make_folder(figure.parent)  # before hours of work that it would lose
+    square = loss == "square"
+    if square and figure is not None:
+        raise ValueError(
+            f'figure = {str(figure)!r} shows margins, which loss = "square" does not have; leave '
+            "it out"
+        )
+    if log_t_end is None:
+        log_t_end = 100.0 if square else 1e30
     console = Console(stderr=as_json)
-    points = load(data, **data_options(data_option or []))
+    points = load(data, targets=square, **data_options(data_option or []))
     if len(points.x) > _MANY:
         Console(stderr=True).print(
             f"{points.name} has {len(points.x):,} points; a step of the late phase solves an "
@@ -130,7 +141,7 @@ def flow(
                 loss=loss,  # type: ignore[arg-type]
                 tol=tol,
                 max_steps=max_steps,
-                checkpoint=None if save is None else save / f"{name}.checkpoint.npz",
+                checkpoint=None if save is None or square else save / f"{name}.checkpoint.npz",
                 callback=show,
             )
             if verify and flows[text].outcome != "stalled":

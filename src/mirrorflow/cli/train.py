@@ -30,8 +30,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, mnist, fashion_mnist, cifar10, blobs, random_labels, teacher, or an "
-            ".npz file."
+            help="digits, mnist, fashion_mnist, cifar10, blobs, random_labels, teacher, "
+            "sparse_targets, or an .npz file."
         ),
     ] = None,
     data_dir: Annotated[
@@ -57,6 +57,10 @@ def train(
     ] = None,
     lr: Annotated[
         str | None, typer.Option(help='A number or, for the mirror optimizers, "auto".')
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="cross_entropy, logistic, exponential, or square with real targets."),
     ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Of a numeric lr: constant, linear or cosine.")
@@ -121,6 +125,7 @@ def train(
         "mirror_map": layer_maps(mirror_map) if mirror_map else None,
         "optimizer": optimizer,
         "lr": _number(lr, "lr") if lr not in (None, "auto") else lr,
+        "loss": loss,
         "schedule": schedule,
         "steps": steps,
         "epochs": epochs,

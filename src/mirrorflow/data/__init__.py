@@ -8,7 +8,7 @@ from mirrorflow.data.files import VISION, cache_folder, check_file, find, locate
 from mirrorflow.data.fingerprint import fingerprint
 from mirrorflow.data.images import Images
 from mirrorflow.data.load import SOURCES, load
-from mirrorflow.data.synthetic import blobs, one_point, random_labels, teacher
+from mirrorflow.data.synthetic import blobs, one_point, random_labels, sparse_targets, teacher
 from mirrorflow.data.vision import cifar10, fashion_mnist, mnist
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "mnist",
     "one_point",
     "random_labels",
+    "sparse_targets",
     "teacher",
 ]

@@ -31,7 +31,8 @@ def fingerprint(dataset: Dataset) -> str:
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"dataset is a {type(dataset).__name__}; pass a data.Dataset")
-    digest = hashlib.sha256(f"classes={dataset.classes}".encode())
+    kind = "targets" if dataset.targets else dataset.classes
+    digest = hashlib.sha256(f"classes={kind}".encode())
     for key in ("x", "y", "x_test", "y_test"):
         values: Tensor = getattr(dataset, key)
         digest.update(f";{key}{tuple(values.shape)}".encode())

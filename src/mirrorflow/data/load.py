@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mirrorflow.checks import shown
+from mirrorflow.checks import as_flag, shown
 from mirrorflow.data.base import Dataset
 from mirrorflow.data.digits import digits
-from mirrorflow.data.synthetic import blobs, one_point, random_labels, teacher
+from mirrorflow.data.synthetic import blobs, one_point, random_labels, sparse_targets, teacher
 from mirrorflow.data.vision import cifar10, fashion_mnist, mnist
 from mirrorflow.errors import DataError
 from mirrorflow.labels import read_labels
@@ -32,11 +32,12 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
     "mnist": mnist,
     "one_point": one_point,
     "random_labels": random_labels,
+    "sparse_targets": sparse_targets,
     "teacher": teacher,
 }
 
 
-def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
+def load(name: str | os.PathLike[str], *, targets: bool = False, **options: Any) -> Dataset:
     """The data set `name`, or the arrays `x` and `y` (and `x_test`, `y_test`) of an .npz file.
 
     Points of a file are read as float64 and not scaled; what its labels may be and how they are
@@ -45,6 +46,7 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
 
     Args:
         name: a key of `SOURCES`, or a path that ends in ".npz".
+        targets: read the `y` of a file as real targets, of the square loss: floats, one a point.
         **options: arguments of the source, such as `n`, `d` and `seed`.
 
     Raises:
@@ -58,7 +60,7 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
     if name.endswith(".npz"):
         if options:
             raise ValueError(f"data options {sorted(options)} do not apply to the file {name}")
-        return _from_file(Path(os.path.expanduser(name)).absolute())
+        return _from_file(Path(os.path.expanduser(name)).absolute(), as_flag(targets, "targets"))
     if name not in SOURCES:
         raise ValueError(
             f"name = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
@@ -69,10 +71,19 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise ValueError(f"data {name!r} has no option {unknown}; it takes {allowed}")
-    return source(**options)
+    points = source(**options)
+    if as_flag(targets, "targets") and not points.targets:
+        raise ValueError(
+            f"targets = True, but {name!r} has class labels; take {_WITH_TARGETS!r}, or an .npz "
+            "file whose y holds floats"
+        )
+    return points
 
 
-def _from_file(path: Path) -> Dataset:
+_WITH_TARGETS = "sparse_targets"
+
+
+def _from_file(path: Path, targets: bool) -> Dataset:
     arrays = _arrays(path)
     missing = {"x", "y"} - set(arrays)
     if missing:
@@ -94,6 +105,12 @@ def _from_file(path: Path) -> Dataset:
     if arrays["x"].dtype == np.uint8:
         notes.append("x holds bytes: they are read as the numbers 0 ... 255 and not scaled")
     try:
+        if targets:
+            return Dataset(
+                path.stem, x, torch.from_numpy(arrays["y"]), x_test,
+                torch.from_numpy(arrays.get("y_test", np.zeros(0))), None, tuple(notes),
+                str(path), targets=True,
+            )  # fmt: skip
         labels = read_labels(arrays["y"], arrays.get("y_test"))
         return Dataset(
             path.stem, x, labels.y, x_test, labels.y_test, labels.classes,

@@ -9,7 +9,7 @@ from mirrorflow.checks import as_integer, as_number
 from mirrorflow.data.base import Dataset
 from mirrorflow.nets import TwoLayer
 
-__all__ = ["blobs", "one_point", "random_labels", "teacher"]
+__all__ = ["blobs", "one_point", "random_labels", "sparse_targets", "teacher"]
 
 
 _LARGEST = 2**27  # numbers: 1 GiB of points
@@ -91,6 +91,35 @@ def random_labels(n: int = 20, d: int = 40, *, seed: int = 0) -> Dataset:
     if n > 1 and bool((y == y[0]).all()):
         y[-1] = -y[-1]
     return _make("random_labels", x, y, n)
+
+
+def sparse_targets(
+    n: int = 20, d: int = 40, *, active: int = 3, n_test: int = 0, seed: int = 0
+) -> Dataset:
+    """Normal points with the real targets of a sparse linear teacher, for the square loss.
+
+    `y = ⟨w, x⟩` with `active` entries ±1 in w and zeros elsewhere: with n < d many weights fit, and
+    the mirror map and the start choose among them (`exact.min_bregman`).
+
+    Args:
+        n: number of training points.
+        d: number of features.
+        active: entries of w that are not zero, at most d.
+        n_test: number of further points for test.
+        seed: of all random draws.
+
+    Raises:
+        TypeError, ValueError: an argument outside what is allowed.
+    """
+    n, d, n_test = _sizes(n, d, n_test)
+    g = _generator(seed)
+    active = as_integer(active, "active", least=1, most=d)
+    x = _normal(g, n + n_test, d)
+    w = torch.zeros(d, dtype=torch.float64)
+    signs = torch.where(torch.rand(active, generator=g) < 0.5, -1.0, 1.0)
+    w[torch.randperm(d, generator=g)[:active]] = signs.double()
+    y = x @ w
+    return Dataset("sparse_targets", x[:n], y[:n], x[n:], y[n:], None, targets=True)
 
 
 def teacher(n: int = 100, d: int = 5, *, units: int = 3, n_test: int = 0, seed: int = 0) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -19,8 +19,9 @@ from mirrorflow.flow.margins.build import flat_parameters, net_margins
 from mirrorflow.flow.options import KKT, Exact, Explicit, Implicit, Krylov, LogLog, Smooth
 from mirrorflow.flow.record.problem import FlowProblem
 from mirrorflow.flow.record.trajectory import FlowPoint, Trajectory
+from mirrorflow.flow.square import follow_square
 from mirrorflow.losses import Loss
-from mirrorflow.maps import MapLike, MirrorMap, SeparableMap, as_map
+from mirrorflow.maps import MapLike, as_map
 from mirrorflow.progress import progress_bar
 
 __all__ = ["flow_problem", "follow_problem", "mirror_flow"]
@@ -52,19 +53,21 @@ def mirror_flow(
         net: homogeneous of positive degree: a net of `mirrorflow.nets`, or any module that passes
             `check_degree`; (n,) outputs for two classes, (n, C) for C.
         x: (n, …) points.
-        y: (n,) labels, ±1 or class indices.
+        y: (n,) labels, ±1 or class indices; for "square" real targets, shaped like the outputs.
         mirror_map: one map for all weights, or a map per parameter as `maps.assign` takes it; a map
             or its text, such as "cosh(0.5)": any separable map, `PNorm`, `Spectral`. With several
             (of which one may vary rapidly) `Q = Π Q_l^{k_l/L}`, the margin `min q / Π Q_l^{k_l}`.
         log_t_end: natural logarithm of the last time; `LogLog(z)` is `t = exp(exp(z))`.
-        loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula).
+        loss: "exponential", "logistic" or "cross_entropy" (the last two are one formula), or
+            "square", `½ Σ (f − y)²`, see below.
         stepper: `Implicit(…)` (any time), `Krylov(…)` (the same equations without a Jacobian or
             Hessian array), `Explicit(…)` (large nets and short times), or "auto", which chooses by
             the size of the net, the number of points and the time.
         relu: `Smooth(eps)` follows a "relu" net as a smooth one; `Exact()` a two-layer "relu" net
             with one output as it is.
         tol: local error per step, relative in the horizon norm and in the dual; None is 1e-4, and
-            1e-5 for maps of finite index above 2, where 1e-4 can end at another KKT point.
+            1e-5 for maps of finite index above 2, where 1e-4 can end at another KKT point; 1e-6 for
+            "square".
         stop: `KKT(tol)` ends the flow as soon as its residuals are below `tol`.
         max_steps: bound on the attempted steps.
         progress: show a bar over `log log t`.
@@ -80,7 +83,18 @@ def mirror_flow(
         - "reached": the time was reached, the margin (or, before separation, the loss) still moves;
         - "not_separable": the loss has come to rest with a margin ≤ 0, or the time is over and its
           decay has slowed to a tenth;
-        - "stalled": ended before its time; `stats.reason` says why.
+        - "stalled": ended before its time; `stats.reason` says why;
+        - "interpolates": with "square", every target is fitted and the flow is at rest.
+
+    With `loss="square"` the flow ends at rest, in ordinary time and at finite weights: `log_t_end`
+    (at most 600) is a bound. For a linear model the end is `exact.min_bregman`; for other nets no
+    limit problem is known here. Any map and any net will do, homogeneous or not. At rest above zero
+    (targets that this net does not fit) the outcome is "plateau". In the record `log_gauge` is
+    `log ‖θ‖₂` and `direction` is `θ/‖θ‖₂`; `margins` are `−|f(x_i) − y_i|`, output by output, and
+    not divided by anything (`degree` is 0); `multipliers` are ν of `∇R(θ) − ∇R(θ₀) ≈ Jᵀν`,
+    `natural_epsilon` what that leaves, `mean_excess` the largest residual over the largest target,
+    `gap` is NaN. `LogLog`, `stop`, `checkpoint`, `relu=Exact()` and the options of steppers do not
+    apply and are refused.
 
     Raises:
         ValueError: an argument outside what is allowed, or weights outside the map's domain.
@@ -122,7 +136,7 @@ def flow_problem(
         loss=loss,
         stepper=stepper,
         relu=relu,
-        tol=_default_tol(mirror_map) if tol is None else tol,
+        tol=tol,
         stop=stop,
         max_steps=max_steps,
     )
@@ -137,6 +151,8 @@ def follow_problem(
 ) -> Trajectory:
     """`mirror_flow` of what was checked before."""
     settings, net = problem.settings, problem.net
+    if settings.loss == "square":
+        return _follow_square(problem, progress, checkpoint, callback)
     exact = isinstance(settings.relu, Exact)
     eps = settings.relu.eps if isinstance(settings.relu, Smooth) else 0.0
     margins = net_margins(net, problem.x, problem.y, eps, exact)
@@ -166,16 +182,33 @@ def follow_problem(
     return replace(first, outcome=outcome, problem=problem)
 
 
+def _follow_square(
+    problem: FlowProblem[Settings],
+    progress: bool,
+    checkpoint: str | os.PathLike[str] | None,
+    callback: Callable[[FlowPoint], None] | None,
+) -> Trajectory:
+    if checkpoint is not None:
+        raise ValueError(
+            f'checkpoint = {str(checkpoint)!r} with loss = "square", whose flows are short and '
+            "keep none; leave it out and save the trajectory"
+        )
+    with progress_bar(progress, _DIGITS, "flow", bar_format=_SQUARE_BAR) as bar:
+
+        def report(point: FlowPoint) -> None:
+            digits = -math.log10(max(point.mean_excess, 1e-99))
+            bar.update(max(min(digits, _DIGITS) - bar.n, 0.0))
+            if callback is not None:
+                callback(point)
+
+        return follow_square(problem, report if progress else callback)
+
+
+_DIGITS = 12.0  # of the residual, at which the flow of the square loss rests
+_SQUARE_BAR = "{desc}: {n:.1f} of 12 digits of the targets |{bar}| {elapsed}"
 _BAR = "{desc}: {percentage:3.0f}% of log log t |{bar}| {elapsed}{postfix}"
 
 
 def _stretch(log_log_t: float) -> float:
     """`log(1 + log t)`, 0 at t = 1."""
     return math.log1p(math.exp(log_log_t)) if log_log_t < 30.0 else log_log_t
-
-
-def _default_tol(mirror_map: MapLike) -> float:
-    maps = mirror_map.values() if isinstance(mirror_map, Mapping) else [mirror_map]
-    flat = [m for m in maps if isinstance(m, MirrorMap)]
-    steep = [m for m in flat if isinstance(m, SeparableMap) and 2 < m.index < math.inf]
-    return 1e-5 if steep else 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,10 +24,12 @@ from mirrorflow.checks import (
 from mirrorflow.flow.follow import MethodName, Settings
 from mirrorflow.flow.options import KKT, Exact, Explicit, Implicit, Krylov, LogLog, Smooth
 from mirrorflow.losses import Loss
-from mirrorflow.maps import MapLike, assign
+from mirrorflow.maps import MapLike, MirrorMap, SeparableMap, assign
 
 __all__ = ["check_coupled", "check_data", "check_files", "flow_settings"]
 
+_LAST = 600.0  # log t up to which t is a double with room above it
+_SQUARE_TOL = 1e-6
 _DENSE = 1500  # weights beyond which no d x d array is formed
 
 
@@ -112,7 +115,7 @@ def flow_settings(
     loss: Any,
     stepper: Any,
     relu: Any,
-    tol: float,
+    tol: float | None,
     stop: Any,
     max_steps: int,
 ) -> Settings:
@@ -122,6 +125,9 @@ def flow_settings(
         TypeError: an object of another kind than is allowed.
         ValueError: a value outside what is allowed.
     """
+    loss = as_choice(loss, "loss", get_args(Loss))
+    if loss == "square":
+        return _square_settings(mirror_map, log_t_end, stepper, relu, tol, stop, max_steps)
     late = log_t_end.value if isinstance(log_t_end, LogLog) else None
     if late is None:
         log_t_end = _time(log_t_end)
@@ -142,7 +148,7 @@ def flow_settings(
             "sliding modes; leave stepper out, or use relu = Smooth(eps)"
         )
     order = chosen.order if isinstance(chosen, Implicit) else 5
-    tol = as_number(tol, "tol")
+    tol = as_number(_default_tol(mirror_map) if tol is None else tol, "tol")
     least = 1e-13 if method == "explicit" else 1e-9
     if not least <= tol <= 0.1:
         raise ValueError(
@@ -154,7 +160,7 @@ def flow_settings(
         mirror_map=mirror_map,
         log_t_end=log_t_end if late is None else None,
         log_log_t_end=late if late is not None else _log(log_t_end),
-        loss=as_choice(loss, "loss", get_args(Loss)),
+        loss=loss,
         method=method,
         order=order,
         tol=tol,
@@ -164,6 +170,71 @@ def flow_settings(
         stop_at=None if stop is None else stop.tol,
         relu=relu,
     )
+
+
+def _square_settings(
+    mirror_map: MapLike,
+    log_t_end: Any,
+    stepper: Any,
+    relu: Any,
+    tol: float | None,
+    stop: Any,
+    max_steps: int,
+) -> Settings:
+    """What the square loss leaves of the options: its time is ordinary and ends at rest."""
+    if isinstance(log_t_end, LogLog):
+        raise ValueError(
+            f'log_t_end = {log_t_end!r} is not a time of loss = "square", which comes to rest in '
+            f"ordinary time; pass a natural logarithm of at most {_LAST:g}"
+        )
+    log_t_end = _time(log_t_end)
+    if log_t_end > _LAST:
+        raise ValueError(
+            f'log_t_end = {log_t_end:g} with loss = "square", which comes to rest in ordinary '
+            f"time; pass a natural logarithm of at most {_LAST:g}, and the flow ends where it rests"
+        )
+    if stop is not None:
+        raise ValueError(
+            f'stop = {shown(stop)} with loss = "square", which has no max-margin problem whose KKT '
+            "point it could reach; leave stop out, the flow ends where it rests"
+        )
+    if not isinstance(relu, Smooth):
+        raise ValueError(
+            f'relu = {shown(relu)} with loss = "square": sliding modes are those of margins; use '
+            "relu = Smooth(eps)"
+        )
+    chosen: MethodName = "auto"
+    if stepper == Implicit() and type(stepper) is Implicit:
+        chosen = "implicit"
+    elif stepper == Explicit():
+        chosen = "explicit"
+    elif not (isinstance(stepper, str) and stepper == "auto"):
+        raise ValueError(
+            f'stepper = {shown(stepper)} with loss = "square"; pass "auto", Implicit() or '
+            "Explicit() without options, which are those of the flow of margins"
+        )
+    tol = as_number(_SQUARE_TOL if tol is None else tol, "tol", least=1e-13, most=0.1)
+    return Settings(
+        mirror_map=mirror_map,
+        log_t_end=log_t_end,
+        log_log_t_end=_log(log_t_end),
+        loss="square",
+        method=chosen,
+        order=8 if chosen == "explicit" else 5,
+        tol=tol,
+        delta=0.0,
+        max_step=math.inf,
+        max_steps=as_integer(max_steps, "max_steps", least=1),
+        stop_at=None,
+        relu=relu,
+    )
+
+
+def _default_tol(mirror_map: MapLike) -> float:
+    maps = mirror_map.values() if isinstance(mirror_map, Mapping) else [mirror_map]
+    flat = [m for m in maps if isinstance(m, MirrorMap)]
+    steep = [m for m in flat if isinstance(m, SeparableMap) and 2 < m.index < math.inf]
+    return 1e-5 if steep else 1e-4
 
 
 _METHODS: dict[type, MethodName] = {Implicit: "implicit", Krylov: "krylov", Explicit: "explicit"}

@@ -60,7 +60,18 @@ def build_data(
     """
     options = {} if source is not None else config.data_options
     _require_points_fit(options)
-    points = load(config.data if source is None else source, **options)
+    name, square = config.data if source is None else source, config.loss == "square"
+    try:
+        points = load(name, targets=square, **options)
+    except (TypeError, ValueError) as error:
+        if square and "class labels" in str(error):
+            raise type(error)(f'loss = "square" fits real targets: {error}') from error
+        raise
+    if points.targets and not square:
+        raise ValueError(
+            f"data = {name!r} has real targets, but loss = {config.loss!r} is for classes; pass "
+            'loss = "square"'
+        )
     return points.to(_DTYPES[config.dtype], device), fingerprint(points)
 
 

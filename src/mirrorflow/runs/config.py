@@ -26,7 +26,7 @@ _CHOICES = {
     "net": ("linear", "two_layer", "mlp", "cnn", "vgg", "residual"),
     "optimizer": ("mirror_descent", "mirror_adamw", "sgd", "adamw"),
     "schedule": ("constant", "linear", "cosine"),
-    "loss": ("cross_entropy", "logistic", "exponential"),
+    "loss": ("cross_entropy", "logistic", "exponential", "square"),
     "objective": ("auto", "loss", "log_loss"),
     "augment": ("none", "crop_flip"),
     "dtype": ("float32", "float64"),
@@ -100,7 +100,9 @@ class RunConfig:
             0.02 falling like a root for the full batch, η = 0.01 falling to 0 for minibatches.
         optimizer_options: further arguments of the optimizer; `eta` with lr = "auto".
         schedule: of a numeric lr over the steps: "constant", "linear" or "cosine" (to 0).
-        loss: "cross_entropy", "logistic" or "exponential"; mean over points.
+        loss: "cross_entropy", "logistic" or "exponential"; mean over points. "square" fits real
+            targets ("sparse_targets", or an .npz file whose y holds floats): it takes a numeric lr,
+            and its rows have no margins, certificates and accuracies (NaN) but `log10_test_loss`.
         objective: whose gradient is followed: "log_loss" (which does not vanish: the loss-scaled
             phase) or "loss"; "auto" is "log_loss" with lr = "auto", else "loss".
         batch_size: 0 is the full batch.
@@ -146,7 +148,7 @@ class RunConfig:
     lr: float | Literal["auto"] = "auto"
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    loss: Literal["cross_entropy", "logistic", "exponential"] = "cross_entropy"
+    loss: Literal["cross_entropy", "logistic", "exponential", "square"] = "cross_entropy"
     objective: Literal["auto", "loss", "log_loss"] = "auto"
     batch_size: int = 0
     augment: Literal["none", "crop_flip"] = "none"
@@ -187,6 +189,12 @@ class RunConfig:
             raise ValueError(
                 f'schedule = {self.schedule!r} with lr = "auto": the relative step has its own, '
                 "constant for full batches and falling linearly for minibatches; leave schedule out"
+            )
+        if self.loss == "square" and self.follows_log_loss:
+            raise ValueError(
+                f'loss = "square" with lr = {self.lr!r} and objective = {self.objective!r}: steps '
+                "relative to the loss never come to rest, where the square loss ends; give lr a "
+                'number, and objective "loss"'
             )
         if self.augment != "none" and self.batch_size == 0:
             raise ValueError(f"augment = {self.augment!r} is for minibatches; set batch_size")

@@ -105,7 +105,8 @@ class Meter:
             (`(Σ|w|)²/(N Σw²)` over all weights), `weights_above` (share above 1e-2 of the largest
             of its tensor), `weights_above_1e-3`, `active_share` (of units a point, first hidden
             layer), the measures of `Features` layer by layer and tensor by tensor, and on how many
-            `points`, `test_points` and `feature_points` all that was measured.
+            `points`, `test_points` and `feature_points` all that was measured. With the square loss
+            what is of margins or classes is NaN, and `log10_test_loss` stands beside.
 
         Raises:
             DivergedError: the net returns NaN or infinity.
@@ -114,20 +115,17 @@ class Meter:
         points = points or self.points
         test_points = test_points or self.test_points
         outputs, y = self._outputs(net, data.x, data.y, points)
-        q = pairwise_margins(outputs, y)
-        self.closest = self._closest(q, points)
-        errors = int((q.amin(1) <= 0).sum())
-        tested = math.nan
+        tests = None
         if test_points:
-            answers = pairwise_margins(*self._outputs(net, data.x_test, data.y_test, test_points))
-            tested = float((answers.amin(1) > 0).double().mean())
+            tests = self._outputs(net, data.x_test, data.y_test, test_points)
         moved = drift(self.balance, balance(net, self.mirror_map))
         row = {
             "log10_loss": float(log_loss(outputs, y, self.loss)) / math.log(10),
-            "train_accuracy": 1 - errors / points,
-            "train_errors": errors,
-            "test_accuracy": tested,
-            **self._margins(net, q),
+            **(
+                self._fit(net, tests)
+                if self.loss == "square"
+                else self._classification(net, outputs, y, tests)
+            ),
             "balance_drift": moved.worst,
             **_weights([p.detach() for p in net.parameters()]),
             "points": points,
@@ -135,6 +133,34 @@ class Meter:
             "feature_points": self.feature_points,
         }
         return {**row, **self._features(net)}
+
+    def _classification(
+        self, net: HomogeneousNet, outputs: Tensor, y: Tensor, tests: tuple[Tensor, Tensor] | None
+    ) -> dict[str, float]:
+        q = pairwise_margins(outputs, y)
+        points = len(q)
+        self.closest = self._closest(q, points)
+        errors = int((q.amin(1) <= 0).sum())
+        tested = math.nan
+        if tests is not None:
+            tested = float((pairwise_margins(*tests).amin(1) > 0).double().mean())
+        return {
+            "train_accuracy": 1 - errors / points,
+            "train_errors": errors,
+            "test_accuracy": tested,
+            **self._margins(net, q),
+        }
+
+    def _fit(self, net: HomogeneousNet, tests: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+        names = ("train_accuracy", "train_errors", "test_accuracy", "min_margin", "q_margin")
+        log_gauge = self._log_gauge(net)
+        tested = math.nan if tests is None else float(log_loss(*tests, "square")) / math.log(10)
+        return {
+            "log10_test_loss": tested,
+            **dict.fromkeys((*names, "smoothed_margin"), math.nan),
+            "log_gauge": log_gauge,
+            "norm_growth": log_gauge - self.start_gauge,
+        }
 
     def certificate(self, net: HomogeneousNet, points: int) -> dict[str, Any]:
         """`epsilon` and `delta` of the KKT certificate on `points` evenly spaced training points,

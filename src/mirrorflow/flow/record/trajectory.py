@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FlowPoint", "FlowStats", "Outcome", "Trajectory"]
 
-Outcome = Literal["reached", "converged", "plateau", "not_separable", "stalled"]
+Outcome = Literal["reached", "converged", "plateau", "not_separable", "stalled", "interpolates"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,8 @@ class Trajectory:
         outcome: see `mirror_flow`.
         stats: counts, reasons and settings.
         problem: what was followed, for `net` and `verify`; None after `load`.
+
+    What the fields hold with `loss="square"`, where there are no margins, says `mirror_flow`.
 
     `flow[k]` is the record at step k, `flow[a:b]` the trajectory of those steps; two trajectories
     are equal if every entry is (NaN equals NaN).
