@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mirrorflow.checks import as_choice, as_function, as_integer, as_path
-from mirrorflow.claims import digits, images, networks, one_limit, p_descent, slowness
+from mirrorflow.claims import digits, images, networks, one_limit, p_descent, slowness, whose_margin
 from mirrorflow.claims.finding import Finding
 from mirrorflow.claims.tasks import Record, Task, read_records, run_tasks
 from mirrorflow.files import write_json
@@ -26,7 +26,8 @@ class Preset:
     """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes.
 
     With `images` there are only the linear nets on these data sets (see `images.SETS`), with
-    `powers` only the table of p-descent on these (see `p_descent.SETS`).
+    `powers` only the table of p-descent on these (see `p_descent.SETS`), with `margins` only that
+    of optimizers and norms (see `whose_margin.SETS`).
     """
 
     seeds: int
@@ -37,6 +38,7 @@ class Preset:
     points: int
     images: tuple[str, ...] = ()
     powers: tuple[str, ...] = ()
+    margins: tuple[str, ...] = ()
 
 
 PRESETS = {
@@ -63,6 +65,15 @@ PRESETS = {
         units=0,
         points=0,
         powers=p_descent.SETS,
+    ),
+    "whose-margin": Preset(
+        seeds=3,
+        digit_seeds=0,
+        thresholds=(),
+        steps=0,
+        units=0,
+        points=0,
+        margins=whose_margin.SETS,
     ),
 }
 
@@ -108,6 +119,7 @@ def reproduce(
     chosen = PRESETS[preset]
     images.check(chosen.images)
     p_descent.check(chosen.powers)
+    whose_margin.check(chosen.margins)
     claim(folder, "reproduce", NAMES)
     began = surroundings(seed)
     failed = run_tasks(tasks(chosen, seed), folder, workers=workers, progress=progress)
@@ -129,6 +141,8 @@ def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Fin
         return images.findings(records, preset.images, preset.seeds, seed)
     if preset.powers:
         return p_descent.findings(records, preset.powers, preset.seeds, seed)
+    if preset.margins:
+        return whose_margin.findings(records, preset.margins, preset.seeds, seed)
     return [
         *one_limit.findings(records, preset.seeds, seed),
         *slowness.findings(records),
@@ -143,6 +157,8 @@ def tasks(preset: Preset, seed: int) -> list[Task]:
         return images.tasks(preset.images, preset.seeds, seed, preset.thresholds)
     if preset.powers:
         return p_descent.tasks(preset.powers, preset.seeds, seed)
+    if preset.margins:
+        return whose_margin.tasks(preset.margins, preset.seeds, seed)
     # The long ones first, so that no core waits at the end.
     return [
         *digits.tasks(preset.digit_seeds, seed, list(preset.thresholds), preset.steps)[::-1],

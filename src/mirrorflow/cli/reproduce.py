@@ -24,8 +24,9 @@ def reproduce(
         str,
         typer.Option(
             help="quick (under 4 minutes on two cores), full (three seeds), images (claims 1 and 2 "
-            "on MNIST, Fashion-MNIST and CIFAR-10, which have to be there), or powers (each "
-            "potential in its own norm, on Gaussian points and MNIST)."
+            "on MNIST, Fashion-MNIST and CIFAR-10, which have to be there), powers (each "
+            "potential in its own norm, on Gaussian points and MNIST), or whose-margin (ten "
+            "optimizers in six norms, on Gaussian matrices and MNIST)."
         ),
     ] = "quick",
     out: Annotated[
