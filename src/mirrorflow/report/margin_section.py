@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from mirrorflow.claims import Record
 from mirrorflow.claims.finding import plain
 from mirrorflow.claims.whose_margin import METHODS, NORMS
 from mirrorflow.report.parts import Section, Table
 
-__all__ = ["of_margins"]
+__all__ = ["largest", "of_margins"]
 
 
 def of_margins(found: list[Record]) -> Section:
@@ -30,18 +31,14 @@ def of_margins(found: list[Record]) -> Section:
 
 def _table(found: list[Record], data: str) -> Table:
     mine = [record.summary for record in found if record.summary["data"] == data]
-    best = {
-        seed: [max(column) for column in zip(*(s["margins"] for s in same), strict=True)]
-        for seed in {s["seed"] for s in mine}
-        if (same := [s for s in mine if s["seed"] == seed])
-    }
+    tops = {seed: largest([s for s in mine if s["seed"] == seed]) for seed in _seeds(mine)}
     rows = []
     for method, about in METHODS.items():
         own = [s for s in mine if s["method"] == method]
         if not own:
             continue
         shares = [
-            [m / top for m, top in zip(s["margins"], s["exact"] or best[s["seed"]], strict=True)]
+            [margin / top for margin, top in zip(s["margins"], tops[s["seed"]], strict=True)]
             for s in own
         ]
         means = [math.fsum(column) / len(own) for column in zip(*shares, strict=True)]
@@ -52,3 +49,13 @@ def _table(found: list[Record], data: str) -> Table:
         rows.append([f"{method} ({about.norm})", *cells, plain(gap, 2), end])
     header = ["trained by", *NORMS, "duality gap in its own", "loss at the end"]
     return Table(f"Margins by optimizer and norm ({data}).", header, rows)
+
+
+def _seeds(mine: list[dict[str, Any]]) -> list[int]:
+    return sorted({s["seed"] for s in mine})
+
+
+def largest(mine: list[dict[str, Any]]) -> list[float]:
+    """The largest known margin in each norm, of the summaries of one seed: exact ones first."""
+    exact = {s["norm"]: s["exact"] for s in mine if s["exact"] is not None}
+    return [exact.get(name, max(s["margins"][k] for s in mine)) for k, name in enumerate(NORMS)]
