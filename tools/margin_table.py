@@ -27,7 +27,7 @@ def take(folder: Path, results: Path) -> Path | None:
     rows = []
     for s in found:
         plain = {k: s[k] for k in ("data", "method", "norm", "seed", "steps", "log10_loss")}
-        plain |= {k: s[k] for k in ("gap_first", "gap_last", "epsilon_first", "epsilon_last")}
+        plain |= {k: s[k] for k in ("gap_first", "gap_last", "residual_first", "residual_last")}
         plain |= {f"margin {name}": value for name, value in zip(NORMS, s["margins"], strict=True)}
         same = [t for t in found if (t["data"], t["seed"]) == (s["data"], s["seed"])]
         tops = zip(NORMS, largest(same), strict=True)

@@ -23,8 +23,8 @@ def _records(change: dict[str, Any] | None = None, method: str = "SGD") -> dict[
             "data": "linear", "method": name, "norm": about.norm, "seed": 0, "steps": 9,
             "margins": [2.0 if norm == about.norm else 1.0 for norm in NAMES],
             "exact": 2.05, "log10_loss": -100.4, "weights": [0.6, 0.8], "flow": None,
-            "flow_margin": None, "gap_first": 0.5, "gap_last": 0.1, "epsilon_first": 0.5,
-            "epsilon_last": 0.2,
+            "flow_margin": None, "gap_first": 0.5, "gap_last": 0.1, "residual_first": 0.5,
+            "residual_last": 0.2,
         }  # fmt: skip
         made[record] = Record(record, summary | (change or {} if name == method else {}))
     return made

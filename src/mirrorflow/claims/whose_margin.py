@@ -160,10 +160,10 @@ def train_method(_: Path, *, data: str, method: str, seed: int, steps: int) -> R
     """One row of the table: train from the seed's start, measure in every norm at every level.
 
     Full-batch steps on the logarithm of the loss (so the gradient is scaled by the loss), which
-    shrink like 1/√t; to loss 1e-100, or `steps`. The summary holds `margins` at the end in the
-    order of `NORMS`, `weights` of the last point with `Q = 1` in the method's own norm, `exact`
-    its own norm's largest margin where the net is linear, and the certificate in its own norm and in the others: `gap`
-    (duality) and `epsilon` (Euclidean).
+    shrink like 1/√t; to loss 1e-100, or `steps`. The summary holds the `margins` at the end in the
+    order of `NORMS`, the `weights` there at Euclidean size 1, of its own norm the `exact` largest
+    margin (linear net), and of the certificate in it at the first and the last level the duality
+    `gap` and the largest of ε, δ and κ (`residual`).
     """
     points, net, loss = _problem(data, seed)
     about = METHODS[method]
@@ -253,7 +253,7 @@ def _record(
     for name, at in (("first", 0), ("last", -1)):
         _put(net, weights[at])
         found = certify(net, points.x, points.y, NORMS[own], max_margins=_MARGINS)
-        summary[f"gap_{name}"], summary[f"epsilon_{name}"] = found.duality_gap, found.residual
+        summary[f"gap_{name}"], summary[f"residual_{name}"] = found.duality_gap, found.residual
     if data == "linear":
         summary["exact"] = max_margin(points.x, points.y, NORMS[own]).margin
     if data == "linear" and method == "cosh":
@@ -380,7 +380,7 @@ def _falls(data: str, tables: Table) -> Finding:
     for table in tables:
         for method, s in table.items():
             falling = falling and s["gap_last"] < s["gap_first"]
-            ends.setdefault(method, (s["gap_first"], s["gap_last"], s["epsilon_last"]))
+            ends.setdefault(method, (s["gap_first"], s["gap_last"], s["residual_last"]))
     verdict: Verdict = "no" if not falling else "yes" if _complete(tables) else "not yet reached"
     return Finding(
         claim=1,
