@@ -108,6 +108,20 @@ def test_the_figure_of_interpolation(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_single")
+def test_whose_margin(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cvxpy")
+    names = run("whose-margin.md")
+    assert "largest margin" in capsys.readouterr().out
+    profile, certificate = names["profile"], names["certificate"]
+    assert profile.best["ℓ2"] == "gradient"
+    assert profile.best["ℓ∞"] == "sign"
+    assert profile.relative[1, 2] > 0.95
+    short = 1 - certificate.margin / names["best"]["ℓ∞"]
+    assert certificate.duality_gap == pytest.approx(short, abs=1e-6)
+    assert certificate.duality_gap > 1e-4
+
+
+@pytest.mark.usefixtures("_single")
 def test_groups(capsys: pytest.CaptureFixture[str]) -> None:
     names = run("groups.md")
     out = capsys.readouterr().out

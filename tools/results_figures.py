@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+import margin_table
 from mirrorflow.claims.finding import map_label
 from mirrorflow.claims.pruning import METHODS, SHARES
 from mirrorflow.claims.statistics import interval
@@ -25,6 +26,8 @@ def drawings(results: Path) -> dict[str, Figure]:
     made = {}
     for path in sorted(results.glob("sparse-*.parquet")):
         made[path.stem] = sparse_to_dense(read_rows(path))
+    if (results / "margins.parquet").exists():
+        made["margins"] = margin_table.drawing(read_rows(results / "margins.parquet"))
     found = sorted(results.glob("pruning-*.parquet"), reverse=True)  # MNIST first
     tables = {p.stem: read_rows(p) for p in found}
     if tables:

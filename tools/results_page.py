@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import margin_table
 from mirrorflow.claims.finding import map_label
 from mirrorflow.claims.pruning import METHODS, SHARES
 from mirrorflow.claims.pruning import findings as pruning_findings
@@ -95,6 +96,7 @@ def blocks(results: Path) -> dict[str, str]:
         "pruning": _pruning,
         "accuracy": _accuracy,
         "tune": _tune,
+        "margins": _margins,
     }
     sparse: list[list[Row]] = []
     for path in sorted(results.glob("*.parquet")):
@@ -115,7 +117,8 @@ def blocks(results: Path) -> dict[str, str]:
 
 def take_reproduction(folder: Path, results: Path) -> Path:
     """Write the findings of a finished `mirrorflow reproduce` as `results/reproduce.parquet`, those
-    of another preset than quick and full as `results/reproduce-PRESET.parquet`.
+    of another preset than quick and full as `results/reproduce-PRESET.parquet`; the margins of
+    whose-margin as `results/margins.parquet` too.
 
     Raises:
         RunError: there is none in the folder.
@@ -130,6 +133,7 @@ def take_reproduction(folder: Path, results: Path) -> Path:
     preset = found["preset"]
     name = "reproduce" if preset in ("quick", "full") else f"reproduce-{preset}"
     write_rows(results / f"{name}.parquet", rows)
+    margin_table.take(folder, results)
     return results / f"{name}.parquet"
 
 
@@ -269,6 +273,11 @@ def _accuracy(rows: list[Row]) -> dict[str, str]:
         if r["last"] and r["outcome"] == "steps"
     ]
     return {"": markdown(["run", "test acc.", "training acc.", "epochs", "wall time"], lines)}
+
+
+def _margins(rows: list[Row]) -> dict[str, str]:
+    sets = dict.fromkeys(row["data"] for row in rows)
+    return {data: markdown(*margin_table.lines(rows, data)) for data in sets}
 
 
 def _tune(rows: list[Row]) -> dict[str, str]:

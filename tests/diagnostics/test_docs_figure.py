@@ -28,6 +28,7 @@ def test_figure_and_the_numbers_of_the_page(tmp_path: Path, capsys: pytest.Captu
     net = names["flowed"](Quadratic(), 1e8)
     found = certify(net, x, y, Quadratic())
     assert found.margin == pytest.approx(0.0492, abs=5e-5)
+    assert found.duality_gap == pytest.approx(found.epsilon**2 / 2, rel=0.2)
     truth = two_layer_max_margin(x, y, bias=True)
     assert (truth.kind, truth.patterns) == ("global", 871)
     assert truth.margin == pytest.approx(0.0492997, rel=1e-5)

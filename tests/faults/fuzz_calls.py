@@ -84,6 +84,7 @@ def _maps() -> list[Call]:
         Call("maps.Custom", maps.Custom, lambda: {"gradient": lambda x: x + x**3, "name": "own"}),
         Call("maps.Custom potential", maps.Custom, lambda: {"potential": lambda x: x**2}),
         Call("maps.LpHorizon", maps.LpHorizon, lambda: {"p": 3.0}),
+        Call("maps.MaxOverTensors", maps.MaxOverTensors, lambda: {"horizon": maps.LpHorizon(2)}),
         Call("maps.SchattenHorizon", maps.SchattenHorizon, lambda: {"p": 3.0}),
         Call("maps.LevelHorizon", maps.LevelHorizon, lambda: {"map": maps.Mixed(), "level": 1e9}),
         Call("maps.assign", maps.assign, lambda: {"mirror_map": maps.Quadratic(), "names": ["w"]}),
@@ -360,9 +361,18 @@ def _diagnostics() -> list[Call]:
             "kink_tolerance": 1e-6, "max_kinks": 100,
         }  # fmt: skip
 
+    def profile() -> dict[str, Any]:
+        x, y = _separable()
+        norms = [maps.LpHorizon(2), maps.MaxOverTensors(maps.LpHorizon(1))]
+        known = {"ℓ2": 1.0}
+        return {
+            "net": _linear(), "x": x, "y": y, "horizons": norms, "largest": known, "batch_size": 4,
+        }  # fmt: skip
+
     return [
         Call("diagnostics.margin", diagnostics.margin, lambda: {**given(), "batch_size": 4}),
         Call("diagnostics.certify", diagnostics.certify, certificate),
+        Call("diagnostics.margin_profile", diagnostics.margin_profile, profile),
         Call(
             "diagnostics.balance",
             diagnostics.balance,

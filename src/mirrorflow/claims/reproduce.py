@@ -17,6 +17,7 @@ from mirrorflow.claims import (
     one_limit,
     p_descent,
     slowness,
+    whose_margin,
 )
 from mirrorflow.claims.finding import Finding
 from mirrorflow.claims.tasks import Record, Task, read_records, run_tasks
@@ -35,8 +36,9 @@ class Preset:
     """How much of it: seeds for the flows and for digits, thresholds of log10 loss, sizes.
 
     With `images` there are only the linear nets on these data sets (see `images.SETS`), with
-    `powers` only the table of p-descent on these (see `p_descent.SETS`), with `other` only the
-    experiments of that claim ("interpolation", "linear-nets").
+    `powers` only the table of p-descent on these (see `p_descent.SETS`), with `margins` only that
+    of optimizers and norms (see `whose_margin.SETS`), with `other` only the experiments of that
+    claim ("interpolation", "linear-nets").
     """
 
     seeds: int
@@ -47,6 +49,7 @@ class Preset:
     points: int
     images: tuple[str, ...] = ()
     powers: tuple[str, ...] = ()
+    margins: tuple[str, ...] = ()
     other: str = ""
 
 
@@ -82,6 +85,15 @@ PRESETS = {
         name: Preset(seeds=1, digit_seeds=0, thresholds=(), steps=0, units=0, points=0, other=name)
         for name in _OTHERS
     },
+    "whose-margin": Preset(
+        seeds=3,
+        digit_seeds=0,
+        thresholds=(),
+        steps=0,
+        units=0,
+        points=0,
+        margins=whose_margin.SETS,
+    ),
 }
 
 
@@ -126,6 +138,7 @@ def reproduce(
     chosen = PRESETS[preset]
     images.check(chosen.images)
     p_descent.check(chosen.powers)
+    whose_margin.check(chosen.margins)
     claim(folder, "reproduce", NAMES)
     began = surroundings(seed)
     failed = run_tasks(tasks(chosen, seed), folder, workers=workers, progress=progress)
@@ -147,6 +160,8 @@ def _findings(records: dict[str, Record], preset: Preset, seed: int) -> list[Fin
         return images.findings(records, preset.images, preset.seeds, seed)
     if preset.powers:
         return p_descent.findings(records, preset.powers, preset.seeds, seed)
+    if preset.margins:
+        return whose_margin.findings(records, preset.margins, preset.seeds, seed)
     if preset.other:
         judge: Callable[..., list[Finding]] = _OTHERS[preset.other].findings
         return judge(records, preset.seeds, seed)
@@ -164,6 +179,8 @@ def tasks(preset: Preset, seed: int) -> list[Task]:
         return images.tasks(preset.images, preset.seeds, seed, preset.thresholds)
     if preset.powers:
         return p_descent.tasks(preset.powers, preset.seeds, seed)
+    if preset.margins:
+        return whose_margin.tasks(preset.margins, preset.seeds, seed)
     if preset.other:
         plan: Callable[..., list[Task]] = _OTHERS[preset.other].tasks
         return plan(preset.seeds, seed)

@@ -26,7 +26,8 @@ def reproduce(
             help="quick (under 4 minutes on two cores), full (three seeds), images (claims 1 and 2 "
             "on MNIST, Fashion-MNIST and CIFAR-10, which have to be there), powers (each "
             "potential in its own norm, on Gaussian points and MNIST), interpolation (the solution "
-            "that the square loss ends at), or linear-nets (the norm that each prefers)."
+            "that the square loss ends at), linear-nets (the norm that each prefers), or "
+            "whose-margin (ten optimizers in six norms, on Gaussian matrices and MNIST)."
         ),
     ] = "quick",
     out: Annotated[

@@ -8,6 +8,7 @@ from mirrorflow.diagnostics.kkt.certify import certify
 from mirrorflow.diagnostics.laws import Prediction, predict, residual_scale
 from mirrorflow.diagnostics.margin import Margin, margin
 from mirrorflow.diagnostics.monotone import Energy, Monotone, check_monotone, energy
+from mirrorflow.diagnostics.profile import MarginProfile, margin_profile
 from mirrorflow.diagnostics.structure import Layer, Structure, Units, structure
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Law",
     "Layer",
     "Margin",
+    "MarginProfile",
     "Monotone",
     "Prediction",
     "Rung",
@@ -36,6 +38,7 @@ __all__ = [
     "features",
     "fit_growth",
     "margin",
+    "margin_profile",
     "predict",
     "residual_scale",
     "structure",

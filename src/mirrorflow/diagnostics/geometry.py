@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from mirrorflow.arrays import conjugate_order, lp_norm
-from mirrorflow.checks import as_tensor
+from mirrorflow.checks import as_tensor, shown
 from mirrorflow.diagnostics.structure import Structure, structure
-from mirrorflow.maps import Horizon, MapLike, MirrorMap, assign
+from mirrorflow.maps import (
+    Horizon,
+    HorizonLike,
+    LpHorizon,
+    MapLike,
+    MaxOverTensors,
+    MirrorMap,
+    SchattenHorizon,
+    assign,
+)
 from mirrorflow.nets.evaluate import check_plain, points, trained_parameters
 
 __all__ = [
@@ -54,21 +64,22 @@ class Block:
 
 @dataclass(frozen=True)
 class Group:
-    """The parameters of one map: `Q_g = (Σ_b Q_b^α)^{1/α}`, α its index; `degree` is `k_g`."""
+    """The parameters of one map: `Q_g = (Σ_b Q_b^α)^{1/α}`, α its index; `degree` is `k_g`.
 
-    mirror_map: MirrorMap
+    `mirror_map` is None where a horizon was given instead; `whole` says that one horizon takes all
+    entries together, so that any of the parameters can be measured by it.
+    """
+
     blocks: tuple[Block, ...]
     degree: float
+    alpha: float
+    whole: bool
+    mirror_map: MirrorMap | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """All its parameters."""
         return tuple(name for block in self.blocks for name in block.names)
-
-    @property
-    def alpha(self) -> float:
-        """The index of the map."""
-        return self.mirror_map.index
 
     def gauge(self, parameters: dict[str, Tensor]) -> float:
         """`Q_g`."""
@@ -130,20 +141,40 @@ class Geometry:
 
 
 def geometry(
-    net: nn.Module, mirror_map: MapLike, x: Tensor | None = None, *, found: Structure | None = None
+    net: nn.Module,
+    mirror_map: MapLike | HorizonLike,
+    x: Tensor | None = None,
+    *,
+    found: Structure | None = None,
 ) -> Geometry:
     """Group the trained parameters of a net by map; frozen ones are no part of Q.
 
+    A horizon in place of a map is one group: an `LpHorizon` (or one of your own) of all entries
+    together, a `SchattenHorizon(p)` as ℓp over the tensors, a `MaxOverTensors` as ℓ∞ over them.
+
     Raises:
         NoHorizonError: a map without a horizon function.
-        ValueError: maps differ, but the degree in the parameters of one of them is unknown.
+        TypeError: a mapping that holds horizons.
+        ValueError: maps differ, but the degree in the parameters of one of them is unknown; a
+            horizon that does not fit the tensors of the net.
     """
+    if isinstance(mirror_map, Mapping):
+        for key, value in mirror_map.items():
+            if isinstance(value, Horizon | MaxOverTensors):
+                raise TypeError(
+                    f"mirror_map[{shown(key)}] = {value!r} is a horizon, and a mapping is one of "
+                    "maps; pass MaxOverTensors({name: horizon, ...}) for the largest of several"
+                )
+    if isinstance(mirror_map, Horizon | MaxOverTensors):
+        found = found or structure(net, x)
+        single = _single(found)
+        return _measured_by(mirror_map, trained_parameters(net), found.degree, single)
     maps = trained_maps(mirror_map, net)
     found = found or structure(net, x)
+    single = _single(found)
     members: dict[MirrorMap, list[str]] = {}
     for name, mirror in maps.items():
         members.setdefault(mirror, []).append(name)
-    single = {layer.name: layer.degree for layer in found.layers if len(layer.names) == 1}
     groups = []
     for mirror, names in members.items():
         whole = found.degree if len(members) == 1 else _degree(names, found)
@@ -152,8 +183,66 @@ def geometry(
             blocks = [Block(tuple(names), horizon, whole)]
         else:
             blocks = [Block((name,), horizon, single.get(name, math.nan)) for name in names]
-        groups.append(Group(mirror, tuple(blocks), whole))
+        groups.append(Group(tuple(blocks), whole, mirror.index, mirror.separable, mirror))
     return Geometry(tuple(groups), found.degree)
+
+
+def _single(found: Structure) -> dict[str, float]:
+    """The degrees of the tensors in which the net is homogeneous on their own."""
+    return {layer.name: layer.degree for layer in found.layers if len(layer.names) == 1}
+
+
+def _measured_by(
+    horizon: HorizonLike, parameters: dict[str, Tensor], degree: float, single: dict[str, float]
+) -> Geometry:
+    """One group, measured by a horizon that no map was named for."""
+    alpha, whole = math.nan, True
+    if isinstance(horizon, MaxOverTensors):
+        each = horizon.of(parameters)
+        # The largest entry over all tensors: one ℓ∞ norm.
+        if all(h == LpHorizon(math.inf) for h in each.values()):
+            return _measured_by(LpHorizon(math.inf), parameters, degree, single)
+        alpha, whole = math.inf, False
+    elif isinstance(horizon, SchattenHorizon):
+        # Of the block-diagonal matrix of all tensors.
+        each, alpha, whole = dict.fromkeys(parameters, horizon), horizon.p, False
+    else:
+        block = Block(tuple(parameters), horizon, degree)
+        _check_fit(block, parameters)
+        return Geometry((Group((block,), degree, 1.0, True),), degree)
+    blocks = [Block((name,), h, single.get(name, math.nan)) for name, h in each.items()]
+    for block in blocks:
+        _check_fit(block, parameters)
+    return Geometry((Group(tuple(blocks), degree, alpha, whole),), degree)
+
+
+def _check_fit(block: Block, parameters: dict[str, Tensor]) -> None:
+    """Refuse a horizon that cannot measure these tensors, or measures them as no norm does.
+
+    Raises:
+        ValueError: naming the tensors.
+    """
+    shapes = ", ".join(f"{name} {tuple(parameters[name].shape)}" for name in block.names)
+    try:
+        tensor = block.gather({k: parameters[k].to(torch.float64) for k in block.names})
+        scale = tensor.abs().max()
+        unit = tensor / torch.where(scale > 0, scale, 1.0)
+        one, two = float(block.horizon.gauge(unit)), float(block.horizon.gauge(2 * unit))
+        dual = float(block.horizon.dual_gauge(unit))
+        slope = block.horizon.subgradient(unit)
+    except Exception as error:
+        raise ValueError(
+            f"horizon = {block.horizon!r} does not fit the net: it fails on {shapes} "
+            f"({type(error).__name__}: {error}); choose one per tensor with "
+            "MaxOverTensors({name: horizon, ...})"
+        ) from error
+    norm = one >= 0 and math.isfinite(two) and abs(two - 2 * one) <= 1e-6 * two and dual >= 0
+    if not norm or slope.shape != unit.shape:
+        raise ValueError(
+            f"horizon = {block.horizon!r} does not fit the net: on {shapes} it is no norm "
+            f"(Q(W) = {one:g}, Q(2W) = {two:g}, Q°(W) = {dual:g}, a subgradient of shape "
+            f"{tuple(slope.shape)})"
+        )
 
 
 def _degree(names: list[str], found: Structure) -> float:

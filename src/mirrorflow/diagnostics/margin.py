@@ -12,7 +12,7 @@ from mirrorflow.checks import as_integer
 from mirrorflow.diagnostics.geometry import check_finite, check_tensors, geometry
 from mirrorflow.labels import as_labels
 from mirrorflow.losses import check_labels, output_classes, pairwise_margins
-from mirrorflow.maps import MapLike
+from mirrorflow.maps import HorizonLike, MapLike
 from mirrorflow.nets.evaluate import copied, evaluate, fixed_names, trained_parameters, undisturbed
 
 __all__ = ["Margin", "batched_margins", "margin"]
@@ -89,7 +89,12 @@ def batched_margins(
 
 @undisturbed
 def margin(
-    net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike, *, batch_size: int = 4096
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    mirror_map: MapLike | HorizonLike,
+    *,
+    batch_size: int = 4096,
 ) -> Margin:
     """The Q-margin `γ_Q(θ) = min_i q_i(θ)/Q(θ)^L` and its smoothed form.
 
@@ -104,12 +109,15 @@ def margin(
             declares its degrees, or a Sequential, is not checked for homogeneity here.
         x: (n, …) points.
         y: (n,) labels, ±1 or class indices.
-        mirror_map: one map, or a mapping from parameter names to maps.
+        mirror_map: one map, or a mapping from parameter names to maps; or a horizon itself, where
+            no map is meant: `LpHorizon(p)` of all entries, `SchattenHorizon(p)` of all tensors,
+            `MaxOverTensors(horizon)`.
         batch_size: points at a time.
 
     Raises:
         ValueError: bad labels, NaN parameters, zero parameters, dropout or BatchNorm in train mode,
-            all parameters frozen, or weights that are computed (pruning masks, weight norm).
+            all parameters frozen, weights that are computed (pruning masks, weight norm), or a
+            horizon that does not fit the tensors.
         NotHomogeneousError: a bias after the first layer, or the degree cannot be measured.
         TypeError: no net, no points, no map, or a net that returns something else than a tensor.
         NoHorizonError: a map without a horizon function.

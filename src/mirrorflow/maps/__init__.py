@@ -16,6 +16,7 @@ from mirrorflow.maps.hyperbolic_entropy import HyperbolicEntropy
 from mirrorflow.maps.level import LevelHorizon
 from mirrorflow.maps.logarithmic import Logarithmic
 from mirrorflow.maps.mixed import Mixed
+from mirrorflow.maps.over_tensors import HorizonLike, MaxOverTensors
 from mirrorflow.maps.parse import as_map, parse_map
 from mirrorflow.maps.pnorm import PNorm
 from mirrorflow.maps.power import Power
@@ -32,11 +33,13 @@ __all__ = [
     "Exponential",
     "Horizon",
     "HorizonEstimate",
+    "HorizonLike",
     "HyperbolicEntropy",
     "LevelHorizon",
     "Logarithmic",
     "LpHorizon",
     "MapLike",
+    "MaxOverTensors",
     "MirrorMap",
     "Mixed",
     "NegativeEntropy",

@@ -13,6 +13,7 @@ from mirrorflow.claims.finding import map_label as label
 from mirrorflow.claims.finding import plain
 from mirrorflow.plot import records as figures
 from mirrorflow.report.image_section import on_images
+from mirrorflow.report.margin_section import of_margins
 from mirrorflow.report.p_descent_section import of_powers
 from mirrorflow.report.parts import Picture, Section, Table
 from mirrorflow.report.wording import number
@@ -31,7 +32,7 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
     """
     groups = {
         prefix: [record for name, record in records.items() if name.startswith(prefix)]
-        for prefix in ("linear-", "slow-", "net-", "digits-", "image-", "power-")
+        for prefix in ("linear-", "slow-", "net-", "digits-", "image-", "power-", "margin-")
     }
     groups["net-"].sort(key=lambda record: record.summary["order"])
     made = []
@@ -45,6 +46,8 @@ def sections(records: dict[str, Record], thresholds: list[float]) -> list[Sectio
         made.append(on_images(groups["image-"]))
     if groups["power-"]:
         made.append(of_powers(groups["power-"]))
+    if groups["margin-"]:
+        made.append(of_margins(groups["margin-"]))
     return made
 
 

@@ -49,6 +49,8 @@ class CertificateFit:
             which it is at its kink.
         at_best: True if `max(ε, δ, κ)` (with a given band `max(ε, κ)`) is the smallest over all
             multipliers and subgradients, up to 0.2 %; False if it is the best of `tradeoff`.
+        gap_at_best: True if `duality_gap` is the smallest over all multipliers; False if it is an
+            upper bound (maps differ, a horizon that is neither ℓp nor Schatten, many margins).
     """
 
     considered: int = 0
@@ -62,6 +64,7 @@ class CertificateFit:
     more_kinks: bool = False
     kink_tolerance: float = math.nan
     at_best: bool = False
+    gap_at_best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,10 @@ class Certificate:
         gap: Hölder gap `1 − ⟨g, θ⟩/(Q°(g) Q(θ))` of `g = Σ λ_i ∇q_i`, fitted
             multipliers; where maps differ `1 − Π_g (⟨g, θ⟩_g/(Q_g° Q_g))^{k_g/L}`.
         natural_gap: the same with the natural multipliers.
+        duality_gap: `1 − L min q/Q°(Σ μ_i ∇q_i)` at `Q(θ) = 1`, the smallest over `μ >= 0,
+            Σ μ = 1`: the share of the margin that a first-order change of θ could still win; 0
+            exactly at KKT points, and measured in the norm of the problem. For a linear net it is
+            `1 − margin/(largest margin)`.
         fixed: names of the parameters that were held fixed (`requires_grad=False`).
         fit: how the multipliers were fitted.
     """
@@ -117,6 +124,7 @@ class Certificate:
     natural_epsilon: float = math.nan
     gap: float = math.nan
     natural_gap: float = math.nan
+    duality_gap: float = math.nan
     fixed: tuple[str, ...] = ()
     fit: CertificateFit = CertificateFit()
 
@@ -186,6 +194,8 @@ class Certificate:
             f"delta          {self.delta:.3g}   (band {fit.band:g})",
             f"slack          {self.slack:.3g}   (tolerance {fit.zero_tolerance:g})",
             f"Hölder gap     {self.gap:.3g}   with natural multipliers {self.natural_gap:.3g}",
+            f"duality gap    {self.duality_gap:.3g}"
+            + ("" if fit.gap_at_best else "   (an upper bound)"),
             f"support        {len(self.support)} of {self.points} points; "
             f"{fit.considered} margins in the fit, {fit.left_out} points left out"
             + (f" (from q = {fit.cut:.4g} min q on)" if fit.left_out else ""),

@@ -5,21 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mirrorflow.arrays import Array
 from mirrorflow.checks import as_flag, as_integer, as_number
 from mirrorflow.diagnostics.geometry import Block, Geometry, check_finite, check_tensors, geometry
 from mirrorflow.diagnostics.kkt.certificate import Certificate, CertificateFit
 from mirrorflow.diagnostics.kkt.cone import KinkCone, fit_cone
+from mirrorflow.diagnostics.kkt.dual_norm import dual_norm
+from mirrorflow.diagnostics.kkt.duality import least_dual_norm, most_generators
 from mirrorflow.diagnostics.kkt.gradients import (
     find_kinks,
     kink_gradients,
     margin_gradients,
 )
 from mirrorflow.diagnostics.kkt.ladder import BANDS, TOLERANCES, Ladder
+from mirrorflow.diagnostics.kkt.multipliers import apply
 from mirrorflow.diagnostics.kkt.selection import Chosen, Problem, select
 from mirrorflow.diagnostics.kkt.subdifferential import Subdifferential, subdifferential
 from mirrorflow.diagnostics.laws import residual_scale
@@ -28,7 +34,7 @@ from mirrorflow.diagnostics.structure import Structure, structure
 from mirrorflow.errors import NoHorizonError, NotHomogeneousError
 from mirrorflow.labels import as_labels
 from mirrorflow.losses import output_classes
-from mirrorflow.maps import Horizon, LpHorizon, MapLike
+from mirrorflow.maps import Horizon, HorizonLike, LpHorizon, MapLike
 from mirrorflow.nets import check_degree
 from mirrorflow.nets.evaluate import copied, largest, trained_parameters, undisturbed
 from mirrorflow.progress import progress_bar
@@ -41,7 +47,7 @@ def certify(
     net: nn.Module,
     x: Tensor,
     y: Tensor,
-    mirror_map: MapLike | str,
+    mirror_map: MapLike | HorizonLike,
     *,
     band: float | None = None,
     max_margins: int = 2000,
@@ -73,6 +79,12 @@ def certify(
     margins or kinks were left out, the certificate is the best of those tried. With a given
     `band` δ does not enter the maximum. θ and cθ have the same certificate.
 
+    ε is a Euclidean distance. Beside it stands `duality_gap`, which measures in the norm of the
+    problem and needs no tolerance: `1 − L min q/max_v min_i ⟨∇q_i(θ), v⟩` over `Q(v) <= Q(θ)`, the
+    share of the margin that a first-order change could still win. It is 0 exactly at KKT points,
+    and for a linear net it is `1 − margin/(largest margin)`. Convex duality gives it as the
+    smallest `Q°(Σ μ_i ∇q_i)`, over `μ >= 0, Σ μ = 1` and the kinks.
+
     Frozen parameters (`requires_grad=False`) are constants of the net: θ, L and Q are those of the
     others. All is computed in float64 on a copy, in every grad mode; the net is left as it was.
 
@@ -81,7 +93,8 @@ def certify(
         x: (n, …) points.
         y: (n,) labels.
         mirror_map: one map, or a mapping from parameter names to maps: then
-            `Q^L = Π_g Q_g^{k_g}` over the maps.
+            `Q^L = Π_g Q_g^{k_g}` over the maps. Or a horizon itself, where no map is meant:
+            `LpHorizon(p)`, `SchattenHorizon(p)`, `MaxOverTensors(horizon)`.
         band: fit multipliers to margins `q <= (1 + band) min q` only.
         max_margins: at most so many margins enter the fit, the smallest ones.
         memory: GiB for their gradients; above it float32 is used, then fewer margins.
@@ -100,7 +113,7 @@ def certify(
         NoHorizonError: the map has no horizon function.
         ValueError: labels neither ±1 nor class indices, NaN parameters, dropout in train mode,
             zero parameters, all parameters frozen, weights that are computed (pruning masks,
-            weight norm), or a band or tolerance out of range.
+            weight norm), a band or tolerance out of range, or a horizon that does not fit.
 
     Source: arXiv 2605.19458; (ε, δ)-KKT: Lyu & Li, ICLR 2020, and Dutta et al. 2013.
     """
@@ -135,7 +148,7 @@ class _Options(NamedTuple):
 
 
 def _certify(
-    net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike, given: _Options
+    net: nn.Module, x: Tensor, y: Tensor, mirror_map: MapLike | HorizonLike, given: _Options
 ) -> Certificate:
     band, max_margins, memory, zero_tolerance, kink_tolerance, max_kinks, batch_size, progress = (
         given
@@ -177,7 +190,10 @@ def _certify(
             support=torch.zeros(0, dtype=torch.long),
             natural_multipliers=problem.place(natural),
         )
-    with _frozen(model), progress_bar(progress, 4, "certificate") as bar:
+    with _frozen(model), progress_bar(progress, 5, "certificate") as bar:
+        nature = problem.gradient(natural / least)
+        shape = _with_degrees(problem, nature)
+        problem = replace(problem, shape=shape)
         targets = _targets(shape, parameters, zero_tolerance)
         chosen = select(problem, BANDS[-1] if band is None else band, max_margins, memory)
         bar.set_postfix_str("gradients and kinks")
@@ -194,8 +210,14 @@ def _certify(
         values = torch.zeros_like(q)
         values[chosen.point, chosen.column] = torch.from_numpy(best.multipliers).to(q)
         g = best.fit.element - best.fit.residual
-        nature = problem.gradient(natural / least)
         nature_fit = fit_cone(KinkCone.plain(nature[None]), targets[best.rung.tolerance])
+        bar.update(1)
+        bar.set_postfix_str("the duality gap")
+        bounds = [
+            problem.duality_gap(g, float(best.multipliers.sum())),
+            problem.duality_gap(nature, 1.0),
+        ]
+        duality, whole = _duality_gap(problem, cone, best.multipliers, given)
         bar.update(1)
     factor = math.exp(-math.log(least) / shape.degree) if shape.joint else 1.0
     shares = values.sum(1)
@@ -211,6 +233,7 @@ def _certify(
         natural_epsilon=nature_fit.epsilon,
         gap=problem.holder_gap(g),
         natural_gap=problem.holder_gap(nature),
+        duality_gap=min(duality, *bounds),
         fit=CertificateFit(
             considered=best.rung.rows,
             left_out=chosen.left_out,
@@ -223,8 +246,59 @@ def _certify(
             more_kinks=more_kinks,
             kink_tolerance=kink_tolerance,
             at_best=at_best and chosen.left_out == 0 and not more_kinks,
+            gap_at_best=whole and not more_kinks,
         ),
     )
+
+
+def _with_degrees(problem: Problem, g: Array) -> Geometry:
+    """The geometry, with a degree for tensors that have none of their own (a layer and its bias).
+
+    The largest over tensors has the subgradients `Σ_b c_b s_b`, and at a KKT point
+    `c_b = ⟨g_b, W_b⟩/⟨g, θ⟩`, which Euler makes `k_b/L` where the net has a degree in `W_b`.
+    """
+    shape = problem.shape
+    group = shape.groups[0]
+    known = all(block.degree == block.degree for block in group.blocks)
+    if known or not shape.joint or not math.isinf(group.alpha):
+        return shape
+    parts = problem.parts(g)
+    shares = [
+        max(0.0, math.fsum(float((parts[k] * problem.parameters[k]).sum()) for k in block.names))
+        for block in group.blocks
+    ]
+    total = math.fsum(shares) or 1.0
+    blocks = tuple(
+        replace(block, degree=shape.degree * share / total)
+        for block, share in zip(group.blocks, shares, strict=True)
+    )
+    return replace(shape, groups=(replace(group, blocks=blocks),))
+
+
+def _duality_gap(
+    problem: Problem, cone: KinkCone, start: Array, given: _Options
+) -> tuple[float, bool]:
+    """The smallest gap over all multipliers, and whether every margin and kink took part."""
+    sizes = {name: tuple(p.shape) for name, p in problem.parameters.items()}
+    norm, margins = dual_norm(problem.shape, sizes), problem.q.numel()
+    if norm is None:
+        return 1.0, False
+    room = most_generators(sum(p.numel() for p in problem.parameters.values()))
+    more = False
+    if len(cone.base) < min(margins, given.max_margins, room):  # those beyond the widest band
+        chosen = select(problem, math.inf, min(given.max_margins, room), given.memory)
+        cone, more = _cone(problem, chosen, given.kink_tolerance, given.max_kinks)
+        start = np.append(start, np.zeros(max(0, len(cone.base) - len(start))))
+    count = len(cone.base)
+    while (part := cone.head(count)).size > room and count > 1:
+        count = max(1, int(0.8 * count))
+    if part.size > room:
+        return 1.0, False
+    y = least_dual_norm(part, norm, start[:count])
+    g = apply(part.base, y[:count])
+    if len(part.owner):
+        g = g + apply(part.extra, y[count:])
+    return problem.duality_gap(g, float(y[:count].sum())), count == margins and not more
 
 
 def _cone(problem: Problem, chosen: Chosen, tolerance: float, limit: int) -> tuple[KinkCone, bool]:
@@ -294,10 +368,11 @@ def _product_margin(problem: Problem, found: Structure) -> float | None:
     log = 0.0
     for layer in found.layers:
         group = owner[layer.name]
-        separable = group.mirror_map.separable
-        if len(layer.names) > 1 and (not separable or len({owner[k] for k in layer.names}) > 1):
+        together = len(layer.names) > 1
+        if together and (not group.whole or len({owner[k] for k in layer.names}) > 1):
             return None
-        block = Block(layer.names, group.blocks[0].horizon, layer.degree)
+        horizon = next(b.horizon for b in group.blocks if layer.name in b.names)
+        block = Block(layer.names, horizon, layer.degree)
         gauge = block.gauge(problem.parameters)
         if gauge == 0:
             return None
@@ -307,11 +382,11 @@ def _product_margin(problem: Problem, found: Structure) -> float | None:
 
 def _expected(shape: Geometry, log_gauge: float, margin: float) -> float:
     """What `residual_scale` says of one map; NaN where there are several, or no law."""
-    maps = {group.mirror_map for group in shape.groups}
-    if margin <= 0 or len(maps) > 1 or not shape.joint:
+    mirror_map = shape.groups[0].mirror_map
+    if margin <= 0 or mirror_map is None or not shape.joint:
         return math.nan
     try:
-        size = residual_scale(maps.pop(), log_gauge, math.log(margin) + shape.degree * log_gauge)
+        size = residual_scale(mirror_map, log_gauge, math.log(margin) + shape.degree * log_gauge)
     except (NoHorizonError, ValueError):
         return math.nan
     return size if size < 1 else math.nan  # early, or weights that were scaled: it says nothing
@@ -320,7 +395,7 @@ def _expected(shape: Geometry, log_gauge: float, margin: float) -> float:
 def _describe(shape: Geometry) -> str:
     words = []
     for group in shape.groups:
-        inner = _name(group.blocks[0].horizon)
+        inner = " and ".join(dict.fromkeys(_name(block.horizon) for block in group.blocks))
         if len(group.blocks) > 1:
             inner = f"ℓ{group.alpha:g} over tensors of {inner}"
         words.append(inner if shape.joint else f"({inner} of {', '.join(group.names)})")

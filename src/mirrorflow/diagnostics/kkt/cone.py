@@ -34,6 +34,11 @@ class KinkCone:
         """A cone without kinks."""
         return KinkCone(base, base[:0], np.zeros(0, dtype=np.intp))
 
+    @property
+    def size(self) -> int:
+        """m + K, the rows that it is generated from."""
+        return len(self.base) + len(self.owner)
+
     def head(self, count: int) -> KinkCone:
         """The cone of the first rows."""
         if count == len(self.base):

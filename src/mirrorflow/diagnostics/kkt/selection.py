@@ -79,11 +79,7 @@ class Problem:
 
     def holder_gap(self, g: Array) -> float:
         """`1 − ⟨g, θ⟩/(Q°(g) Q(θ))`; for a product `1 − Π_g (⟨g, θ⟩_g/(Q_g° Q_g))^{k_g/L}`."""
-        parts: dict[str, Tensor] = {}
-        start = 0
-        for name, p in self.parameters.items():
-            parts[name] = torch.from_numpy(g[start : start + p.numel()]).reshape(p.shape).to(p)
-            start += p.numel()
+        parts = self.parts(g)
         log_ratio = 0.0
         for group in self.shape.groups:
             inner = math.fsum(float((parts[k] * self.parameters[k]).sum()) for k in group.names)
@@ -93,6 +89,24 @@ class Problem:
             share = 1.0 if self.shape.joint else group.degree / self.shape.degree
             log_ratio += share * math.log(inner / bound)
         return max(0.0, -math.expm1(log_ratio))
+
+    def duality_gap(self, g: Array, total: float) -> float:
+        """`1 − L Σλ/Q°(g)` of `g = Σ λ_i ∇q_i/min q`; for a product of `Σ_g k_g Q_g/L`."""
+        parts, degree = self.parts(g), self.shape.degree
+        bound = max(
+            group.dual_gauge(parts) * (1.0 if self.shape.joint else degree / group.degree)
+            for group in self.shape.groups
+        )
+        return min(max(0.0, 1 - degree * total / bound), 1.0) if bound > 0 else 1.0
+
+    def parts(self, g: Array) -> dict[str, Tensor]:
+        """A flat vector (d,) as tensors by name."""
+        parts: dict[str, Tensor] = {}
+        start = 0
+        for name, p in self.parameters.items():
+            parts[name] = torch.from_numpy(g[start : start + p.numel()]).reshape(p.shape).to(p)
+            start += p.numel()
+        return parts
 
 
 @dataclass(frozen=True)
