@@ -108,7 +108,7 @@ def min_bregman(
     points, targets, mirror, shape, first = _problem(x, y, mirror_map, start)
     with torch.inference_mode(False), torch.no_grad():
         rows, values, back = _orthogonal(points, targets)
-        problem = _Problem(mirror, shape, first, rows, values)
+        problem = _LinearProblem(mirror, shape, first, rows, values)
         best, error = first, math.inf
         for solver in (_primal, _dual) if _is_steep(mirror) else (_dual, _primal):
             found = solver(problem)
@@ -234,7 +234,7 @@ def _is_steep(mirror: MirrorMap) -> bool:
         return False
 
 
-class _Problem:
+class _LinearProblem:
     """`Vθ = c` with orthonormal rows, and the map on flat float64 arrays."""
 
     def __init__(
@@ -284,7 +284,7 @@ class _Problem:
         return value if math.isfinite(value) else math.inf
 
 
-def _dual(problem: _Problem) -> Array | None:
+def _dual(problem: _LinearProblem) -> Array | None:
     """By the multipliers: `min R*(u₀ + Vᵀμ) − ⟨μ, c⟩`, whose gradient is `Vθ − c`."""
     rows, values, start = problem.rows, problem.values, problem.dual_start
     if not len(values):
@@ -311,7 +311,7 @@ def _dual(problem: _Problem) -> Array | None:
     return None if mu is None else problem.to_primal(start + rows.T @ mu)
 
 
-def _primal(problem: _Problem) -> Array | None:
+def _primal(problem: _LinearProblem) -> Array | None:
     """By the weights: `min R(θ) − ⟨u₀, θ⟩` over `θ = θ_c + Nz`, `VN = 0`."""
     rows, start = problem.rows, problem.dual_start
     basis = np.linalg.svd(rows, full_matrices=True)[2][len(rows) :].T
