@@ -69,7 +69,7 @@ def test_a_network_against_a_linear_program() -> None:
     data = random_labels(10, 6, seed=4)
     net = _trained(data.x, data.y.double(), 16, 4)
     found = certify(net, data.x, data.y, LpHorizon(math.inf))
-    size = max(float(p.abs().max()) for p in net.parameters())
+    size = max(float(p.detach().abs().max()) for p in net.parameters())
     rows = []
     for x, y in zip(data.x, data.y, strict=True):
         q = y * net(x[None])[0]
