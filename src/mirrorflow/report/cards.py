@@ -103,7 +103,7 @@ def _others(asked: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for finding in asked:
         if finding["verdict"] != "yes":
-            subject = finding.get("subject") or finding["question"]
+            subject = finding.get("subject") or finding["question"].rstrip("?")
             groups.setdefault((finding["verdict"], subject), []).append(finding)
     made = []
     for (verdict, subject), of in groups.items():
