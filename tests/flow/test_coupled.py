@@ -279,12 +279,12 @@ def test_late_phase(mirror_map: maps.MapLike, hidden: tuple[int, ...]) -> None:
 def test_spectral_quadratic_is_quadratic() -> None:
     net, x, y = problem((6,))
     a, b = (
-        mirror_flow(net, x, y, m, log_t_end=1e6, tol=1e-6)
+        mirror_flow(net, x, y, m, log_t_end=1e3, tol=1e-6)
         for m in (maps.Spectral(maps.Quadratic()), maps.PNorm(2.0))
     )
-    c = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e6, tol=1e-6)
+    c = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=1e3, tol=1e-6)
     for other in (a, b):
-        for log_t in (0.0, 1e3, 1e6):
+        for log_t in (0.0, 10.0, 1e3):
             assert other.at(log_t).margin == pytest.approx(c.at(log_t).margin, rel=3e-5)
 
 

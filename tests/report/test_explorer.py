@@ -243,7 +243,7 @@ def test_wrong_things_are_named(tmp_path: Path, flows: dict[str, Trajectory]) ->
 
 
 def test_a_deep_net_of_relus_is_drawn_as_it_was_followed(tmp_path: Path) -> None:
-    g = torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(4)  # of seeds 0 to 3 every unit dies
     net = MLP((2, 3, 2, 1), "relu", bias=True, generator=g).double()
     flow = mirror_flow(net, X[:3], Y[:3], "quadratic", log_t_end=4.0)
     path = write_explorer(tmp_path / "deep.html", {"quadratic": flow}, net, X[:3], Y[:3])
