@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,15 @@ def as_choice(value: Any, name: str, options: Sequence[str]) -> Any:
             f"{name} = {shown(value)} is a {type(value).__name__}; choose one of {listed}"
         )
     if value not in options:
-        raise ValueError(f"{name} = {shown(value)} is unknown; choose one of {listed}")
+        meant = nearest(value, options)
+        raise ValueError(f"{name} = {shown(value)} is unknown; {meant}choose one of {listed}")
     return value
+
+
+def nearest(value: str, options: Iterable[str]) -> str:
+    """`"did you mean 'mnist'? "`, or nothing where no option is close."""
+    close = get_close_matches(value, list(options), 1)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def as_function(value: Any, name: str, of: str) -> Any:

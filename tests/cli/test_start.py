@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import mirrorflow
 from mirrorflow.cli import data, tune
 from mirrorflow.data import VISION
 from mirrorflow.sweeps.tune import FAMILIES
@@ -43,6 +44,18 @@ def test_help_imports_nothing_heavy() -> None:
     for command in ["", *COMMANDS]:
         assert f"heavy: {command} []" in done.stdout.splitlines()
     assert done.stdout.count("Usage:") == len(COMMANDS) + 1
+
+
+def test_the_version_and_a_mistyped_name() -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mirrorflow", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    shown = run("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"mirrorflow {mirrorflow.__version__}\n")
+    wrong = run("reproduce", "--preset", "powrs")
+    assert wrong.returncode == 2
+    assert "did you mean 'powers'?" in wrong.stderr
 
 
 def test_names_in_help_are_those_of_the_library() -> None:

@@ -97,7 +97,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 
 def test_unknown_names_and_options_list_the_choices() -> None:
-    with pytest.raises(ValueError, match="'mnits' is unknown; choose one of"):
+    with pytest.raises(ValueError, match="'mnits' is unknown; did you mean 'mnist'"):
         data.load("mnits")
     with pytest.raises(ValueError, match=r"no option \['size'\]; it takes"):
         data.load("blobs", size=3)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from mirrorflow import __version__
 from mirrorflow.cli.certify import certify
 from mirrorflow.cli.compare import compare
 from mirrorflow.cli.compare_pruning import compare_pruning
@@ -33,6 +34,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mirrorflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version."),
+    ] = False,
+) -> None:
+    """Mirror flow and mirror descent in homogeneous neural networks."""
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:

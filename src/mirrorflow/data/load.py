@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mirrorflow.checks import as_flag, shown
+from mirrorflow.checks import as_flag, nearest, shown
 from mirrorflow.data.base import Dataset
 from mirrorflow.data.digits import digits
 from mirrorflow.data.synthetic import blobs, one_point, random_labels, sparse_targets, teacher
@@ -63,8 +63,8 @@ def load(name: str | os.PathLike[str], *, targets: bool = False, **options: Any)
         return _from_file(Path(os.path.expanduser(name)).absolute(), as_flag(targets, "targets"))
     if name not in SOURCES:
         raise ValueError(
-            f"name = {name!r} is unknown; choose one of {sorted(SOURCES)} or a path to an .npz "
-            "file with the arrays x and y"
+            f"name = {name!r} is unknown; {nearest(name, SOURCES)}choose one of {sorted(SOURCES)} "
+            "or a path to an .npz file with the arrays x and y"
         )
     source = SOURCES[name]
     allowed = list(inspect.signature(source).parameters)

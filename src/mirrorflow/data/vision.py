@@ -167,7 +167,7 @@ class _Choice:
     ) -> None:
         self.classes = _check_classes(classes)
         self.n = None if n is None else as_integer(n, "n")
-        self.n_test = None if n_test is None else as_integer(n_test, "n_test")
+        self.n_test = None if n_test is None else as_integer(n_test, "n_test", least=0)
         self.label_noise = as_number(label_noise, "label_noise", least=0, most=1)
         self.normalise = as_choice(normalise, "normalise", get_args(Normalise))
         self.seed = as_seed(seed)
