@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_CONSTRAINT ?= $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT ?= $(CURDIR)/constraints.txt
 
-.PHONY: help reproduce test test-all lint types docs bench wheel clean
+.PHONY: help reproduce test test-all pytest-all lint types docs bench wheel clean
 help:
 	@echo "make reproduce  the paper's three findings, as one HTML page ($(OUT)/report.html)"
 	@echo "make test       lint, types and tests"
@@ -33,7 +33,10 @@ reproduce: $(READY)
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" --durations=50
 
-test-all: lint types
+# With `make -j 2` types are checked beside the tests.
+test-all: lint types pytest-all
+
+pytest-all: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q --durations=50
 
 lint: $(READY)
