@@ -130,7 +130,7 @@ def param_groups(
             that does not act entry by entry, or parameters that are all zero).
         TypeError: not a net, not a map, not a rate.
 
-    Source: the rule and its measurement: docs/groups.md.
+    Source: the rule: docs/groups.md; its measurement: docs/decisions/groups-and-rates.md.
     """
     as_net(net)
     whole = isinstance(lr, RelativeStep) or (isinstance(lr, str) and lr == "auto")
