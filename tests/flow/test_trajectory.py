@@ -22,6 +22,19 @@ def flow() -> Trajectory:
     return mirror_flow(net, x, torch.tensor([1, -1]), maps.Quadratic(), log_t_end=50.0)
 
 
+def test_the_last_time_by_its_logarithm() -> None:
+    """`exp(log log t)` may pass log t by rounding, which grows with the exponent."""
+    net = Linear(2, generator=torch.Generator().manual_seed(0)).double()
+    x, y = torch.tensor([[1.0, 2.0], [-1.0, 0.5]], dtype=torch.float64), torch.tensor([1, -1])
+    for log_t_end in (50.0, 1e30, 3.7e201):
+        late = mirror_flow(net, x, y, maps.Quadratic(), log_t_end=log_t_end)
+        for off in (0.0, 1e-15, -1e-15):
+            at = late.at(log_log_t=float(late.log_log_t[-1]) * (1 + off))
+            assert at.margin == pytest.approx(late.margin[-1], rel=1e-9)
+    with pytest.raises(ValueError, match="outside the trajectory"):
+        late.at(3.8e201)
+
+
 def test_a_slice_is_a_trajectory(flow: Trajectory) -> None:
     part = flow[3:-2]
     assert isinstance(part, Trajectory)

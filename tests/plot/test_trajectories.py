@@ -143,3 +143,13 @@ def test_a_flow_that_ends_before_t_is_1(flows) -> None:
     early = flows["quadratic"].ending_at(-1.0)
     with pytest.raises(ValueError, match="ends at log t = -1"):
         plot.flow(early)
+
+
+def test_a_flow_of_the_square_loss_has_no_margin() -> None:
+    net, x = mf.nets.Linear(4), torch.randn(2, 4)
+    fitted = mf.mirror_flow(net, x, torch.randn(2), "quadratic", log_t_end=20.0, loss="square")
+    assert fitted.outcome == "interpolates"
+    for show in ("margin", "kkt"):
+        with pytest.raises(ValueError, match="square loss, which has no margin; draw 'log_gauge'"):
+            plot.flow(fitted, show)
+    assert len(plot.flow(fitted, "log_gauge").lines) == 1

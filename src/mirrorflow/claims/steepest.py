@@ -8,6 +8,7 @@ direction tends to KKT points of the max-margin problem of Q (Tsilivis et al. 20
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,15 +31,15 @@ def polar_factor(matrix: Tensor) -> Tensor:
     return found
 
 
-class _Steepest(torch.optim.Optimizer):
+class _Steepest(torch.optim.Optimizer, ABC):
     """`m ← μ m + (1 − μ) g`, `θ ← θ − η d(m)`."""
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
+    @abstractmethod
     def direction(self, average: Tensor) -> Tensor:
         """The unit vector with the largest product with the averaged gradient."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

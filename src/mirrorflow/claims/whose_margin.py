@@ -408,7 +408,9 @@ def _shared(data: str, tables: Table) -> Finding:
         ratios.append(margin / sign["margins"][at])
     linear = data == "linear"
     one = all(angle <= _ANGLE for angle in angles)
-    verdict: Verdict = "not yet reached" if len(angles) < len(tables) else "yes" if one else "no"
+    verdict: Verdict = (
+        "no" if not one else "yes" if len(angles) == len(tables) else "not yet reached"
+    )
     return Finding(
         claim=1,
         question=f"Do cosh and sign descent, which share the ℓ∞ problem, share its solution "

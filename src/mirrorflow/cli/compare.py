@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs
 
 __all__ = ["compare"]
 
-_FORMATS = (".png", ".svg", ".pdf")
 _NAMES = 54  # columns of 80 that the names of runs may take
 
 
@@ -43,10 +42,11 @@ def compare(
     from rich.console import Console
     from rich.text import Text
 
+    from mirrorflow.plot.output import as_format
     from mirrorflow.runs import compare_runs
 
-    if figure is not None and figure.suffix.lower() not in _FORMATS:
-        raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
+    if figure is not None:
+        as_format(figure, "figure")
     comparison = compare_runs(runs, levels=None if at is None else _levels(at), metrics=metric)
     if as_json:
         print(json.dumps(comparison.to_dict()))

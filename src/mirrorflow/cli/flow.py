@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # what a command needs is imported when it runs: --help needs
 
 __all__ = ["flow"]
 
-_FORMATS = (".png", ".svg", ".pdf")
 _MANY = 2000
 _LOG_SECONDS = 20.0  # between lines where there is no terminal to show the state on
 _LEGEND = (
@@ -88,10 +87,10 @@ def flow(
     from mirrorflow.flow import mirror_flow
     from mirrorflow.flow import verify as verify_flow
     from mirrorflow.maps import parse_map
+    from mirrorflow.plot.output import as_format
 
     if figure is not None:
-        if figure.suffix.lower() not in _FORMATS:
-            raise ValueError(f"figure = {str(figure)!r} has no known format; end it in {_FORMATS}")
+        as_format(figure, "figure")
         make_folder(figure.parent)  # before hours of work that it would lose
     square = loss == "square"
     if square and figure is not None:

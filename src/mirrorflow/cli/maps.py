@@ -28,7 +28,6 @@ _DRAWN = (
     "cosh",
     "exponential",
 )
-_FORMATS = (".png", ".svg", ".pdf")
 
 
 def maps(
@@ -51,9 +50,10 @@ def maps(
     from rich.console import Console
 
     from mirrorflow.maps import catalog, describe, parse_map
+    from mirrorflow.plot.output import as_format
 
-    if plot is not None and plot.suffix.lower() not in _FORMATS:
-        raise ValueError(f"plot = {str(plot)!r} has no known format; end it in {_FORMATS}")
+    if plot is not None:
+        as_format(plot, "plot")
     kinds = {entry.text.partition("(")[0]: entry for entry in catalog()}
     entries = [kinds.get(name) or describe(parse_map(name)) for name in names or kinds]
     if as_json:

@@ -81,7 +81,8 @@ def verify(trajectory: Trajectory, *, progress: bool = False) -> Verification:
     )
     if settings.loss == "square":
         ends = [flow.direction[-1] * np.exp(flow.log_gauge[-1]) for flow in (trajectory, second)]
-        apart = float(np.abs(ends[0] - ends[1]).max()) / float(np.abs(ends[1]).max())
+        size = float(np.abs(ends[1]).max())  # 0 where zero weights fit
+        apart = float(np.abs(ends[0] - ends[1]).max()) / (size if size > 0 else 1.0)
         return Verification(apart < _SAME, apart, apart, second)
     reference = float(np.abs(second.margins[-1]).max())
     margins = float(np.abs(trajectory.margins[-1] - second.margins[-1]).max()) / reference

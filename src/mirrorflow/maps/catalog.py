@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from mirrorflow.checks import shown
 from mirrorflow.errors import NoHorizonError
@@ -15,26 +15,14 @@ __all__ = ["Entry", "catalog", "describe"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Facts):
     """One row of the table: the facts of a kind of map, or those of one map.
 
     Attributes:
-        text: how `parse_map` reads it, with the symbols of its parameters.
-        example: a map of the kind.
-        dual: its dual map `u = ∇R(x)`.
-        inverse: `x = ∇R*(u)`.
-        index: the index of variation, in the symbols of `text`.
-        horizon: the horizon, in the symbols of `text`.
-        purpose: what it is for.
+        example: a map of the kind, or that map.
     """
 
-    text: str
     example: MirrorMap
-    dual: str
-    inverse: str
-    index: str
-    horizon: str
-    purpose: str
 
 
 def describe(mirror_map: MirrorMap) -> Entry:
@@ -59,7 +47,7 @@ def describe(mirror_map: MirrorMap) -> Entry:
 
 
 def _entry(facts: Facts, example: MirrorMap) -> Entry:
-    return Entry(**{**asdict(facts), "example": example})
+    return Entry(**vars(facts), example=example)
 
 
 def _horizon(mirror_map: MirrorMap) -> str:
@@ -73,4 +61,4 @@ def _horizon(mirror_map: MirrorMap) -> str:
 
 def catalog() -> tuple[Entry, ...]:
     """All maps that can be written as text, in the order of the theory."""
-    return tuple(_entry(kind.facts, parse_map(kind.facts.example)) for kind in KINDS)
+    return tuple(_entry(kind.facts, parse_map(kind.facts.sample)) for kind in KINDS)

@@ -38,7 +38,7 @@ class Cosh(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="cosh(scale)",
-        example="cosh",
+        sample="cosh",
         dual="s sinh(x/s)",
         inverse="s asinh(u/s)",
         index="∞",

@@ -29,7 +29,7 @@ class DoubleExponential(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="double_exponential",
-        example="double_exponential",
+        sample="double_exponential",
         dual="sinh(sinh x)",
         inverse="asinh(asinh u)",
         index="∞",

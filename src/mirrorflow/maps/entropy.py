@@ -34,7 +34,7 @@ class NegativeEntropy(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="negative_entropy",
-        example="negative_entropy",
+        sample="negative_entropy",
         dual="log x",
         inverse="e^u",
         index="1",
@@ -142,7 +142,7 @@ class SimplexEntropy(MirrorMap):
 
     facts: ClassVar[Facts] = Facts(
         text="simplex_entropy(dim)",
-        example="simplex_entropy",
+        sample="simplex_entropy",
         dual="log x",
         inverse="softmax u",
         index="none",

@@ -34,7 +34,7 @@ class Exponential(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="exponential",
-        example="exponential",
+        sample="exponential",
         dual="sgn x expm1|x|",
         inverse="sgn u log(1+|u|)",
         index="∞",

@@ -13,7 +13,7 @@ class Facts:
 
     Attributes:
         text: how it is written as text, with the symbols of its parameters: `"power(p)"`.
-        example: such a text with numbers: `"power(3)"`.
+        sample: such a text with numbers: `"power(3)"`.
         dual: its dual map `u = ∇R(x)`.
         inverse: `x = ∇R*(u)`.
         index: the index of variation, in the symbols of `text`.
@@ -22,7 +22,7 @@ class Facts:
     """
 
     text: str
-    example: str
+    sample: str
     dual: str
     inverse: str
     index: str

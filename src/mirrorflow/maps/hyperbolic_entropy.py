@@ -48,7 +48,7 @@ class HyperbolicEntropy(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="hyperbolic_entropy(beta)",
-        example="hyperbolic_entropy",
+        sample="hyperbolic_entropy",
         dual="asinh(x/β)",
         inverse="β sinh u",
         index="1",

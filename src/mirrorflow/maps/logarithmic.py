@@ -44,7 +44,7 @@ class Logarithmic(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="logarithmic(beta)",
-        example="logarithmic",
+        sample="logarithmic",
         dual="sgn x log(1+|x|/β)",
         inverse="sgn u β expm1|u|",
         index="1",

@@ -52,7 +52,7 @@ class Mixed(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="mixed(p, a, b)",
-        example="mixed",
+        sample="mixed",
         dual="a x + b sgn x |x|^(p-1)",
         inverse="Newton",
         index="max(2, p)",

@@ -40,7 +40,7 @@ class PNorm(MirrorMap):
 
     facts: ClassVar[Facts] = Facts(
         text="p_norm(p)",
-        example="p_norm(3)",
+        sample="p_norm(3)",
         dual="∇ ½‖x‖_p²",
         inverse="∇ ½‖u‖_p*²",
         index="2",

@@ -41,7 +41,7 @@ class Power(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="power(p)",
-        example="power(3)",
+        sample="power(3)",
         dual="sgn x |x|^(p-1)",
         inverse="sgn u |u|^(1/(p-1))",
         index="p",

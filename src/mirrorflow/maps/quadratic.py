@@ -23,7 +23,7 @@ class Quadratic(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="quadratic",
-        example="quadratic",
+        sample="quadratic",
         dual="x",
         inverse="u",
         index="2",

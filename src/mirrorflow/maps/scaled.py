@@ -38,7 +38,7 @@ class Scaled(SeparableMap):
 
     facts: ClassVar[Facts] = Facts(
         text="scaled(map, weight)",
-        example="scaled(power(3), 2)",
+        sample="scaled(power(3), 2)",
         dual="w r'(x)",
         inverse="r*'(u/w)",
         index="of map",

@@ -44,7 +44,7 @@ class Spectral(MirrorMap):
 
     facts: ClassVar[Facts] = Facts(
         text="spectral(map)",
-        example="spectral(power(3))",
+        sample="spectral(power(3))",
         dual="U r'(σ) Vᵀ",
         inverse="U r*'(σ) Vᵀ",
         index="of map",

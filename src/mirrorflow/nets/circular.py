@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
-from mirrorflow.checks import as_number
-from mirrorflow.nets.base import HomogeneousNet, flatten_input
-from mirrorflow.nets.init import as_generator, as_size, empty_weight, normal_
+from mirrorflow.nets.base import flatten_input
+from mirrorflow.nets.linear_product import LinearProduct
 
 __all__ = ["Circular"]
 
 
-class Circular(HomogeneousNet):
+class Circular(LinearProduct):
     """`h_l[k] = Σ_j w_l[j] h_{l−1}[k + j mod d]`, `f = ⟨w_L, h_{L−1}⟩`: degree L, linear in x.
 
     Its predictor is the circular convolution `w_1 * … * w_L`, a product in the Fourier domain. So
@@ -31,32 +30,7 @@ class Circular(HomogeneousNet):
     Source: Gunasekar, Lee, Soudry & Srebro, NeurIPS 2018.
     """
 
-    def __init__(
-        self,
-        d: int,
-        depth: int = 2,
-        *,
-        init_scale: float = 1.0,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.d, self.depth = as_size(d, "d"), as_size(depth, "depth")
-        scale, generator = as_number(init_scale, "init_scale", above=0), as_generator(generator)
-        empty_weight((self.depth, self.d), "d (or depth)")
-        std = scale * self.d**-0.5
-        self.weights = nn.ParameterList(
-            nn.Parameter(normal_(torch.empty(self.d), std, generator)) for _ in range(self.depth)
-        )
-
-    @property
-    def layer_degrees(self) -> dict[str, float]:
-        """1 for every kernel."""
-        return {f"weights.{i}": 1.0 for i in range(self.depth)}
-
-    @property
-    def binary(self) -> bool:
-        """True."""
-        return True
+    narrow = True
 
     @property
     def predictor(self) -> Tensor:
@@ -76,7 +50,3 @@ class Circular(HomogeneousNet):
             h = torch.fft.irfft(spectrum, n=self.d)
             out.append(h[:, None])
         return tuple(out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (n, d) to (n,)."""
-        return flatten_input(x, self.weights[0], bias=False) @ self.predictor

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
-from mirrorflow.checks import as_number
-from mirrorflow.nets.base import HomogeneousNet, Junction, flatten_input
-from mirrorflow.nets.init import as_generator, as_size, empty_weight, normal_
+from mirrorflow.nets.base import Junction, flatten_input
+from mirrorflow.nets.linear_product import LinearProduct
 
 __all__ = ["Diagonal"]
 
 
-class Diagonal(HomogeneousNet):
+class Diagonal(LinearProduct):
     """`f(w; x) = ⟨w_1 ⊙ … ⊙ w_L, x⟩`, degree L: linear in x, a product in the weights.
 
     Take it to watch depth choose the norm: gradient flow on a classification loss tends to the
@@ -31,26 +29,7 @@ class Diagonal(HomogeneousNet):
     Source: Woodworth et al., COLT 2020; Gunasekar, Lee, Soudry & Srebro, NeurIPS 2018.
     """
 
-    def __init__(
-        self,
-        d: int,
-        depth: int = 2,
-        *,
-        init_scale: float = 1.0,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.d, self.depth = as_size(d, "d"), as_size(depth, "depth")
-        scale, generator = as_number(init_scale, "init_scale", above=0), as_generator(generator)
-        empty_weight((self.depth, self.d), "d (or depth)")
-        self.weights = nn.ParameterList(
-            nn.Parameter(normal_(torch.empty(self.d), scale, generator)) for _ in range(self.depth)
-        )
-
-    @property
-    def layer_degrees(self) -> dict[str, float]:
-        """1 for every factor."""
-        return {f"weights.{i}": 1.0 for i in range(self.depth)}
+    narrow = False
 
     @property
     def junctions(self) -> tuple[Junction, ...]:
@@ -58,11 +37,6 @@ class Diagonal(HomogeneousNet):
         return tuple(
             Junction(f"weights.{i}", f"weights.{i + 1}", self.d) for i in range(self.depth - 1)
         )
-
-    @property
-    def binary(self) -> bool:
-        """True."""
-        return True
 
     @property
     def predictor(self) -> Tensor:
@@ -79,8 +53,3 @@ class Diagonal(HomogeneousNet):
             h = h * weight
             out.append(h)
         return tuple(out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (n, d) to (n,)."""
-        out: Tensor = flatten_input(x, self.weights[0], bias=False) @ self.predictor
-        return out

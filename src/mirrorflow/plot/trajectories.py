@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["flow", "named_flows"]
 
 _LOG10_E = math.log10(math.e)
+_OF_MARGINS = ("margin", "missing", "gap", "kkt")
 _LEAST = 1e-16  # of what is drawn on a logarithmic axis
 
 
@@ -70,11 +71,18 @@ def flow(
 
     Raises:
         TypeError, ValueError: something else than flows, an unknown quantity, exact margins that
-            do not belong to the flows or are not positive, a flow that ends before t = 1.
+            do not belong to the flows or are not positive, a flow that ends before t = 1, or the
+            margin of a flow of the square loss.
         MissingExtraError: matplotlib is not installed.
     """
     chosen = named_flows(flows)
     show = as_choice(show, "show", tuple(_QUANTITIES))
+    for name, each in chosen.items():
+        if each.degree == 0 and show in _OF_MARGINS:
+            raise ValueError(
+                f"show = {show!r} with flows[{name!r}], a flow of the square loss, which has no "
+                "margin; draw 'log_gauge' or 'loss', or its column mean_excess of to_pandas()"
+            )
     limits = _limits(chosen, exact)
     ax = new_axes(ax)
     quantity = _QUANTITIES[show]

@@ -238,7 +238,7 @@ class Trajectory:
             return self.at(float(np.exp(log_log_t)))
         log_t = as_number(log_t, "log_t", infinite=True)
         last = float(self.log_t[-1])
-        if not log_t <= last * (1 + 1e-15):
+        if not log_t <= last + _ROUNDING * abs(last):
             raise ValueError(
                 f"log_t = {log_t} is outside the trajectory, which ends at {last}; "
                 "integrate with a later log_t_end"
@@ -471,3 +471,4 @@ _MIXED = (
 _SCALARS = ("outcome", "degree", "stats")  # which are saved beside the columns
 _LOG_SIZE = 80.0  # log Q^L up to which float32 holds weights and outputs
 _LOG_LAST = 709.7  # log log t up to which log t is a double
+_ROUNDING = 1e-12  # of log t, as exp(log log t) makes: its exponent may be 700
