@@ -127,10 +127,8 @@ def problem(kind: str) -> tuple[HomogeneousNet, torch.Tensor, torch.Tensor]:
     [
         ("linear", maps.Quadratic()),
         ("linear", maps.HyperbolicEntropy(0.1)),
-        ("linear", maps.Power(1.5)),
         ("linear", maps.Power(3)),
         ("linear", maps.Cosh(1.0)),
-        ("two", maps.Quadratic()),
         ("two", maps.HyperbolicEntropy(0.1)),
     ],
     ids=str,

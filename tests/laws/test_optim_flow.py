@@ -12,7 +12,8 @@ from torch import nn
 from mirrorflow import maps
 from mirrorflow.optim import MirrorDescent
 
-MAPS = kinds(plain(REAL, maps.Spectral, maps.DoubleExponential))
+# Those whose inverse is a formula: SciPy asks for it some thousand times.
+MAPS = kinds(plain(REAL, maps.Spectral, maps.DoubleExponential, maps.Mixed, maps.Custom))
 X = torch.tensor([[1.0, 2.0, -0.5], [0.3, -1.0, 1.5]], dtype=torch.float64)
 START = torch.tensor([0.8, -0.6, 1.1], dtype=torch.float64)
 TIME = 1.0
